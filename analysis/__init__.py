@@ -1,0 +1,1 @@
+"""WHY: tables, bounds, fits and reports from the Parquet alone. Never loads torch, ray or cluster."""

@@ -1,0 +1,1 @@
+"""Questions answered over a table, one file each."""

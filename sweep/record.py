@@ -1,0 +1,118 @@
+"""Record: one Parquet row. The columns of the three tables, their types and meanings; loads no torch."""
+
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import pyarrow as pa
+
+from sweep.run import PARAMETERS, Run
+
+SCHEMA_VERSION = 1
+Status = Literal["converged", "budget", "diverged"]
+
+# column: (type, meaning). Undefined is null: after divergence, without a test set, or where a measure does not apply.
+RESULTS: dict[str, tuple[pa.DataType, str]] = {
+    "run_id": (pa.string(), "hash of the run's parameters"),
+    "status": (pa.string(), "converged: loss at most tolerance for a whole window; budget: max_steps; diverged"),
+    "steps": (pa.int64(), "steps taken when the run ended"),
+    "loss": (pa.float64(), "(1/2n) Σ r² over the training set"),
+    "train_rmse": (pa.float64(), "√(mean r²) over the training set"),
+    "test_rmse": (pa.float64(), "√(mean r²) over the test set, noise-free targets"),
+    "test_sup": (pa.float64(), "max |r| over the test set"),
+    "sharpness": (pa.float64(), "λ_max of the exact Hessian of the loss, σ'(0) = 0"),
+    "sharpness_residual": (pa.float64(), "‖Hv - λv‖ of that eigenpair: bounds the error of sharpness"),
+    "gn_sharpness": (pa.float64(), "λ_max of the Gauss–Newton matrix (1/n) JᵀJ"),
+    "gn_sharpness_min": (pa.float64(), "least gn_sharpness over the activation modes of data on kinks"),
+    "eos_ratio": (pa.float64(), "lr · sharpness / 2; 1 is the edge of stability of gd"),
+    "stability_norm": (pa.float64(), "S = Σ |a_i| ‖w_i‖ g(u_i, t_i)"),
+    "oriented_stability_norm": (pa.float64(), "S̃ = Σ |a_i| ‖w_i‖ g̃(u_i, t_i) ≥ S"),
+    "mean_gradient_bound": (pa.float64(), "‖(1/n) Σ_j ∇f(x_j)‖² ≤ gn_sharpness"),
+    "variation_norm": (pa.float64(), "Σ |a_i| ‖w_i‖"),
+    "parameter_norm": (pa.float64(), "‖θ‖₂, biases included"),
+    "dead_fraction": (pa.float64(), "share of hidden units that are inactive on all training inputs"),
+    "knot_points": (pa.int64(), "pairs (unit, training input) on a kink: |z| at rounding level"),
+    "seconds": (pa.float64(), "wall time of the pack over its number of runs"),
+    "pack_id": (pa.string(), "hash of the pack that the run was trained in"),
+    "pack_size": (pa.int64(), "runs in that pack"),
+    "device": (pa.string(), "what it was trained on"),
+    "backend": (pa.string(), "local, slurm or ray"),
+    "kernel": (pa.string(), "training loop that ran; torch is the reference"),
+    "code_version": (pa.string(), "relusweep's version, with the commit where known"),
+    "schema_version": (pa.int64(), "version of these columns"),
+}
+
+# What a moment of a trajectory records, besides run_id and step.
+MOMENT_MEASURES = (
+    "loss", "sharpness", "sharpness_residual", "gn_sharpness", "stability_norm", "oriented_stability_norm",
+    "mean_gradient_bound", "variation_norm", "parameter_norm",
+)  # fmt: skip
+WEIGHTS = ("w1", "b1", "w2", "b2", "w3", "b3")
+
+_ARROW = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
+
+
+def _parameter_type(name: str) -> pa.DataType:
+    """Find the one scalar type in a field's annotation: int | None → int64, Literal[1, 2] → int64."""
+    stack: list[Any] = [Run.model_fields[name].annotation]
+    while stack:
+        part = stack.pop()
+        if part in _ARROW:
+            return _ARROW[part]
+        stack += [type(a) if isinstance(a, (str, int)) else a for a in get_args(part) if a is not type(None)]
+    raise TypeError(f"{name}: no column type")
+
+
+def _schema(columns: dict[str, pa.DataType]) -> pa.Schema:
+    return pa.schema(list(columns.items()))
+
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "runs": _schema({p: _parameter_type(p) for p in PARAMETERS} | {c: t for c, (t, _) in RESULTS.items()}),
+    "trajectories": _schema({"run_id": pa.string(), "step": pa.int64()} | {m: pa.float64() for m in MOMENT_MEASURES}),
+    "weights": _schema({"run_id": pa.string()} | {w: pa.list_(pa.float64()) for w in WEIGHTS}),
+}
+
+
+@cache
+def code_version() -> str:
+    """Version of the installed package; in a checkout with its commit, and `.dirty` if files differ from it."""
+    try:
+        name = version("relusweep")
+    except PackageNotFoundError:
+        name = "0"
+    root = Path(__file__).parent.parent
+    if not (root / ".git").exists():
+        return name
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty=.dirty", "--exclude=*"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return name
+    return f"{name}+g{described.stdout.strip()}"
+
+
+def provenance() -> dict[str, str]:
+    """What a part's footer says about the machine and the code that wrote it."""
+    packages = ("torch", "numpy", "pyarrow", "scikit-learn")
+    return {
+        "schema_version": str(SCHEMA_VERSION),
+        "code_version": code_version(),
+        "python": platform.python_version(),
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "packages": ", ".join(f"{name} {_version_or_none(name)}" for name in packages),
+        "random_numbers": "keyed by (data_seed, purpose) and (seed, purpose, step)",
+    }
+
+
+def _version_or_none(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "none"

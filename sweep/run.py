@@ -1,0 +1,141 @@
+"""Run: one training, as frozen scalars. Its id is the hash of its parameters."""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from sweep.data import PROBLEM_KEYS, PROBLEMS
+
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Run(BaseModel):
+    """The parameters of one training. `None` means: does not apply to this problem, depth or optimizer.
+
+    Construct it with `Run.model_validate` or keywords; what is left out takes its default, some of which depend on
+    the problem (`n`, `radius`, …). Every field is a column of the table.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=False)
+
+    problem: str = Field(description="data set or target function")
+    d: Count = Field(description="input dimension")
+    n: Count = Field(description="training samples")
+    n_test: Annotated[int, Field(ge=0)] = Field(description="test samples")
+    data_seed: Seed = Field(0, description="seed of the training and test sets")
+    noise: NonNegative = Field(0.0, description="standard deviation of the Gaussian noise on training labels")
+    domain: Literal["cube", "ball", "l1_ball", "gaussian"] | None = Field(None, description="law of the inputs")
+    radius: Positive | None = Field(None, description="size of the domain; standard deviation if gaussian")
+    frequency: Positive | None = Field(None, description="of the sine")
+    bandwidth: Positive | None = Field(None, description="of the Gaussian bump")
+    teacher_width: Count | None = Field(None, description="hidden units of the teacher")
+    classes: Annotated[str, Field(pattern="^[0-9],[0-9]$")] | None = Field(None, description="the two digits, `0,1`")
+    split: Literal["train", "t10k"] | None = Field(None, description="the MNIST files to read")
+
+    depth: Literal[1, 2] = Field(1, description="hidden layers")
+    width: Count = Field(64, description="units of the first hidden layer")
+    width2: Count | None = Field(None, description="units of the second hidden layer")
+    bias: bool = Field(True, description="trained biases on hidden and output units")
+    activation: Literal["relu", "leaky_relu"] = Field("relu", description="of the hidden units")
+    negative_slope: Annotated[float, Field(ge=0, lt=1)] | None = Field(None, description="of the leaky ReLU")
+    init: Literal["pytorch", "kaiming", "xavier", "lecun", "normal"] = Field(
+        "pytorch", description="law of the initial weights"
+    )
+    init_scale: Positive = Field(1.0, description="factor on all initial weights and biases")
+    output_scale: NonNegative = Field(1.0, description="further factor on the output layer's initial weights")
+
+    optimizer: Literal["gd", "sgd", "momentum", "adam"] = Field("gd", description="update rule")
+    lr: Positive = Field(description="step size")
+    lr_ratio: Annotated[float, Field(ge=0)] = Field(
+        1.0, description="second layer's step size over lr; 0 freezes it, inf trains it alone"
+    )
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = Field(None, description="heavy-ball factor")
+    batch_size: Annotated[int, Field(ge=0)] = Field(0, description="samples a step, drawn afresh; 0 = all")
+    weight_decay: NonNegative = Field(0.0, description="coupled: adds weight_decay · weight to the gradient")
+    decay_bias: bool = Field(False, description="weight decay acts on biases too")
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(0, description="steps over which lr rises linearly from 0")
+    max_steps: Count = Field(20_000, description="steps after which an unfinished run ends")
+    tolerance: NonNegative = Field(1e-8, description="loss at which a run has converged; 0 = never stop early")
+    dtype: Literal["float64", "float32"] = Field("float64", description="arithmetic of the training")
+    seed: Seed = Field(0, description="seed of the initial weights and the mini-batches")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, given: Any) -> dict[str, Any]:
+        """Fill in the defaults that depend on other parameters."""
+        p = dict(given)
+        name = p.get("problem")
+        problem = PROBLEMS.get(name) if isinstance(name, str) else None
+        if problem is None:
+            near = difflib.get_close_matches(str(name), PROBLEMS, 1)
+            got = "problem is missing" if name is None else f"problem = {name!r} is unknown"
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{got}; expected one of {', '.join(PROBLEMS)}.{hint}")
+        if problem.d is not None:
+            p.setdefault("d", problem.d)
+        for key, default in problem.defaults.items():
+            if key not in p:
+                p[key] = default(p) if callable(default) else default
+        for key, (switch, setting, default) in _CONDITIONAL.items():
+            if p.get(switch) == setting:
+                p.setdefault(key, default)
+        return p
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Run":
+        """Refuse combinations that mean nothing, in words that name the cure."""
+        problem = PROBLEMS[self.problem]
+        if problem.d not in (None, self.d):
+            raise ValueError(f"d = {self.d}; {self.problem} has d = {problem.d}. Leave d out.")
+        for key in PROBLEM_KEYS:
+            if getattr(self, key) is not None and key not in problem.defaults:
+                raise ValueError(f"{key} = {getattr(self, key)!r}; problem {self.problem} ignores it. Leave it out.")
+        for key, (switch, setting, _) in _CONDITIONAL.items():
+            if key != "batch_size" and getattr(self, key) is not None and getattr(self, switch) != setting:
+                raise ValueError(f"{key} = {getattr(self, key)!r}; it needs {switch} = {setting!r}. Leave it out.")
+        if self.optimizer == "gd" and self.batch_size:
+            raise ValueError(f"batch_size = {self.batch_size}; gd takes all samples. Use optimizer = 'sgd'.")
+        if self.optimizer == "sgd" and not self.batch_size:
+            raise ValueError("batch_size = 0; sgd takes at least 1 sample a step. Use optimizer = 'gd' for all.")
+        if self.batch_size > self.n:
+            raise ValueError(f"batch_size = {self.batch_size}; expected at most n = {self.n}")
+        if self.classes is not None and self.classes[0] == self.classes[2]:
+            raise ValueError(f"classes = {self.classes!r}; expected two different digits")
+        return self
+
+    @cached_property
+    def id(self) -> str:
+        """32 hexadecimal digits: the hash of all parameters that differ from the fixed defaults, by sorted key.
+
+        Defaults are left out so that a parameter added to relusweep later does not rename the runs of old stores.
+        """
+        return run_id(self.__dict__)
+
+
+# parameter: (switch, setting at which it applies, default there)
+_CONDITIONAL: Mapping[str, tuple[str, Any, Any]] = {
+    "width2": ("depth", 2, 16),
+    "negative_slope": ("activation", "leaky_relu", 0.01),
+    "momentum": ("optimizer", "momentum", 0.9),
+    "batch_size": ("optimizer", "sgd", 16),
+}
+PARAMETERS: tuple[str, ...] = tuple(Run.model_fields)
+_DEFAULTS = {key: Run.model_fields[key].get_default() for key in sorted(PARAMETERS)}
+
+
+def run_id(values: Mapping[str, Any]) -> str:
+    """Hash validated parameters; equal for equal runs on every machine and in every process."""
+    text = ",".join([f"{k}={_canonical(values[k])}" for k, default in _DEFAULTS.items() if values[k] != default])
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, str) else repr(value)

@@ -1,0 +1,347 @@
+"""Store: a sweep's directory. Parquet parts written whole or not at all; a run is done when its id is in one.
+
+    store.json   what makes the directory a store        checkpoints/  packs in training
+    spec.toml    the sweep that was last run here         claims/       who trains which runs now
+    runs/ trajectories/ weights/   the three tables       progress/     one small file a worker
+    aside/       parts that could not be read             failures/     one file a pack that crashed
+                                                          report/       what `relusweep report` wrote
+No database, no lock: every writer writes its own file under a temporary name and renames it. Loads no torch.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sweep.record import SCHEMA_VERSION, SCHEMAS, provenance
+
+TABLES = tuple(SCHEMAS)
+FOLDERS = (*TABLES, "checkpoints", "claims", "progress", "failures")
+COMPACT_BYTES = 256 * 2**20  # one part of a compacted store holds about this much
+_KEYS = {"runs": ("run_id",), "trajectories": ("run_id", "step"), "weights": ("run_id",)}
+_UNREADABLE = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OSError)
+
+
+class StoreError(Exception):
+    """A store cannot be used as it is: the message says where, what is wrong and what would help."""
+
+
+@contextmanager
+def said(path: Path) -> Iterator[None]:
+    """Turn an error of the file system into one line that names the path and the cure."""
+    cures = {
+        "ENOSPC": "the disk is full; expected room for the next part. Free some space",
+        "EDQUOT": "your quota is used up; expected room for the next part. Free some space",
+        "EROFS": "the file system is read-only; expected a writable directory. Choose another --out",
+        "EACCES": "permission denied; expected a directory of yours. Choose another --out",
+        "EPERM": "permission denied; expected a directory of yours. Choose another --out",
+        "ENOTDIR": "a file stands where a directory is needed. Choose another --out",
+    }
+    try:
+        yield
+    except OSError as error:
+        code = os.strerror(error.errno) if error.errno else str(error)
+        cure = cures.get(errno.errorcode.get(error.errno or 0, ""), f"{code}. Mend it")
+        raise StoreError(f"{path}: {cure}, then run the same command again; what is recorded is safe.") from None
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; on success make it durable and rename it, on failure remove it.
+
+    The name begins with a dot: dataset readers skip it, and a killed writer leaves nothing that looks recorded.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a small file whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Store:
+    """A sweep's directory."""
+
+    path: Path
+
+    @staticmethod
+    def open(path: str | Path) -> "Store":
+        """Open an existing store.
+
+        Raises:
+            StoreError: if the path is not a store, or one of another schema version.
+        """
+        path = Path(path)
+        if not path.is_dir():
+            raise StoreError(f"{path}: no such directory; expected a store written by `relusweep run`.")
+        try:
+            marker = json.loads((path / "store.json").read_text(encoding="utf-8"))
+            schema = marker["relusweep_schema_version"]
+        except (OSError, ValueError, KeyError, TypeError):
+            raise StoreError(
+                f"{path}: not a relusweep store (no readable store.json); expected the --out of `relusweep run`."
+            ) from None
+        if schema != SCHEMA_VERSION:
+            raise StoreError(
+                f"{path}: schema {schema}, this version reads {SCHEMA_VERSION}. "
+                "Use the relusweep that wrote it, or another --out."
+            )
+        return Store(path)
+
+    @staticmethod
+    def create(path: str | Path) -> "Store":
+        """Open a store, or make one of a new or empty directory, readable by its owner only.
+
+        Raises:
+            StoreError: if the directory holds something else, or cannot be written.
+        """
+        path = Path(path)
+        with said(path):
+            if path.is_dir() and any(path.iterdir()) and not (path / "store.json").exists():
+                raise StoreError(
+                    f"{path}: a directory with other files in it, no relusweep store; "
+                    "expected a new or empty one. Choose another --out."
+                )
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for folder in FOLDERS:
+                (path / folder).mkdir(exist_ok=True, mode=0o700)
+            if not (path / "store.json").exists():
+                write_json(path / "store.json", {"relusweep_schema_version": SCHEMA_VERSION})
+        return Store.open(path)
+
+    def keep_spec(self, text: str) -> None:
+        """Make `text` the plan of this store; `verify`, `status` and `report` read it."""
+        with said(self.path), replacing(self.path / "spec.toml") as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+    @property
+    def spec_path(self) -> Path:
+        """The plan of this store."""
+        return self.path / "spec.toml"
+
+    # Tables ----------------------------------------------------------------------------------------------------------
+
+    def write(self, pack_id: str, tables: Mapping[str, Iterable[Mapping[str, Any]]], footer: Mapping[str, str]) -> None:
+        """Record a pack: one part a table, `runs` last, since a run is done when its id is there.
+
+        Args:
+            pack_id: Names the parts, so that writing a pack twice replaces it by itself.
+            tables: Rows of each table; a missing column is null.
+            footer: Provenance beyond `record.provenance`.
+
+        Raises:
+            StoreError: if the disk is full or the directory cannot be written.
+        """
+        metadata = {f"relusweep.{key}": value for key, value in (provenance() | dict(footer)).items()}
+        for table in reversed(TABLES):
+            rows = list(tables.get(table, ()))
+            if rows:
+                content = pa.Table.from_pylist(rows, schema=SCHEMAS[table].with_metadata(metadata))
+                self._write_part(self.path / table / f"pack-{pack_id}.parquet", content)
+
+    def _write_part(self, path: Path, content: pa.Table) -> None:
+        with said(path), replacing(path) as temporary:
+            pq.write_table(content, temporary, compression="zstd", write_page_checksum=True)
+
+    def has_pack(self, pack_id: str) -> bool:
+        """Tell whether this very pack has been recorded, and not yet compacted."""
+        return (self.path / "runs" / f"pack-{pack_id}.parquet").exists()
+
+    def parts(self, table: str = "runs") -> list[Path]:
+        """List the parts of a table; temporary names begin with a dot and are not listed."""
+        return sorted((self.path / table).glob("[!.]*.parquet"))
+
+    def read(self, table: str = "runs", columns: list[str] | None = None) -> tuple[pa.Table, dict[Path, str]]:
+        """Read a table from all its readable parts, no row twice.
+
+        Args:
+            table: `runs`, `trajectories` or `weights`.
+            columns: Those wanted; the table's key columns come along.
+
+        Returns:
+            The rows, and the parts that could not be read with the reason.
+        """
+        schema, keys = SCHEMAS[table], _KEYS[table]
+        wanted = schema.names if columns is None else [name for name in schema.names if name in {*keys, *columns}]
+        pieces, broken = [], {}
+        for attempt in (1, 2):  # a part that vanished while we read was compacted: list again, once
+            pieces, broken = [], {}
+            for part in self.parts(table):
+                try:
+                    pieces.append(_read_part(part, wanted, schema))
+                except _UNREADABLE as error:
+                    broken[part] = str(error).splitlines()[0]
+            if attempt == 2 or all(part.exists() for part in broken):
+                break
+        rows = pa.concat_tables(pieces) if pieces else pa.table({n: [] for n in wanted}, _subschema(schema, wanted))
+        return _distinct(rows, keys), broken
+
+    def recorded(self) -> set[str]:
+        """Ids of all recorded runs; broken parts count as not recorded."""
+        return set(self.read("runs", ["run_id"])[0]["run_id"].to_pylist())
+
+    def set_aside(self, parts: Iterable[Path]) -> list[Path]:
+        """Move broken parts out of the tables, so that their runs count as missing; returns where they went."""
+        moved = []
+        with said(self.path):
+            (self.path / "aside").mkdir(exist_ok=True, mode=0o700)
+            for part in parts:
+                target = self.path / "aside" / f"{part.parent.name}-{secrets.token_hex(4)}-{part.name}"
+                os.replace(part, target)
+                moved.append(target)
+        return moved
+
+    def compact(self) -> dict[str, tuple[int, int]]:
+        """Merge the parts of every table into few sorted ones; returns the number of parts before and after.
+
+        A new part is published before its sources are deleted, and readers drop doubles, so that a kill at any moment
+        loses nothing. Broken parts stay where they are.
+        """
+        counts = {}
+        for table in TABLES:
+            before = self.parts(table)
+            after = 0
+            for group in _by_size(before):
+                after += self._merge(table, group)
+            counts[table] = (len(before), after)
+        return counts
+
+    def _merge(self, table: str, parts: list[Path]) -> int:
+        if len(parts) < 2:
+            return len(parts)
+        schema, pieces, merged = SCHEMAS[table], [], []
+        for part in parts:
+            try:
+                pieces.append(_read_part(part, schema.names, schema))
+                merged.append(part)
+            except _UNREADABLE:
+                continue
+        rows = _distinct(pa.concat_tables(pieces), _KEYS[table]) if pieces else None
+        if rows is None:
+            return len(parts)
+        rows = rows.sort_by([(key, "ascending") for key in _KEYS[table]])
+        digest = hashlib.blake2b("".join(rows["run_id"].to_pylist()).encode(), digest_size=8).hexdigest()
+        metadata = {f"relusweep.{key}": value for key, value in provenance().items()}
+        target = self.path / table / f"compact-{digest}.parquet"
+        self._write_part(target, rows.replace_schema_metadata(metadata))
+        for part in merged:
+            if part != target:
+                part.unlink(missing_ok=True)
+        return 1 + len(parts) - len(merged)
+
+    # Small files -----------------------------------------------------------------------------------------------------
+
+    def checkpoint(self, pack_id: str) -> Path:
+        """Where a pack in training keeps its state."""
+        return self.path / "checkpoints" / f"{pack_id}.pt"
+
+    def checkpoints(self) -> list[Path]:
+        """States of packs that were interrupted, or are in training now."""
+        return sorted((self.path / "checkpoints").glob("[!.]*.pt"))
+
+    def write_failure(self, pack_id: str, failure: Mapping[str, Any]) -> None:
+        """List a pack whose worker crashed; its runs stay missing and are trained by the next `run`."""
+        with said(self.path):
+            write_json(self.path / "failures" / f"{pack_id}.json", failure)
+
+    def clear_failure(self, pack_id: str) -> None:
+        """Forget a failure, because the pack has been recorded or is being tried again."""
+        (self.path / "failures" / f"{pack_id}.json").unlink(missing_ok=True)
+
+    def failures(self) -> list[dict[str, Any]]:
+        """Packs that crashed, each with its run ids, host, error and trace."""
+        return _read_jsons(self.path / "failures")
+
+    def write_progress(self, worker: str, progress: Mapping[str, Any]) -> None:
+        """Say where a worker stands; for `watch`, and not worth an fsync."""
+        path = self.path / "progress" / f"{worker}.json"
+        temporary = path.with_name(f".{path.name}.tmp")
+        with said(self.path):
+            temporary.write_text(json.dumps(dict(progress)), encoding="utf-8")
+            os.replace(temporary, path)
+
+    def progress(self) -> list[dict[str, Any]]:
+        """What the workers said last."""
+        return _read_jsons(self.path / "progress")
+
+    def sweep_up(self) -> None:
+        """Delete what killed processes left: temporary files older than an hour, progress older than a day."""
+        now = time.time()
+        for pattern, age in (("*/.*.tmp", 3600), ("progress/*.json", 86400)):
+            for path in self.path.glob(pattern):
+                try:
+                    if now - path.stat().st_mtime > age:
+                        path.unlink()
+                except OSError:
+                    continue  # another launcher was faster
+
+
+def _read_part(part: Path, columns: list[str], schema: pa.Schema) -> pa.Table:
+    """Read one part with its checksums verified; columns that an older part lacks are null."""
+    file = pq.ParquetFile(part, page_checksum_verification=True)
+    present = [name for name in columns if name in file.schema_arrow.names]
+    rows = file.read(columns=present)
+    if "run_id" not in present:
+        raise pa.ArrowInvalid("no column run_id: not a part of a store")
+    arrays = [rows[name] if name in present else pa.nulls(len(rows), schema.field(name).type) for name in columns]
+    return pa.table(arrays, names=columns).cast(_subschema(schema, columns))
+
+
+def _subschema(schema: pa.Schema, columns: list[str]) -> pa.Schema:
+    return pa.schema([schema.field(name) for name in columns])
+
+
+def _distinct(rows: pa.Table, keys: tuple[str, ...]) -> pa.Table:
+    """Keep the first of rows with equal keys, in their order."""
+    indexed = rows.select(keys).append_column("_row", pa.array(np.arange(len(rows))))
+    firsts = indexed.group_by(list(keys), use_threads=False).aggregate([("_row", "min")])["_row_min"]
+    return rows if len(firsts) == len(rows) else rows.take(firsts)
+
+
+def _by_size(parts: list[Path]) -> Iterator[list[Path]]:
+    group: list[Path] = []
+    total = 0
+    for part in parts:
+        size = part.stat().st_size
+        if group and total + size > COMPACT_BYTES:
+            yield group
+            group, total = [], 0
+        group.append(part)
+        total += size
+    if group:
+        yield group
+
+
+def _read_jsons(folder: Path) -> list[dict[str, Any]]:
+    found = []
+    for path in sorted(folder.glob("[!.]*.json")):
+        try:
+            found.append(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            continue  # being replaced just now, or left half-written by a full disk
+    return found
