@@ -1,0 +1,285 @@
+"""Execute: a pack becomes records. Trains to each stop, records moments, examines, measures what has ended."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sweep.measure import KNOT, Point, end, moment
+from sweep.model import outputs
+from sweep.pack import Pack, parameter_count
+from sweep.record import SCHEMA_VERSION, code_version
+from sweep.spec import Measure
+from sweep.store import replacing, said
+from sweep.train import EXAM_STEPS, Training
+
+CHECKPOINT_FORMAT = 1
+_MEASURE_BYTES = 2**28  # what the temporaries of one tile of measures may take
+
+Tables = dict[str, list[dict[str, Any]]]
+
+
+class Interrupted(Exception):
+    """The worker was asked to stop; the pack's state has been written and the pack will go on from there."""
+
+
+@dataclass
+class Progress:
+    """Where a pack stands; told to `pulse` after every tile."""
+
+    pack_id: str
+    runs: int
+    max_steps: int
+    step: int = 0
+    run_steps: int = 0
+    seconds: float = 0.0
+    ended: dict[str, int] = field(default_factory=lambda: {"converged": 0, "budget": 0, "diverged": 0})
+
+
+def execute(
+    pack: Pack,
+    measure: Measure,
+    device: torch.device,
+    backend: str,
+    *,
+    checkpoint: Path | None = None,
+    checkpoint_seconds: float = 120.0,
+    pulse: Callable[[Progress], None] = lambda progress: None,
+) -> Tables:
+    """Train and measure all runs of a pack.
+
+    Args:
+        pack: What to train.
+        measure: What to record besides the ends.
+        device: Where.
+        backend: Name for the records.
+        checkpoint: File for the state of the unfinished pack: read if it is there, replaced every
+            `checkpoint_seconds` and when `pulse` raises, left to the caller to delete.
+        checkpoint_seconds: Time between two states.
+        pulse: Called often; raises `Interrupted` to stop.
+
+    Returns:
+        The rows of the three tables.
+
+    Raises:
+        Interrupted: what `pulse` raised, after the state has been written.
+    """
+    return _Execution(pack, measure, device, backend, checkpoint, checkpoint_seconds, pulse).run()
+
+
+class _Execution:
+    def __init__(
+        self,
+        pack: Pack,
+        measure: Measure,
+        device: torch.device,
+        backend: str,
+        checkpoint: Path | None,
+        checkpoint_seconds: float,
+        pulse: Callable[[Progress], None],
+    ) -> None:
+        self.pack, self.measure, self.device, self.backend = pack, measure, device, backend
+        self.path, self.checkpoint_seconds, self.tell = checkpoint, checkpoint_seconds, pulse
+        self.moments = frozenset(measure.moments(pack.shape.max_steps))
+        self.training = Training(pack, device)
+        self.progress = Progress(pack.id, len(pack.runs), pack.shape.max_steps)
+        self.handled = 0  # the last stop whose measures and exam are in `tables`
+        self.tables: Tables = {"runs": [], "trajectories": [], "weights": []}
+        self.clock = self.written = time.monotonic()
+
+    def run(self) -> Tables:
+        self.restore()
+        training = self.training
+        try:
+            while len(training):
+                if self.handled < training.step:
+                    self.handle(training.step)
+                else:
+                    training.advance(self.next_stop(training.step), self.pulse)
+        except Interrupted:
+            self.save()
+            raise
+        seconds = self.elapsed() / len(self.pack.runs)
+        for row in self.tables["runs"]:
+            row["seconds"] = seconds
+        return self.tables
+
+    def next_stop(self, step: int) -> int:
+        """The next exam, moment or end; at steps that do not depend on the pack."""
+        ahead = [moment for moment in self.moments if moment > step]
+        return min([step - step % EXAM_STEPS + EXAM_STEPS, self.pack.shape.max_steps, *ahead])
+
+    def elapsed(self) -> float:
+        """Seconds spent on this pack, those before an interruption included."""
+        now = time.monotonic()
+        self.progress.seconds += now - self.clock
+        self.clock = now
+        return self.progress.seconds
+
+    def pulse(self) -> None:
+        training, progress = self.training, self.progress
+        self.elapsed()
+        progress.step = training.step
+        ended = sum(row["steps"] for row in self.tables["runs"])
+        progress.run_steps = ended + training.step * len(training)
+        self.tell(progress)
+        if time.monotonic() - self.written > self.checkpoint_seconds:
+            self.save()
+
+    # Stops -----------------------------------------------------------------------------------------------------------
+
+    def handle(self, step: int) -> None:
+        """Record a moment, examine, take out what has ended. Interrupted half-way, it has done nothing."""
+        training, added = self.training, Tables(runs=[], trajectories=[], weights=[])
+        if step in self.moments:
+            added["trajectories"] = self.trajectory_rows(step)
+        last = step >= self.pack.shape.max_steps
+        keep = None
+        if last or step % EXAM_STEPS == 0:
+            converged, diverged = training.exam()
+            ended = torch.ones_like(diverged) if last else converged | diverged
+            if bool(ended.any()):
+                names = ["diverged" if d else "converged" if c else "budget" for c, d in zip(converged.tolist(), diverged.tolist(), strict=True)]  # fmt: skip
+                status = [name if e else None for name, e in zip(names, ended.tolist(), strict=True)]
+                added["runs"], added["weights"] = self.end_rows(step, status)
+                keep = ~ended
+            training.begin_window()
+        for table, rows in added.items():
+            self.tables[table] += rows
+        for row in added["runs"]:
+            self.progress.ended[row["status"]] += 1
+        if keep is not None:
+            training.keep(keep)
+        self.handled = step
+
+    def trajectory_rows(self, step: int) -> list[dict[str, Any]]:
+        rows = []
+        for tile in self.training.tiles(self.measure_tile()):
+            point, ids = self.point(tile), self.ids(tile)
+            finite = torch.isfinite(point.residual).all(1)
+            if bool(finite.all()):
+                columns = _columns(moment(point)[0])
+                rows += [{"run_id": i, "step": step} | row for i, row in zip(ids, columns, strict=True)]
+            else:
+                for b in torch.nonzero(finite).flatten().tolist():
+                    row = _columns(moment(point.rows(slice(b, b + 1)))[0])[0]
+                    rows.append({"run_id": ids[b], "step": step} | row)
+            self.pulse()
+        return rows
+
+    def end_rows(self, step: int, status: list[str | None]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Measure the runs that have a status; a diverged one has no measures."""
+        training = self.training
+        positions = training.state["position"].tolist()
+        records = []
+        for row in (row for row, name in enumerate(status) if name == "diverged"):
+            records.append(self.record(positions[row], "diverged", step, {}))
+        finite = [row for row, name in enumerate(status) if name in ("converged", "budget")]
+        weights: list[dict[str, Any]] = []
+        size = self.measure_tile()
+        for start in range(0, len(finite), size):
+            rows = torch.tensor(finite[start : start + size], device=self.device)
+            point = self.point(rows)
+            lr = torch.tensor([training.runs[positions[row]].lr for row in rows.tolist()], dtype=torch.float64, device=self.device)  # fmt: skip
+            columns = _columns(end(point, self.point(rows, test=True) if self.pack.shape.n_test else None, lr))
+            for row, measures in zip(rows.tolist(), columns, strict=True):
+                records.append(self.record(positions[row], status[row] or "", step, measures))
+            if self.measure.save_weights:
+                named = {name: w.reshape(len(w), -1).tolist() for name, w in point.architecture.named(point.theta).items()}
+                weights += [
+                    {"run_id": i} | {name: values[index] for name, values in named.items()}
+                    for index, i in enumerate(self.ids(rows))
+                ]
+            self.pulse()
+        return records, weights
+
+    def record(self, position: int, status: str, step: int, measures: Mapping[str, Any]) -> dict[str, Any]:
+        run = self.training.runs[position]
+        return run.model_dump() | dict(measures) | {
+            "run_id": run.id,
+            "status": status,
+            "steps": step,
+            "pack_id": self.pack.id,
+            "pack_size": len(self.pack.runs),
+            "device": device_name(self.device),
+            "backend": self.backend,
+            "kernel": self.training.kernel.NAME,
+            "code_version": code_version(),
+            "schema_version": SCHEMA_VERSION,
+        }  # fmt: skip
+
+    def point(self, rows: slice | Tensor, *, test: bool = False) -> Point:
+        training = self.training
+        x, y = training.inputs(rows, test=test, dtype=torch.float64)
+        slope = training.rates(rows).slope
+        theta = training.state["theta"][rows].double()
+        knot = KNOT[training.dtype]
+        return Point(training.architecture, theta, x, y, None if slope is None else slope.double(), knot)
+
+    def ids(self, rows: slice | Tensor) -> list[str]:
+        return [self.training.runs[position].id for position in self.training.state["position"][rows].tolist()]
+
+    def measure_tile(self) -> int:
+        """How many runs to measure at once, by what their Gram matrices and Lanczos vectors take."""
+        shape = self.pack.shape
+        n, p = shape.n, parameter_count(shape)
+        numbers = n * min(n, p) * 3 + 40 * p + 12 * n * (shape.width + (shape.width2 or 0) + shape.d)
+        return max(1, min(256, _MEASURE_BYTES // (8 * numbers)))
+
+    # Checkpoints -----------------------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        if self.path is None:
+            return
+        saved = {
+            "format": CHECKPOINT_FORMAT,
+            "runs": [run.model_dump() for run in self.pack.runs],
+            "measure": self.measure.model_dump(),
+            "training": self.training.save(),
+            "handled": self.handled,
+            "tables": self.tables,
+            "seconds": self.elapsed(),
+            "ended": self.progress.ended,
+        }
+        with said(self.path), replacing(self.path) as temporary:
+            torch.save(saved, temporary)
+        self.written = time.monotonic()
+
+    def restore(self) -> None:
+        """Go on from the checkpoint, if there is a readable one of this very pack."""
+        saved = load_checkpoint(self.path) if self.path is not None else None
+        if saved is None or saved["measure"] != self.measure.model_dump():
+            return
+        if {run.id for run in self.pack.runs} != set(saved["training"]["ids"]):
+            return
+        self.training.restore(saved["training"])
+        self.handled, self.tables = saved["handled"], saved["tables"]
+        self.progress.seconds, self.progress.ended = saved["seconds"], saved["ended"]
+
+
+def load_checkpoint(path: Path) -> dict[str, Any] | None:
+    """Read a checkpoint: tensors and plain values, no code; None if it is missing, damaged or of another version."""
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        return saved if saved["format"] == CHECKPOINT_FORMAT else None
+    except Exception:  # noqa: BLE001 - torch raises many kinds on a damaged file, and any of them means: start afresh
+        return None
+
+
+def device_name(device: torch.device) -> str:
+    """Name a device for the records."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def _columns(measures: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+    """Turn columns of tensors into rows of numbers, null where a number is not finite."""
+    lists = {name: tensor.tolist() for name, tensor in measures.items()}
+    return [
+        {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in zip(lists, row, strict=True)}
+        for row in zip(*lists.values(), strict=True)
+    ]

@@ -1,0 +1,75 @@
+"""The reference kernel: any run, any device, one torch operation after the other."""
+
+import torch
+from torch import Tensor
+
+from sweep.model import Architecture, Inputs, gradient
+from sweep.optimize import Rates, draw_batches, update
+from sweep.run import Run
+
+NAME = "torch"
+_BATCH_NUMBERS = 2**19  # random keys drawn at once for mini-batches
+
+
+def supports(run: Run) -> bool:
+    """Tell whether this kernel trains runs of this shape: the reference trains all."""
+    return True
+
+
+def tile_size(run: Run, device: torch.device) -> int:
+    """How many runs to advance together: as many as keep their activations in a core's cache, all on a GPU.
+
+    Measured on CPUs with 1 MiB of second-level cache: a tensor of activations of about 1 MiB is the best compromise
+    between the cost of a torch call and that of main memory, in float32 and float64 (bench/README.md).
+    """
+    if device.type != "cpu":
+        return 2**20
+    activations = (run.width + (run.width2 or 0)) * (run.batch_size or run.n) * (8 if run.dtype == "float64" else 4)
+    return max(1, min(512, 2**20 // activations))
+
+
+@torch.inference_mode()
+def advance(
+    run: Run,
+    theta: Tensor,
+    buffers: tuple[Tensor, ...],
+    peak: Tensor,
+    rates: Rates,
+    x: Inputs,
+    y: Tensor,
+    start: int,
+    stop: int,
+    warming_until: int,
+) -> None:
+    """Take the steps start … stop-1 in place; `peak` (B,) becomes the largest loss met, NaN if one was met.
+
+    Nothing here waits for the device or looks at a value.
+
+    Args:
+        run: Any run of the pack, for what all of them share.
+        theta: Parameters (B, p).
+        buffers: Memory of the optimizer, (B, p) each.
+        peak: Largest loss so far.
+        rates: Per-run numbers of the update rule.
+        x: Inputs with the column of ones, (n, i) if the runs share them, else (B, n, i).
+        y: Targets (B, n).
+        start: First step.
+        stop: Step after the last.
+        warming_until: The largest warmup_steps of the pack.
+    """
+    architecture = Architecture.of(run)
+    chunk = stop - start
+    if run.batch_size:
+        chunk = max(1, _BATCH_NUMBERS // (run.n * len(theta)))
+    for first in range(start, stop, chunk):
+        last = min(first + chunk, stop)
+        batches = draw_batches(rates.seed, first, last - first, run.n, run.batch_size) if run.batch_size else None
+        for step in range(first, last):
+            inputs, targets = x, y
+            if batches is not None:
+                rows = batches[step - first]
+                targets = y.gather(1, rows)
+                inputs = x[rows] if x.ndim == 2 else x.gather(1, rows[:, :, None].expand(-1, -1, x.shape[-1]))
+            g, loss = gradient(architecture, theta, inputs, targets, rates.slope)
+            torch.maximum(peak, loss, out=peak)
+            update(run.optimizer, theta, buffers, g, rates, step, step < warming_until)

@@ -1,0 +1,311 @@
+"""Measures of networks at a point of their training: errors, curvature, stability norms. Always in float64.
+
+The gradient of a network's output with respect to the rows [w_i, b_i] of a layer is δ_i(x) h̃(x): its sensitivity to the
+pre-activation, times the layer's input with a one appended. These factors give the Jacobian J (n, p), the Gram matrix
+(1/n) J Jᵀ, whose top eigenvalue is the Gauss–Newton sharpness, and the mean gradient, for either depth. Sources:
+[M21] Mulayoff, Michaeli & Soudry, NeurIPS 2021. [N23] Nacson et al., ICLR 2023, arXiv:2306.17499.
+[L25] Liang et al., arXiv:2506.20779.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sweep.lanczos import Eigenpair, top_eigenpair
+from sweep.model import Architecture, Inputs, Slope, forward, gradient, outputs
+
+GRAM_SAMPLES = 1024  # beyond this an n×n matrix costs more than products
+_MODE_PAIRS = 32  # data on kinks that `least_gauss_newton_sharpness` will try; beyond, the recorded mode stands
+KNOT = {torch.float64: 1e-9, torch.float32: 1e-6}  # |z| / ‖w‖ that counts as zero, by the dtype of the training
+
+Factors = list[tuple[Float[Tensor, "B q n"], Float[Tensor, "B i n"]]]
+
+
+@dataclass(frozen=True)
+class Point:
+    """B networks with their training data: theta (B, p), x (n, i) or (B, n, i), y (B, n), all float64.
+
+    `knot` is how small |z| / ‖w‖ has to be for a datum to lie on a kink.
+    """
+
+    architecture: Architecture
+    theta: Float[Tensor, "B p"]
+    x: Inputs
+    y: Float[Tensor, "B n"]
+    slope: Slope
+    knot: float = KNOT[torch.float64]
+
+    @cached_property
+    def _forward(self) -> tuple[list[Tensor], list[Tensor], Tensor]:
+        return forward(self.architecture, self.theta, self.x, self.slope)
+
+    @property
+    def n(self) -> int:
+        """Training samples."""
+        return self.y.shape[1]
+
+    @property
+    def before(self) -> list[Float[Tensor, "B q n"]]:
+        """Pre-activations of the hidden layers."""
+        return self._forward[0]
+
+    @property
+    def after(self) -> list[Float[Tensor, "B q n"]]:
+        """Activations of the hidden layers."""
+        return self._forward[1]
+
+    @property
+    def residual(self) -> Float[Tensor, "B n"]:
+        """f(x_j) - y_j."""
+        return self._forward[2] - self.y
+
+    @cached_property
+    def derivatives(self) -> list[Float[Tensor, "B q n"]]:
+        """σ'(z) of the hidden layers, with σ'(0) the slope of the negative side: the recorded activation mode."""
+        return [self._derivative(z > 0) for z in self.before]
+
+    def _derivative(self, active: Bool[Tensor, "B q n"]) -> Float[Tensor, "B q n"]:
+        negative = torch.zeros((), dtype=self.theta.dtype, device=self.theta.device)
+        return torch.where(active, torch.ones_like(negative), negative if self.slope is None else self.slope)
+
+    @cached_property
+    def on_kink(self) -> list[Bool[Tensor, "B q n"]]:
+        """Mark the pairs (unit, datum) with |z| at rounding level, |z| < knot ‖w‖."""
+        marks = []
+        for rows, z in zip(self.architecture.split(self.theta)[:-1], self.before, strict=True):
+            weights = rows[..., :-1] if self.architecture.bias else rows
+            marks.append(z.abs() < self.knot * torch.linalg.vector_norm(weights, dim=-1, keepdim=True))
+        return marks
+
+    def rows(self, which: slice) -> "Point":
+        """Select networks."""
+        x = self.x if self.x.ndim == 2 else self.x[which]
+        slope = None if self.slope is None else self.slope[which]
+        return Point(self.architecture, self.theta[which], x, self.y[which], slope, self.knot)
+
+
+# Errors --------------------------------------------------------------------------------------------------------------
+
+
+def loss(point: Point) -> Float[Tensor, " B"]:
+    """(1/2n) Σ_j r_j²."""
+    return point.residual.square().mean(1) / 2
+
+
+# Gauss–Newton --------------------------------------------------------------------------------------------------------
+
+
+def factors(point: Point, derivatives: list[Float[Tensor, "B q n"]]) -> Factors:
+    """Give (δ, h̃) of each layer, first to last; the activation mode is in `derivatives`."""
+    layers = point.architecture.split(point.theta)
+    delta = torch.ones_like(point.y)[:, None, :]
+    found = []
+    for rows, h, derivative in zip(layers[:0:-1], point.after[::-1], derivatives[::-1], strict=True):
+        ones = [torch.ones_like(h[:, :1])] if point.architecture.bias else []
+        found.append((delta, torch.cat([h, *ones], 1)))
+        weights = rows[..., :-1] if point.architecture.bias else rows
+        delta = torch.bmm(weights.mT, delta) * derivative
+    found.append((delta, point.x.mT.expand(len(point.theta), -1, -1)))
+    return found[::-1]
+
+
+def gram(point: Point, derivatives: list[Float[Tensor, "B q n"]]) -> Float[Tensor, "B n n"]:
+    """(1/n) J Jᵀ = (1/n) Σ_layers (δᵀδ) ∘ (h̃ᵀh̃); it has the nonzero eigenvalues of Gauss–Newton (1/n) JᵀJ."""
+    total = point.theta.new_zeros(len(point.theta), point.n, point.n)
+    for index, (delta, h) in enumerate(factors(point, derivatives)):
+        inner = point.x @ point.x.mT if index == 0 else torch.bmm(h.mT, h)
+        total += torch.bmm(delta.mT, delta) * inner
+    return total / point.n
+
+
+def jacobian(point: Point) -> Float[Tensor, "B n p"]:
+    """∇f(x_j), all p numbers of it."""
+    blocks = [torch.einsum("bqn,bin->bnqi", delta, h).flatten(2) for delta, h in factors(point, point.derivatives)]
+    return torch.cat(blocks, 2)
+
+
+def pull(point: Point, weights: Float[Tensor, "B n"]) -> Float[Tensor, "B p"]:
+    """Jᵀ weights, without forming J."""
+    blocks = [torch.bmm(delta * weights[:, None], h.mT).flatten(1) for delta, h in factors(point, point.derivatives)]
+    return torch.cat(blocks, 1)
+
+
+def mean_gradient_bound(point: Point) -> Float[Tensor, " B"]:
+    """MG = ‖(1/n) Σ_j ∇f(x_j)‖² ≤ λ_max of Gauss–Newton, at any weights: its Rayleigh quotient at the ones vector."""
+    return pull(point, torch.full_like(point.y, 1 / point.n)).square().sum(1)
+
+
+def gauss_newton_top(point: Point) -> Eigenpair:
+    """Top eigenpair of the Gauss–Newton matrix (1/n) JᵀJ, equal to the Hessian where the network interpolates.
+
+    Dense where the smaller of n and p allows, by the smaller of the two matrices; otherwise by Lanczos.
+    """
+    n, p = point.n, point.architecture.count
+    if p < n and p <= GRAM_SAMPLES:
+        j = jacobian(point)
+        values, vectors = torch.linalg.eigh(torch.bmm(j.mT, j) / n)
+        return Eigenpair(values[:, -1], vectors[..., -1], torch.zeros_like(values[:, -1]))
+    if n <= GRAM_SAMPLES:
+        values, vectors = torch.linalg.eigh(gram(point, point.derivatives))
+        vector = torch.nn.functional.normalize(pull(point, vectors[..., -1]), dim=1)
+        return Eigenpair(values[:, -1], vector, torch.zeros_like(values[:, -1]))
+    return top_eigenpair(gauss_newton_product(point), pull(point, torch.ones_like(point.y)))
+
+
+def gauss_newton_product(point: Point) -> Callable[[Float[Tensor, "B p"]], Float[Tensor, "B p"]]:
+    """V ↦ (1/n) JᵀJ v, by forward-mode differentiation of the outputs and `pull`."""
+
+    def f(theta: Tensor) -> Tensor:
+        return outputs(point.architecture, theta, point.x, point.slope)
+
+    return lambda v: pull(point, torch.func.jvp(f, (point.theta,), (v,))[1] / point.n)
+
+
+def knot_points(point: Point) -> Int[Tensor, " B"]:
+    """Count the pairs (unit, datum) on a kink; training at large steps leaves data there."""
+    return torch.stack([marks.sum((1, 2)) for marks in point.on_kink]).sum(0)
+
+
+def least_gauss_newton_sharpness(point: Point, sharpness: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+    """Lower λ_max of Gauss–Newton over the activation modes of data on kinks.
+
+    With data exactly on kinks λ_max depends on which side each is taken to be, by a percent or so; a minimum is called
+    unstable only if it is in every mode. One greedy pass flips each pair and keeps what lowers λ_max: an upper estimate
+    of the least one, exact for a single pair.
+
+    Args:
+        point: The networks.
+        sharpness: λ_max in the recorded mode; returned where no datum is on a kink, or more than 32 are.
+    """
+    least = sharpness.clone()
+    count = knot_points(point)
+    if point.n > GRAM_SAMPLES:
+        return least
+    for b in torch.nonzero((count > 0) & (count <= _MODE_PAIRS)).flatten().tolist():
+        one = point.rows(slice(b, b + 1))
+        derivatives = [derivative.clone() for derivative in one.derivatives]
+        for layer, marks in enumerate(one.on_kink):
+            for _, unit, datum in torch.nonzero(marks).tolist():
+                pair = (0, unit, datum)
+                negative = 0.0 if one.slope is None else float(one.slope)
+                old = derivatives[layer][pair].clone()
+                derivatives[layer][pair] = negative if old == 1 else 1.0
+                top = torch.linalg.eigvalsh(gram(one, derivatives))[0, -1]
+                if top < least[b]:
+                    least[b] = top
+                else:
+                    derivatives[layer][pair] = old
+    return least
+
+
+# Hessian -------------------------------------------------------------------------------------------------------------
+
+
+def hessian_product(point: Point) -> Callable[[Float[Tensor, "B p"]], Float[Tensor, "B p"]]:
+    """V ↦ ∇²L v, residual term included, by forward-mode differentiation of the gradient."""
+
+    def g(theta: Tensor) -> Tensor:
+        return gradient(point.architecture, theta, point.x, point.y, point.slope)[0]
+
+    return lambda v: torch.func.jvp(g, (point.theta,), (v,))[1]
+
+
+def hessian_top(point: Point, start: Float[Tensor, "B p"]) -> Eigenpair:
+    """Top eigenpair of the exact Hessian: its value is the sharpness.
+
+    A twice-differentiable minimum is linearly stable under gd with step size lr iff sharpness ≤ 2/lr, and under sgd
+    only if so [M21 Lemma 1]. `start` is best the top eigenvector of Gauss–Newton.
+    """
+    return top_eigenpair(hessian_product(point), start)
+
+
+# Stability norms (one hidden layer) ----------------------------------------------------------------------------------
+
+
+def stability_norms(point: Point) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+    """The stability norm S and the oriented stability norm S̃ of shallow networks, on their training inputs.
+
+        S = Σ |a_i| ‖w_i‖ g(u_i, t_i),   g(u, t) = min(g̃(u, t), g̃(-u, -t)),   S̃ = Σ |a_i| ‖w_i‖ g̃(u_i, t_i)
+        g̃ = A √(P² + ‖m‖²),  A = mean σ(u·x - t),  P = mean σ'(u·x - t),  m = mean σ'(u·x - t) x
+
+    with u = w/‖w‖, t = -b/‖w‖: the weight function of [N23] as [L25 §3] gives it, in a form without division, where a
+    dead unit counts 0. For Gauss–Newton at any weights, with 1/(2n) in the loss:
+
+        1 + 2S ≤ 1 + 2S̃ ≤ mean_gradient_bound ≤ λ_max      (mean and AM-GM inequality)
+
+    hence at a stable interpolating minimum S ≤ S̃ ≤ 1/lr - 1/2. Without biases the P² of the hidden and the 1 of the
+    output bias are dropped: 2S̃ ≤ λ_max and S̃ ≤ 1/lr. For the leaky ReLU σ' is the slope on the negative side; the
+    same proof holds.
+    """
+    a = point.architecture.named(point.theta)["w2"].abs()
+    forwards = _weights_of_units(point, 1.0)
+    oriented = (a * forwards).sum(1)
+    return (a * torch.minimum(forwards, _weights_of_units(point, -1.0))).sum(1), oriented
+
+
+def _weights_of_units(point: Point, sign: float) -> Float[Tensor, "B q"]:
+    """‖w_i‖ g̃(sign u_i, sign t_i) of every unit."""
+    z = sign * point.before[0]
+    derivative = point._derivative(z > 0)
+    mean = (derivative * z).mean(-1).abs()
+    m = torch.matmul(derivative, point.x) / point.n  # with biases its last column is P
+    return mean * torch.linalg.vector_norm(m, dim=-1)
+
+
+def variation_norm(point: Point) -> Float[Tensor, " B"]:
+    """Σ |a_i| ‖w_i‖ of shallow networks."""
+    named = point.architecture.named(point.theta)
+    return (named["w2"].abs() * torch.linalg.vector_norm(named["w1"], dim=-1)).sum(1)
+
+
+def dead_fraction(point: Point) -> Float[Tensor, " B"]:
+    """Share of hidden units that are inactive on all training inputs."""
+    dead = torch.cat([(z <= 0).all(-1) for z in point.before], 1)
+    return dead.to(point.y.dtype).mean(1)
+
+
+# Everything that a row records ---------------------------------------------------------------------------------------
+
+
+def moment(point: Point) -> tuple[dict[str, Tensor], Eigenpair]:
+    """Measure what a moment of a trajectory records: column → (B,); and the top eigenpair of Gauss–Newton."""
+    newton = gauss_newton_top(point)
+    exact = hessian_top(point, newton.vector)
+    measures = {
+        "loss": loss(point),
+        "sharpness": exact.value,
+        "sharpness_residual": exact.residual,
+        "gn_sharpness": newton.value,
+        "mean_gradient_bound": mean_gradient_bound(point),
+        "parameter_norm": torch.linalg.vector_norm(point.theta, dim=1),
+    }
+    if len(point.before) == 1:
+        shallow, oriented = stability_norms(point)
+        measures |= {
+            "stability_norm": shallow,
+            "oriented_stability_norm": oriented,
+            "variation_norm": variation_norm(point),
+        }
+    return measures, newton
+
+
+def end(point: Point, test: Point | None, lr: Float[Tensor, " B"]) -> Mapping[str, Tensor]:
+    """Measure what a run's row records: column → (B,). `test` has the test set, if there is one."""
+    measures, newton = moment(point)
+    measures |= {
+        "train_rmse": (2 * measures["loss"]).sqrt(),
+        "gn_sharpness_min": least_gauss_newton_sharpness(point, newton.value),
+        "eos_ratio": lr * measures["sharpness"] / 2,
+        "dead_fraction": dead_fraction(point),
+        "knot_points": knot_points(point),
+    }
+    if test is not None:
+        measures |= {
+            "test_rmse": test.residual.square().mean(1).sqrt(),
+            "test_sup": test.residual.abs().amax(1),
+        }
+    return measures

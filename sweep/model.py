@@ -1,0 +1,171 @@
+"""Networks of one or two hidden layers, thousands at once: parameters, initial values, outputs, gradient.
+
+    f(x) = a·σ(W x + b) + c                    depth 1
+    f(x) = a·σ(W₂ σ(W₁ x + b₁) + b₂) + c       depth 2
+    L = (1/2n) Σ_j (f(x_j) - y_j)²             the ½ is in the loss
+
+B networks are one matrix `theta` (B, p). A layer with q outputs is a block of q rows [w_i, b_i]; without biases the
+rows are [w_i]. Inputs come with a column of ones in the first case, so that a first layer is one matrix product, of all
+networks at once where they share their inputs.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sweep.run import Run
+
+INIT, BATCHES = 11, 12  # purposes of a run's own random numbers
+
+Inputs = Float[Tensor, "n i"] | Float[Tensor, "B n i"]  # shared by all runs, or one set each; i = d + bias
+Slope = Float[Tensor, "B 1 1"] | None  # of the leaky ReLU; None is the ReLU
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes (d, width[, width2], 1) and whether units have biases."""
+
+    sizes: tuple[int, ...]
+    bias: bool
+
+    @staticmethod
+    def of(run: Run) -> "Architecture":
+        """Give the architecture of a run."""
+        return Architecture((run.d, run.width, *([run.width2] if run.width2 else []), 1), run.bias)
+
+    @cached_property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """(outputs, inputs + bias) of each layer."""
+        return tuple((q, i + self.bias) for i, q in zip(self.sizes, self.sizes[1:], strict=False))
+
+    @property
+    def count(self) -> int:
+        """Number of parameters p."""
+        return sum(q * i for q, i in self.shapes)
+
+    def split(self, theta: Float[Tensor, "B p"]) -> list[Float[Tensor, "B q i"]]:
+        """View the parameters as one (B, q, i) tensor a layer, rows [w_i, b_i]."""
+        blocks = theta.split([q * i for q, i in self.shapes], dim=-1)
+        return [block.unflatten(-1, shape) for block, shape in zip(blocks, self.shapes, strict=True)]
+
+    def named(self, theta: Float[Tensor, "B p"]) -> dict[str, Float[Tensor, "B *shape"]]:
+        """Split the parameters into weights and biases w1, b1, w2, …; the output layer's are (B, units) and (B,)."""
+        named = {}
+        for index, rows in enumerate(self.split(theta), 1):
+            last = index == len(self.shapes)
+            weights = rows[..., : self.sizes[index - 1]]
+            named[f"w{index}"] = weights[:, 0] if last else weights
+            if self.bias:
+                named[f"b{index}"] = rows[:, 0, -1] if last else rows[..., -1]
+        return named
+
+    def per_layer(self, values: Sequence[Tensor]) -> Float[Tensor, "B p"]:
+        """Repeat one number a run and layer, each (B,), over the parameters of its layer."""
+        pieces = [v[:, None].expand(-1, q * i) for v, (q, i) in zip(values, self.shapes, strict=True)]
+        return torch.cat(pieces, 1)
+
+    def is_bias(self) -> Tensor:
+        """Mark the biases among the p parameters."""
+        masks = [torch.zeros(q, i, dtype=torch.bool) for q, i in self.shapes]
+        if self.bias:
+            for mask in masks:
+                mask[:, -1] = True
+        return torch.cat([mask.flatten() for mask in masks])
+
+
+def initial_parameters(run: Run) -> Float[np.ndarray, " p"]:
+    """Draw the initial parameters of one run, float64, keyed by its seed.
+
+    With m inputs to a layer of q units, weights are: `pytorch` U(±1/√m), biases too (`torch.nn.Linear`); `kaiming`
+    N(0, 2/m) [He et al. 2015]; `xavier` N(0, 2/(m+q)) [Glorot & Bengio 2010]; `lecun` N(0, 1/m) [LeCun et al. 1998],
+    all three with zero biases; `normal` N(0, 1), biases too. All are multiplied by init_scale; the output layer's
+    weights by output_scale too. (An output factor s in the function itself, as in f = s Σ a_i σ(…), is the same
+    training with output_scale = s and lr_ratio = s².)
+    """
+    rng = np.random.default_rng([run.seed, INIT])
+    architecture, layers = Architecture.of(run), []
+    for index, (q, _) in enumerate(architecture.shapes):
+        m = architecture.sizes[index]
+        weights, biases = _draw(run.init, rng, q, m)
+        if index == len(architecture.shapes) - 1:
+            weights = weights * run.output_scale
+        layers.append(np.concatenate([weights, biases], 1) if run.bias else weights)
+    return run.init_scale * np.concatenate([layer.ravel() for layer in layers])
+
+
+def _draw(init: str, rng: np.random.Generator, q: int, m: int) -> tuple[np.ndarray, np.ndarray]:
+    if init == "pytorch":
+        return rng.uniform(-1, 1, (q, m)) / math.sqrt(m), rng.uniform(-1, 1, (q, 1)) / math.sqrt(m)
+    if init == "normal":
+        return rng.standard_normal((q, m)), rng.standard_normal((q, 1))
+    variance = {"kaiming": 2 / m, "xavier": 2 / (m + q), "lecun": 1 / m}[init]
+    return rng.standard_normal((q, m)) * math.sqrt(variance), np.zeros((q, 1))
+
+
+def with_ones(x: Float[Tensor, "*B n d"], bias: bool) -> Float[Tensor, "*B n i"]:
+    """Append the column of ones that the first layer's biases multiply."""
+    return torch.cat([x, torch.ones_like(x[..., :1])], -1) if bias else x
+
+
+def activate(z: Float[Tensor, "B q n"], slope: Slope) -> Float[Tensor, "B q n"]:
+    """ReLU or leaky ReLU."""
+    return z.relu() if slope is None else torch.where(z > 0, z, slope * z)
+
+
+def pull_back(delta: Float[Tensor, "B q n"], z: Float[Tensor, "B q n"], slope: Slope) -> Float[Tensor, "B q n"]:
+    """Multiply by σ'(z), with σ'(0) the slope of the negative side, 0 for the ReLU."""
+    if slope is None:
+        return torch.ops.aten.threshold_backward(delta, z, 0)
+    return torch.where(z > 0, delta, slope * delta)
+
+
+def forward(
+    architecture: Architecture, theta: Float[Tensor, "B p"], x: Inputs, slope: Slope
+) -> tuple[list[Float[Tensor, "B q n"]], list[Float[Tensor, "B q n"]], Float[Tensor, "B n"]]:
+    """Compute the pre-activations and activations of the hidden layers, and the outputs."""
+    first, *others = architecture.split(theta)
+    z = torch.matmul(first, x.mT)  # one product for all runs where x is shared
+    before, after = [z], [activate(z, slope)]
+    for rows in others:
+        if architecture.bias:
+            z = torch.baddbmm(rows[..., -1:], rows[..., :-1], after[-1])
+        else:
+            z = torch.bmm(rows, after[-1])
+        before.append(z)
+        after.append(activate(z, slope))
+    return before[:-1], after[:-1], before[-1][:, 0]
+
+
+def outputs(
+    architecture: Architecture, theta: Float[Tensor, "B p"], x: Inputs, slope: Slope
+) -> Float[Tensor, "B n"]:
+    """Compute f(x_j) for every run."""
+    return forward(architecture, theta, x, slope)[2]
+
+
+def gradient(
+    architecture: Architecture, theta: Float[Tensor, "B p"], x: Inputs, y: Float[Tensor, "B n"], slope: Slope
+) -> tuple[Float[Tensor, "B p"], Float[Tensor, " B"]]:
+    """Compute the gradient of every run's loss, and the loss itself, by hand: twice as fast as recording a graph.
+
+    Forward-mode differentiation of this function gives Hessian–vector products (`measure.hessian_product`).
+    """
+    before, after, f = forward(architecture, theta, x, slope)
+    residual = f - y
+    delta = (residual / y.shape[-1])[:, None, :]  # ∂L/∂z of the layer at hand, from the last to the first
+    layers = architecture.split(theta)
+    blocks: list[Tensor] = []
+    for rows, h, z in zip(layers[:0:-1], after[::-1], before[::-1], strict=True):
+        block = torch.bmm(delta, h.mT)
+        if architecture.bias:
+            block, rows = torch.cat([block, delta.sum(-1, keepdim=True)], -1), rows[..., :-1]
+        blocks.append(block.flatten(1))
+        delta = pull_back(torch.bmm(rows.mT, delta), z, slope)
+    blocks.append(torch.matmul(delta, x).flatten(1))
+    return torch.cat(blocks[::-1], 1), residual.square().mean(-1) / 2

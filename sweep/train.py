@@ -1,0 +1,152 @@
+"""Training: a pack as tensors on a device, advanced window by window, finished runs taken out."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from sweep.data import DATA_KEYS, dataset
+from sweep.kernels import plain
+from sweep.model import Architecture, Inputs, gradient, initial_parameters, with_ones
+from sweep.optimize import BUFFERS, Rates
+from sweep.pack import Pack
+from sweep.run import Run
+
+# Fused kernels go before the reference; the first that supports a run's shape trains it.
+KERNELS = (plain,)
+EXAM_STEPS = 200  # a run can end at multiples of this, and at its max_steps
+DIVERGED = 1e10  # a loss above this many times max(initial loss, 1) never comes back
+
+State = dict[str, Tensor]
+
+
+class Training:
+    """The runs of a pack that are not finished, in lockstep.
+
+    All tensors of `state` have one row a run in training; `position` says which run of `runs` a row is. Runs are sorted
+    by data set, so that neighbours share their inputs.
+    """
+
+    def __init__(self, pack: Pack, device: torch.device) -> None:
+        self.runs: tuple[Run, ...] = tuple(sorted(pack.runs, key=lambda run: (_data_key(run), run.id)))
+        self.shape = pack.shape
+        self.device = device
+        self.architecture = Architecture.of(pack.shape)
+        self.dtype = getattr(torch, pack.shape.dtype)
+        self.kernel = next(kernel for kernel in KERNELS if kernel.supports(pack.shape))
+        example = {_data_key(run): run for run in self.runs}  # one run of each data set
+        sets = [dataset(run.model_dump()) for run in example.values()]
+        order = {key: index for index, key in enumerate(example)}
+        self._which = [order[_data_key(run)] for run in self.runs]
+        self._train = self._tensors([data.x for data in sets], [data.y for data in sets])
+        self._test = self._tensors([data.x_test for data in sets], [data.y_test for data in sets])
+        self._rates = Rates.of(self.runs, self.architecture, self.dtype, device)
+        self._tolerance = torch.tensor([run.tolerance for run in self.runs], dtype=self.dtype, device=device)
+        self._warming_until = max(run.warmup_steps for run in self.runs)
+        self.step = 0
+        self.cursor = 0  # rows that have been advanced from `step` to the next stop already
+        self.state = self._start()
+
+    def _tensors(self, xs: list[Any], ys: list[Any]) -> tuple[Tensor, Tensor]:
+        x = torch.stack([torch.from_numpy(x) for x in xs]).to(self.device)
+        return with_ones(x, self.shape.bias), torch.stack([torch.from_numpy(y) for y in ys]).to(self.device)
+
+    def _start(self) -> State:
+        theta = torch.stack([torch.from_numpy(initial_parameters(run)) for run in self.runs])
+        theta = theta.to(self.device, self.dtype)
+        count = len(self.runs)
+        state = {
+            "position": torch.arange(count, device=self.device),
+            "theta": theta,
+            "peak": torch.zeros(count, dtype=self.dtype, device=self.device),
+            "limit": torch.zeros(count, dtype=self.dtype, device=self.device),
+        }
+        state |= {f"buffer{index}": torch.zeros_like(theta) for index in range(BUFFERS[self.shape.optimizer])}
+        self.state = state
+        for rows in self.tiles(self.kernel.tile_size(self.shape, self.device)):
+            state["limit"][rows] = DIVERGED * self.losses(rows).clamp(min=1)
+        return state
+
+    def __len__(self) -> int:
+        return len(self.state["position"])
+
+    def tiles(self, size: int, start: int = 0) -> Iterator[slice]:
+        """Cut the rows in training into tiles of at most `size`."""
+        for first in range(start, len(self), size):
+            yield slice(first, min(first + size, len(self)))
+
+    def inputs(self, rows: slice | Tensor, *, test: bool = False, dtype: torch.dtype | None = None) -> tuple[Inputs, Tensor]:
+        """Give x, (n, i) if these rows share their data, else (B, n, i), and y (B, n)."""
+        positions = self.state["position"][rows].tolist()
+        which = [self._which[position] for position in positions]
+        x, y = self._test if test else self._train
+        x = x[which[0]] if len(set(which)) == 1 else x[which]
+        return x.to(dtype or self.dtype), y[which].to(dtype or self.dtype)
+
+    def rates(self, rows: slice | Tensor) -> Rates:
+        """Give the per-run numbers of these rows."""
+        return self._rates.rows(self.state["position"][rows])
+
+    def losses(self, rows: slice | Tensor) -> Float[Tensor, " B"]:
+        """Compute the loss over the whole training set."""
+        x, y = self.inputs(rows)
+        with torch.inference_mode():
+            return gradient(self.architecture, self.state["theta"][rows], x, y, self.rates(rows).slope)[1]
+
+    def advance(self, stop: int, pulse: Callable[[], None]) -> None:
+        """Take all runs to step `stop`, tile by tile; `pulse` is called after each tile and may raise to interrupt."""
+        buffers = [self.state[f"buffer{index}"] for index in range(BUFFERS[self.shape.optimizer])]
+        for rows in self.tiles(self.kernel.tile_size(self.shape, self.device), self.cursor):
+            x, y = self.inputs(rows)
+            self.kernel.advance(
+                self.shape, self.state["theta"][rows], tuple(buffer[rows] for buffer in buffers),
+                self.state["peak"][rows], self.rates(rows), x, y, self.step, stop, self._warming_until,
+            )  # fmt: skip
+            self.cursor = rows.stop
+            pulse()
+        self.step, self.cursor = stop, 0
+
+    def exam(self) -> tuple[Bool[Tensor, " B"], Bool[Tensor, " B"]]:
+        """Find the runs that have converged and those that have diverged; to be asked every EXAM_STEPS.
+
+        Converged: the loss now, and every loss met since the last exam, is at most the tolerance. At the edge of
+        stability a loss can dip below it for a moment; a run passes only if it stays there. (For mini-batches the
+        losses met are those of the batches.) Diverged: a loss was NaN, infinite, or above DIVERGED · max(L₀, 1).
+        """
+        tile = self.kernel.tile_size(self.shape, self.device)
+        loss = torch.cat([self.losses(rows) for rows in self.tiles(tile)])
+        peak = torch.maximum(self.state["peak"], loss)
+        diverged = ~(peak <= self.state["limit"])  # also where peak is NaN
+        tolerance = self._tolerance[self.state["position"]]
+        return (peak <= tolerance) & (tolerance > 0), diverged
+
+    def begin_window(self) -> None:
+        """Forget the largest loss met: the next exam is about the steps from here on."""
+        self.state["peak"].zero_()
+
+    def keep(self, rows: Bool[Tensor, " B"]) -> None:
+        """Take all other runs out of the training."""
+        self.state = {name: tensor[rows] for name, tensor in self.state.items()}
+
+    def save(self) -> dict[str, Any]:
+        """Give everything that the training needs to go on, as tensors and numbers."""
+        return {
+            "step": self.step,
+            "cursor": self.cursor,
+            "ids": [run.id for run in self.runs],
+            "state": {name: tensor.cpu() for name, tensor in self.state.items()},
+        }
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Go on where `saved` was taken."""
+        if saved["ids"] != [run.id for run in self.runs]:
+            raise ValueError("a checkpoint of other runs")
+        self.step, self.cursor = saved["step"], saved["cursor"]
+        self.state = {name: tensor.to(self.device) for name, tensor in saved["state"].items()}
+
+
+def _data_key(run: Run) -> tuple[Any, ...]:
+    return tuple(repr(getattr(run, key)) for key in DATA_KEYS)
+
