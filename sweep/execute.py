@@ -10,13 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sweep.measure import KNOT, Point, end, moment
-from sweep.model import outputs
+from sweep.measure import Point, end, moment
 from sweep.pack import Pack, parameter_count
 from sweep.record import SCHEMA_VERSION, code_version
 from sweep.spec import Measure
 from sweep.store import replacing, said
-from sweep.train import EXAM_STEPS, Training
+from sweep.train import EXAM_STEPS, PASSES, Training
 
 CHECKPOINT_FORMAT = 1
 _MEASURE_BYTES = 2**28  # what the temporaries of one tile of measures may take
@@ -24,7 +23,7 @@ _MEASURE_BYTES = 2**28  # what the temporaries of one tile of measures may take
 Tables = dict[str, list[dict[str, Any]]]
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818 - a request, not an error
     """The worker was asked to stop; the pack's state has been written and the pack will go on from there."""
 
 
@@ -139,22 +138,24 @@ class _Execution:
         if step in self.moments:
             added["trajectories"] = self.trajectory_rows(step)
         last = step >= self.pack.shape.max_steps
-        keep = None
+        going_on = None
         if last or step % EXAM_STEPS == 0:
-            converged, diverged = training.exam()
+            passes, diverged = training.exam()
+            converged = passes >= PASSES
             ended = torch.ones_like(diverged) if last else converged | diverged
+            going_on = (~ended, passes)
             if bool(ended.any()):
-                names = ["diverged" if d else "converged" if c else "budget" for c, d in zip(converged.tolist(), diverged.tolist(), strict=True)]  # fmt: skip
-                status = [name if e else None for name, e in zip(names, ended.tolist(), strict=True)]
+                status = [
+                    ("diverged" if d else "converged" if c else "budget") if e else None
+                    for c, d, e in zip(converged.tolist(), diverged.tolist(), ended.tolist(), strict=True)
+                ]
                 added["runs"], added["weights"] = self.end_rows(step, status)
-                keep = ~ended
-            training.begin_window()
         for table, rows in added.items():
             self.tables[table] += rows
         for row in added["runs"]:
             self.progress.ended[row["status"]] += 1
-        if keep is not None:
-            training.keep(keep)
+        if going_on is not None:
+            training.go_on(*going_on)
         self.handled = step
 
     def trajectory_rows(self, step: int) -> list[dict[str, Any]]:
@@ -176,21 +177,22 @@ class _Execution:
         """Measure the runs that have a status; a diverged one has no measures."""
         training = self.training
         positions = training.state["position"].tolist()
-        records = []
-        for row in (row for row, name in enumerate(status) if name == "diverged"):
-            records.append(self.record(positions[row], "diverged", step, {}))
+        diverged = [row for row, name in enumerate(status) if name == "diverged"]
+        records = [self.record(positions[row], "diverged", step, {}) for row in diverged]
         finite = [row for row, name in enumerate(status) if name in ("converged", "budget")]
         weights: list[dict[str, Any]] = []
         size = self.measure_tile()
         for start in range(0, len(finite), size):
             rows = torch.tensor(finite[start : start + size], device=self.device)
             point = self.point(rows)
-            lr = torch.tensor([training.runs[positions[row]].lr for row in rows.tolist()], dtype=torch.float64, device=self.device)  # fmt: skip
+            lr = torch.tensor([training.runs[positions[row]].lr for row in rows.tolist()]).to(point.theta)
             columns = _columns(end(point, self.point(rows, test=True) if self.pack.shape.n_test else None, lr))
             for row, measures in zip(rows.tolist(), columns, strict=True):
                 records.append(self.record(positions[row], status[row] or "", step, measures))
             if self.measure.save_weights:
-                named = {name: w.reshape(len(w), -1).tolist() for name, w in point.architecture.named(point.theta).items()}
+                named = {
+                    name: w.reshape(len(w), -1).tolist() for name, w in point.architecture.named(point.theta).items()
+                }
                 weights += [
                     {"run_id": i} | {name: values[index] for name, values in named.items()}
                     for index, i in enumerate(self.ids(rows))
@@ -218,8 +220,7 @@ class _Execution:
         x, y = training.inputs(rows, test=test, dtype=torch.float64)
         slope = training.rates(rows).slope
         theta = training.state["theta"][rows].double()
-        knot = KNOT[training.dtype]
-        return Point(training.architecture, theta, x, y, None if slope is None else slope.double(), knot)
+        return Point(training.architecture, theta, x, y, None if slope is None else slope.double())
 
     def ids(self, rows: slice | Tensor) -> list[str]:
         return [self.training.runs[position].id for position in self.training.state["position"][rows].tolist()]
@@ -267,7 +268,7 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
         return saved if saved["format"] == CHECKPOINT_FORMAT else None
-    except Exception:  # noqa: BLE001 - torch raises many kinds on a damaged file, and any of them means: start afresh
+    except Exception:
         return None
 
 

@@ -20,24 +20,20 @@ from sweep.model import Architecture, Inputs, Slope, forward, gradient, outputs
 
 GRAM_SAMPLES = 1024  # beyond this an n×n matrix costs more than products
 _MODE_PAIRS = 32  # data on kinks that `least_gauss_newton_sharpness` will try; beyond, the recorded mode stands
-KNOT = {torch.float64: 1e-9, torch.float32: 1e-6}  # |z| / ‖w‖ that counts as zero, by the dtype of the training
+_ROUNDING = 1e-9  # |z| / ‖w‖ that counts as zero
 
 Factors = list[tuple[Float[Tensor, "B q n"], Float[Tensor, "B i n"]]]
 
 
 @dataclass(frozen=True)
 class Point:
-    """B networks with their training data: theta (B, p), x (n, i) or (B, n, i), y (B, n), all float64.
-
-    `knot` is how small |z| / ‖w‖ has to be for a datum to lie on a kink.
-    """
+    """B networks with their training data: theta (B, p), x (n, i) or (B, n, i), y (B, n), all float64."""
 
     architecture: Architecture
     theta: Float[Tensor, "B p"]
     x: Inputs
     y: Float[Tensor, "B n"]
     slope: Slope
-    knot: float = KNOT[torch.float64]
 
     @cached_property
     def _forward(self) -> tuple[list[Tensor], list[Tensor], Tensor]:
@@ -72,20 +68,11 @@ class Point:
         negative = torch.zeros((), dtype=self.theta.dtype, device=self.theta.device)
         return torch.where(active, torch.ones_like(negative), negative if self.slope is None else self.slope)
 
-    @cached_property
-    def on_kink(self) -> list[Bool[Tensor, "B q n"]]:
-        """Mark the pairs (unit, datum) with |z| at rounding level, |z| < knot ‖w‖."""
-        marks = []
-        for rows, z in zip(self.architecture.split(self.theta)[:-1], self.before, strict=True):
-            weights = rows[..., :-1] if self.architecture.bias else rows
-            marks.append(z.abs() < self.knot * torch.linalg.vector_norm(weights, dim=-1, keepdim=True))
-        return marks
-
     def rows(self, which: slice) -> "Point":
         """Select networks."""
         x = self.x if self.x.ndim == 2 else self.x[which]
         slope = None if self.slope is None else self.slope[which]
-        return Point(self.architecture, self.theta[which], x, self.y[which], slope, self.knot)
+        return Point(self.architecture, self.theta[which], x, self.y[which], slope)
 
 
 # Errors --------------------------------------------------------------------------------------------------------------
@@ -165,12 +152,26 @@ def gauss_newton_product(point: Point) -> Callable[[Float[Tensor, "B p"]], Float
     return lambda v: pull(point, torch.func.jvp(f, (point.theta,), (v,))[1] / point.n)
 
 
-def knot_points(point: Point) -> Int[Tensor, " B"]:
-    """Count the pairs (unit, datum) on a kink; training at large steps leaves data there."""
-    return torch.stack([marks.sum((1, 2)) for marks in point.on_kink]).sum(0)
+def on_kink(point: Point, lr: Float[Tensor, " B"]) -> list[Bool[Tensor, "B q n"]]:
+    """Mark the pairs (unit, datum) that lie on a kink as far as the training can tell.
+
+    Training at large steps leaves data on kinks. In the limit their |z| is at rounding level, |z| < 1e-9 ‖w‖; at a
+    finite loss z still moves to and fro across the kink, so a pair counts too if one more step of gd changes z by |z|
+    or more. There the activation mode, and with it λ_max, changes from step to step.
+    """
+    g, _ = gradient(point.architecture, point.theta, point.x, point.y, point.slope)
+    moved = forward(point.architecture, point.theta - lr[:, None] * g, point.x, point.slope)[0]
+    marks = []
+    for rows, z, after in zip(point.architecture.split(point.theta)[:-1], point.before, moved, strict=True):
+        weights = rows[..., :-1] if point.architecture.bias else rows
+        rounding = _ROUNDING * torch.linalg.vector_norm(weights, dim=-1, keepdim=True)
+        marks.append((z.abs() < rounding) | ((after - z).abs() >= z.abs()) & (after != z))
+    return marks
 
 
-def least_gauss_newton_sharpness(point: Point, sharpness: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+def least_gauss_newton_sharpness(
+    point: Point, sharpness: Float[Tensor, " B"], kinks: list[Bool[Tensor, "B q n"]]
+) -> Float[Tensor, " B"]:
     """Lower λ_max of Gauss–Newton over the activation modes of data on kinks.
 
     With data exactly on kinks λ_max depends on which side each is taken to be, by a percent or so; a minimum is called
@@ -180,16 +181,17 @@ def least_gauss_newton_sharpness(point: Point, sharpness: Float[Tensor, " B"]) -
     Args:
         point: The networks.
         sharpness: λ_max in the recorded mode; returned where no datum is on a kink, or more than 32 are.
+        kinks: What `on_kink` found.
     """
     least = sharpness.clone()
-    count = knot_points(point)
+    count = _count(kinks)
     if point.n > GRAM_SAMPLES:
         return least
     for b in torch.nonzero((count > 0) & (count <= _MODE_PAIRS)).flatten().tolist():
         one = point.rows(slice(b, b + 1))
         derivatives = [derivative.clone() for derivative in one.derivatives]
-        for layer, marks in enumerate(one.on_kink):
-            for _, unit, datum in torch.nonzero(marks).tolist():
+        for layer, marks in enumerate(kinks):
+            for unit, datum in torch.nonzero(marks[b]).tolist():
                 pair = (0, unit, datum)
                 negative = 0.0 if one.slope is None else float(one.slope)
                 old = derivatives[layer][pair].clone()
@@ -200,6 +202,10 @@ def least_gauss_newton_sharpness(point: Point, sharpness: Float[Tensor, " B"]) -
                 else:
                     derivatives[layer][pair] = old
     return least
+
+
+def _count(kinks: list[Bool[Tensor, "B q n"]]) -> Int[Tensor, " B"]:
+    return torch.stack([marks.sum((1, 2)) for marks in kinks]).sum(0)
 
 
 # Hessian -------------------------------------------------------------------------------------------------------------
@@ -296,12 +302,13 @@ def moment(point: Point) -> tuple[dict[str, Tensor], Eigenpair]:
 def end(point: Point, test: Point | None, lr: Float[Tensor, " B"]) -> Mapping[str, Tensor]:
     """Measure what a run's row records: column → (B,). `test` has the test set, if there is one."""
     measures, newton = moment(point)
+    kinks = on_kink(point, lr)
     measures |= {
         "train_rmse": (2 * measures["loss"]).sqrt(),
-        "gn_sharpness_min": least_gauss_newton_sharpness(point, newton.value),
+        "gn_sharpness_min": least_gauss_newton_sharpness(point, newton.value, kinks),
         "eos_ratio": lr * measures["sharpness"] / 2,
         "dead_fraction": dead_fraction(point),
-        "knot_points": knot_points(point),
+        "knot_points": _count(kinks),
     }
     if test is not None:
         measures |= {

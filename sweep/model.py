@@ -54,7 +54,7 @@ class Architecture:
         blocks = theta.split([q * i for q, i in self.shapes], dim=-1)
         return [block.unflatten(-1, shape) for block, shape in zip(blocks, self.shapes, strict=True)]
 
-    def named(self, theta: Float[Tensor, "B p"]) -> dict[str, Float[Tensor, "B *shape"]]:
+    def named(self, theta: Float[Tensor, "B p"]) -> dict[str, Tensor]:
         """Split the parameters into weights and biases w1, b1, w2, …; the output layer's are (B, units) and (B,)."""
         named = {}
         for index, rows in enumerate(self.split(theta), 1):
@@ -142,9 +142,7 @@ def forward(
     return before[:-1], after[:-1], before[-1][:, 0]
 
 
-def outputs(
-    architecture: Architecture, theta: Float[Tensor, "B p"], x: Inputs, slope: Slope
-) -> Float[Tensor, "B n"]:
+def outputs(architecture: Architecture, theta: Float[Tensor, "B p"], x: Inputs, slope: Slope) -> Float[Tensor, "B n"]:
     """Compute f(x_j) for every run."""
     return forward(architecture, theta, x, slope)[2]
 
@@ -164,8 +162,8 @@ def gradient(
     for rows, h, z in zip(layers[:0:-1], after[::-1], before[::-1], strict=True):
         block = torch.bmm(delta, h.mT)
         if architecture.bias:
-            block, rows = torch.cat([block, delta.sum(-1, keepdim=True)], -1), rows[..., :-1]
+            block = torch.cat([block, delta.sum(-1, keepdim=True)], -1)
         blocks.append(block.flatten(1))
-        delta = pull_back(torch.bmm(rows.mT, delta), z, slope)
+        delta = pull_back(torch.bmm(rows[..., : h.shape[1]].mT, delta), z, slope)
     blocks.append(torch.matmul(delta, x).flatten(1))
     return torch.cat(blocks[::-1], 1), residual.square().mean(-1) / 2

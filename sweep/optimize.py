@@ -111,7 +111,7 @@ def draw_batches(
     """
     step = torch.arange(first_step, first_step + steps, device=seed.device)
     counter = step[:, None, None] * n + torch.arange(n, device=seed.device)
-    stream = _mix(_mix(seed + BATCHES * _GOLDEN))[:, None]
+    stream = _mix(seed + (BATCHES << 32))[:, None]  # seeds have 31 bits
     return _mix(stream + counter * _GOLDEN).topk(batch_size, -1, largest=False, sorted=False).indices
 
 

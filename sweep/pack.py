@@ -1,6 +1,7 @@
 """Pack: runs of equal tensor shape, trained together on one device."""
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,8 @@ MAX_RUNS = 4096  # a pack is also the unit of retry and of one Parquet part
 
 # What has to be equal in a pack: everything that sets a tensor's shape, the program or the number of steps.
 SHAPE_KEYS = (
-    "d", "n", "n_test", "depth", "width", "width2", "bias", "activation", "optimizer", "batch_size", "max_steps", "dtype",
+    "d", "n", "n_test", "depth", "width", "width2", "bias", "activation", "optimizer", "batch_size", "max_steps",
+    "dtype",
 )  # fmt: skip
 
 
@@ -61,7 +63,7 @@ def make_packs(runs: Iterable[Run], size: Callable[[Run], int]) -> Iterator[Pack
 def parameter_count(run: Run) -> int:
     """Trained numbers of one network."""
     sizes = [run.d, run.width, *([run.width2] if run.width2 else []), 1]
-    return sum((inputs + run.bias) * outputs for inputs, outputs in zip(sizes, sizes[1:], strict=False))
+    return sum((inputs + run.bias) * outputs for inputs, outputs in itertools.pairwise(sizes))
 
 
 def run_bytes(run: Run) -> int:

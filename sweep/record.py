@@ -34,7 +34,10 @@ RESULTS: dict[str, tuple[pa.DataType, str]] = {
     "variation_norm": (pa.float64(), "Σ |a_i| ‖w_i‖"),
     "parameter_norm": (pa.float64(), "‖θ‖₂, biases included"),
     "dead_fraction": (pa.float64(), "share of hidden units that are inactive on all training inputs"),
-    "knot_points": (pa.int64(), "pairs (unit, training input) on a kink: |z| at rounding level"),
+    "knot_points": (
+        pa.int64(),
+        "pairs (unit, training input) on a kink: |z| at rounding level, or within one more step",
+    ),
     "seconds": (pa.float64(), "wall time of the pack over its number of runs"),
     "pack_id": (pa.string(), "hash of the pack that the run was trained in"),
     "pack_size": (pa.int64(), "runs in that pack"),

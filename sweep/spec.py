@@ -146,9 +146,7 @@ class Spec:
             raise SpecError(_sentence(place, error, _known(error.errors()[0]["loc"]))) from None
         for key, value in file.fixed.items():
             _check(key, value, f"{place}: fixed.{key}")
-        blocks = tuple(
-            _block(file.fixed, block, f"{place}: block[{index}]") for index, block in enumerate(file.block)
-        )
+        blocks = tuple(_block(file.fixed, block, f"{place}: block[{index}]") for index, block in enumerate(file.block))
         if sum(len(block) for block in blocks) > MAX_RUNS:
             raise SpecError(
                 f"{place}: {sum(len(block) for block in blocks):.3g} runs; expected at most {MAX_RUNS:.0e}. "
@@ -167,7 +165,7 @@ def _block(shared: dict[str, Any], raw: _Block, place: str) -> Block:
         _check(key, value, f"{place}.fixed.{key}")
     for key in sorted(sources["grid"] | sources["zip"] | drawn):
         if key not in PARAMETERS:
-            raise SpecError(f"{place}: unknown parameter `{key}`; {_nearest(key, PARAMETERS)}")
+            raise SpecError(f"{place}: unknown parameter `{key}`; {nearest(key, PARAMETERS)}")
     factors = [[{key: v} for v in _axis(key, raw.grid[key], f"{place}.grid.{key}")] for key in raw.grid]
     if raw.zip:
         columns = {key: _axis(key, value, f"{place}.zip.{key}") for key, value in raw.zip.items()}
@@ -190,7 +188,7 @@ def _axis(key: str, raw: Any, place: str) -> list[Any]:
     if isinstance(raw, list):
         values = raw
     elif isinstance(raw, dict) and len(raw) == 1 and next(iter(raw)) in (*_SPANS, "range"):
-        (kind, numbers), = raw.items()
+        ((kind, numbers),) = raw.items()
         if not isinstance(numbers, list) or not all(type(v) in (int, float) for v in numbers):
             raise SpecError(f"{place}.{kind} = {numbers!r}; expected numbers, as in {form}.")
         values = _range(numbers, place) if kind == "range" else _span(kind, numbers, place)
@@ -258,7 +256,7 @@ def _law(law: Any, rng: np.random.Generator, count: int, place: str) -> list[Any
 def _check(key: str, value: Any, place: str) -> None:
     """Check one value alone, so that the error can name its very place."""
     if key not in PARAMETERS:
-        raise SpecError(f"{place}: unknown parameter; {_nearest(key, PARAMETERS)}")
+        raise SpecError(f"{place}: unknown parameter; {nearest(key, PARAMETERS)}")
     try:
         _validator(key).validate_python(value)
     except ValidationError as error:
@@ -280,13 +278,17 @@ def _sentence(place: str, error: ValidationError, known: tuple[str, ...]) -> str
     first = error.errors()[0]
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
     what = _what(first, known)
-    return f"{place}: {path.removeprefix('.')}{' ' if what.startswith('=') else ': '}{what}" if path else f"{place}: {what}"
+    return (
+        f"{place}: {path.removeprefix('.')}{' ' if what.startswith('=') else ': '}{what}"
+        if path
+        else f"{place}: {what}"
+    )
 
 
 def _what(error: Any, known: tuple[str, ...]) -> str:
     """Say one validation error as `= value; expected …`, or name the nearest known key."""
     if error["type"] == "extra_forbidden":
-        return f"unknown key; {_nearest(str(error['loc'][-1]), known)}"
+        return f"unknown key; {nearest(str(error['loc'][-1]), known)}"
     if error["type"] == "missing":
         return "missing; expected it here or in [fixed]."
     if error["type"] == "value_error":
@@ -302,6 +304,7 @@ def _known(location: tuple[Any, ...]) -> tuple[str, ...]:
     return tuple((tables.get(location[0], _File) if len(location) > 1 else _File).model_fields)
 
 
-def _nearest(name: str, known: tuple[str, ...]) -> str:
+def nearest(name: str, known: tuple[str, ...]) -> str:
+    """Name the known name that is meant, or list them all."""
     near = difflib.get_close_matches(name, known, 1)
     return f"did you mean `{near[0]}`?" if near else f"known: {', '.join(known)}."

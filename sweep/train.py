@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sweep.data import DATA_KEYS, dataset
@@ -17,6 +17,7 @@ from sweep.run import Run
 # Fused kernels go before the reference; the first that supports a run's shape trains it.
 KERNELS = (plain,)
 EXAM_STEPS = 200  # a run can end at multiples of this, and at its max_steps
+PASSES = 5  # exams in a row that a run has to pass: at lr · sharpness / 2 = 1.01 a deviation grows e^20-fold meanwhile
 DIVERGED = 1e10  # a loss above this many times max(initial loss, 1) never comes back
 
 State = dict[str, Tensor]
@@ -62,6 +63,7 @@ class Training:
             "theta": theta,
             "peak": torch.zeros(count, dtype=self.dtype, device=self.device),
             "limit": torch.zeros(count, dtype=self.dtype, device=self.device),
+            "passes": torch.zeros(count, dtype=torch.int64, device=self.device),
         }
         state |= {f"buffer{index}": torch.zeros_like(theta) for index in range(BUFFERS[self.shape.optimizer])}
         self.state = state
@@ -77,7 +79,9 @@ class Training:
         for first in range(start, len(self), size):
             yield slice(first, min(first + size, len(self)))
 
-    def inputs(self, rows: slice | Tensor, *, test: bool = False, dtype: torch.dtype | None = None) -> tuple[Inputs, Tensor]:
+    def inputs(
+        self, rows: slice | Tensor, *, test: bool = False, dtype: torch.dtype | None = None
+    ) -> tuple[Inputs, Tensor]:
         """Give x, (n, i) if these rows share their data, else (B, n, i), and y (B, n)."""
         positions = self.state["position"][rows].tolist()
         which = [self._which[position] for position in positions]
@@ -108,27 +112,28 @@ class Training:
             pulse()
         self.step, self.cursor = stop, 0
 
-    def exam(self) -> tuple[Bool[Tensor, " B"], Bool[Tensor, " B"]]:
-        """Find the runs that have converged and those that have diverged; to be asked every EXAM_STEPS.
+    def exam(self) -> tuple[Int[Tensor, " B"], Bool[Tensor, " B"]]:
+        """Count the exams that each run has passed in a row, and find those that have diverged; changes nothing.
 
-        Converged: the loss now, and every loss met since the last exam, is at most the tolerance. At the edge of
-        stability a loss can dip below it for a moment; a run passes only if it stays there. (For mini-batches the
-        losses met are those of the batches.) Diverged: a loss was NaN, infinite, or above DIVERGED · max(L₀, 1).
+        A run passes an exam if the loss now, and every loss met since the last one, is at most the tolerance; it has
+        converged when it has passed PASSES in a row. Near an unstable minimum the loss dips below the tolerance and
+        comes back; only where it stays is there a stable one. (For mini-batches the losses met are those of the
+        batches.) Diverged: a loss was NaN, infinite, or above DIVERGED · max(L₀, 1).
         """
         tile = self.kernel.tile_size(self.shape, self.device)
         loss = torch.cat([self.losses(rows) for rows in self.tiles(tile)])
         peak = torch.maximum(self.state["peak"], loss)
         diverged = ~(peak <= self.state["limit"])  # also where peak is NaN
         tolerance = self._tolerance[self.state["position"]]
-        return (peak <= tolerance) & (tolerance > 0), diverged
+        passes = torch.where((peak <= tolerance) & (tolerance > 0), self.state["passes"] + 1, 0)
+        return passes, diverged
 
-    def begin_window(self) -> None:
-        """Forget the largest loss met: the next exam is about the steps from here on."""
+    def go_on(self, rows: Bool[Tensor, " B"], passes: Int[Tensor, " B"]) -> None:
+        """Take all other runs out of the training, and begin the window of the next exam."""
+        self.state["passes"] = passes
+        if not bool(rows.all()):
+            self.state = {name: tensor[rows] for name, tensor in self.state.items()}
         self.state["peak"].zero_()
-
-    def keep(self, rows: Bool[Tensor, " B"]) -> None:
-        """Take all other runs out of the training."""
-        self.state = {name: tensor[rows] for name, tensor in self.state.items()}
 
     def save(self) -> dict[str, Any]:
         """Give everything that the training needs to go on, as tensors and numbers."""
@@ -150,3 +155,7 @@ class Training:
 def _data_key(run: Run) -> tuple[Any, ...]:
     return tuple(repr(getattr(run, key)) for key in DATA_KEYS)
 
+
+def tile_size(run: Run, device: torch.device) -> int:
+    """How many runs of this shape are advanced together on the device."""
+    return next(kernel for kernel in KERNELS if kernel.supports(run)).tile_size(run, device)

@@ -1,0 +1,84 @@
+"""The contract between a sweep and a place to run it, and the literal list of places."""
+
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from sweep.pack import Pack
+from sweep.run import Run
+from sweep.spec import Measure
+
+ATTEMPTS = 3  # a pack whose worker crashed is tried this often before its runs are listed as failed
+
+
+class BackendError(Exception):
+    """A back-end cannot be used as asked: the message says what is wrong and what would help."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every worker needs to know besides its packs."""
+
+    store: Path
+    measure: Measure
+    backend: str
+    checkpoint_seconds: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a pack.
+
+    recorded: its rows are in the store. elsewhere: another launcher has it. interrupted: it was asked to stop and has
+    written its state. failed: it crashed; `error` is one line, `trace` the rest.
+    """
+
+    pack: Pack
+    kind: Literal["recorded", "elsewhere", "interrupted", "failed"]
+    error: str = ""
+    trace: str = ""
+
+
+class Backend(Protocol):
+    """A place where packs run.
+
+    A back-end trains each pack by `worker.Worker`, so that every place records alike; retries crashes up to `ATTEMPTS`
+    times; and never decides what is done: the store does.
+    """
+
+    workers: int
+
+    def pack_size(self, run: Run, missing: int) -> int:
+        """Say how many runs of this shape to put into one pack when so many runs are to be trained.
+
+        Raises:
+            BackendError: if not even one fits.
+        """
+        ...
+
+    def train(self, job: Job, packs: Iterator[Pack], tick: Callable[[], None]) -> Iterator[Outcome]:
+        """Train packs, drawn from the iterator as workers become free; yield each one's last outcome.
+
+        Args:
+            job: Where to record and what to measure.
+            packs: What to train.
+            tick: Called about twice a second, to show progress.
+
+        Raises:
+            StoreError: if the store cannot be written any more.
+            KeyboardInterrupt: if a signal asked to stop; all states have been written by then.
+        """
+        ...
+
+
+def backend(name: str, workers: int | None) -> Backend:
+    """Load a back-end; its libraries are imported now, not before."""
+    if name not in BACKENDS:
+        raise BackendError(f"--on {name}: unknown back-end; expected one of {', '.join(BACKENDS)}.")
+    module, attribute = BACKENDS[name].split(":")
+    return getattr(importlib.import_module(module), attribute)(workers)
+
+
+BACKENDS = {"local": "cluster.local:Local"}

@@ -1,0 +1,99 @@
+"""Plan: what a sweep would train, in how many packs, files and seconds; submits nothing and writes nothing."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+
+from cluster.backend import Backend
+from sweep.data import DATA_KEYS, dataset
+from sweep.pack import make_packs, shape_key
+from sweep.probe import probe
+from sweep.run import Run
+from sweep.spec import Measure, Spec
+
+_PROBED_SHAPES = 6  # the most costly ones by multiply-adds; the others are scaled from the nearest
+_SEEDLESS = tuple(key for key in DATA_KEYS if key != "data_seed")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Counts of what is to be trained, and at most how long it takes."""
+
+    runs: int
+    recorded: int
+    packs: int
+    shapes: int
+    files: int
+    seconds: float
+    workers: int
+
+    @property
+    def missing(self) -> int:
+        """Runs to train."""
+        return self.runs - self.recorded
+
+
+def check(spec: Spec) -> int:
+    """Look at every run, and draw every kind of data set once, before anything is trained.
+
+    Returns:
+        The number of runs.
+
+    Raises:
+        SpecError: for the first run that makes no sense.
+        DataError: for the first data set that cannot be had.
+    """
+    count, seen = 0, set()
+    for run in spec.expand():
+        count += 1
+        kind = tuple(getattr(run, key) for key in _SEEDLESS)
+        if kind not in seen:
+            seen.add(kind)
+            dataset(run.__dict__)
+    return count
+
+
+def missing(spec: Spec, recorded: set[str]) -> Iterable[Run]:
+    """Yield the runs of a spec that are not recorded."""
+    return (run for run in spec.expand() if run.id not in recorded)
+
+
+def plan(spec: Spec, recorded: set[str], backend: Backend, device: torch.device) -> Plan:
+    """Count packs and files, and probe how long the runs take at most, each using all its steps."""
+    runs, waiting = 0, 0
+    amounts: Counter[tuple[object, ...]] = Counter()
+    examples: dict[tuple[object, ...], Run] = {}
+    for run in spec.expand():
+        runs += 1
+        if run.id not in recorded:
+            waiting += 1
+            amounts[shape_key(run)] += 1
+            examples.setdefault(shape_key(run), run)
+    packs = sum(1 for _ in make_packs(missing(spec, recorded), lambda run: backend.pack_size(run, waiting)))
+    tables = 1 + (spec.measure.every != "end") + spec.measure.save_weights
+    return Plan(
+        runs=runs, recorded=runs - waiting, packs=packs, shapes=len(amounts), files=packs * tables,
+        seconds=_seconds(amounts, examples, spec.measure, device) / backend.workers, workers=backend.workers,
+    )  # fmt: skip
+
+
+def _seconds(
+    amounts: Counter[tuple[object, ...]],
+    examples: dict[tuple[object, ...], Run],
+    measure: Measure,
+    device: torch.device,
+) -> float:
+    def work(run: Run) -> float:
+        return (run.batch_size or run.n) * (run.width * (run.d + 1) + (run.width2 or 0) * run.width)
+
+    shapes = sorted(amounts, key=lambda shape: -amounts[shape] * work(examples[shape]) * examples[shape].max_steps)
+    costs = {shape: probe([examples[shape]], device) for shape in shapes[:_PROBED_SHAPES]}
+    total = 0.0
+    for shape in shapes:
+        run = examples[shape]
+        near = min(costs, key=lambda other: abs(work(examples[other]) / work(run) - 1)) if shape not in costs else shape
+        scale = work(run) / work(examples[near])
+        total += amounts[shape] * scale * costs[near].at_most(run, measure)
+    return total

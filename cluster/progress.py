@@ -1,0 +1,154 @@
+"""Progress: where a sweep stands, from the files of its store alone; any process on any host may ask."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from sweep.store import Store
+
+_FRESH_SECONDS = 60  # a worker that has said nothing for so long is not counted as training
+_LINE_SECONDS = 10  # between lines where there is no terminal
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Numbers of one moment: recorded runs by status, and what the workers of the last minute are doing."""
+
+    planned: int
+    recorded: dict[str, int]
+    in_packs: dict[str, int]
+    training: int
+    workers: int
+    run_steps_per_second: float
+    failed_packs: int
+
+    @property
+    def done(self) -> int:
+        """Runs in the store."""
+        return sum(self.recorded.values())
+
+    @property
+    def ended(self) -> int:
+        """Runs in the store, and those that have ended in packs still in training."""
+        return self.done + sum(self.in_packs.values())
+
+
+@dataclass
+class Watcher:
+    """Takes snapshots; remembers the parts that it has counted, since a part never changes."""
+
+    store: Store
+    planned: int
+    _parts: dict[Path, Counter[str]] = field(default_factory=dict)
+    _started: tuple[float, int] | None = None
+
+    def look(self) -> Snapshot:
+        """Read what has changed and sum up."""
+        parts = set(self.store.parts())
+        for part in parts - self._parts.keys():
+            counted = _count(part)
+            if counted is not None:
+                self._parts[part] = counted
+        self._parts = {part: counted for part, counted in self._parts.items() if part in parts}
+        recorded: Counter[str] = sum(self._parts.values(), Counter())
+        working = [p for p in self.store.progress() if self._is_working(p)]
+        in_packs: Counter[str] = sum((Counter(p["ended"]) for p in working), Counter())
+        return Snapshot(
+            planned=self.planned,
+            recorded=dict(recorded),
+            in_packs=dict(in_packs),
+            training=sum(p["runs"] for p in working) - sum(in_packs.values()),
+            workers=len(working),
+            run_steps_per_second=sum(p["run_steps"] / max(p["seconds"], 1e-9) for p in working),
+            failed_packs=len(self.store.failures()),
+        )
+
+    def _is_working(self, progress: dict[str, Any]) -> bool:
+        return time.time() - progress["time"] < _FRESH_SECONDS and not self.store.has_pack(progress["pack_id"])
+
+    def seconds_left(self, snapshot: Snapshot) -> float | None:
+        """Estimate the time to the end from the rate at which runs have ended since the first look."""
+        now = time.monotonic()
+        if self._started is None:
+            self._started = (now, snapshot.ended)
+        then, ended = self._started
+        rate = (snapshot.ended - ended) / max(now - then, 1e-9)
+        return (snapshot.planned - snapshot.ended) / rate if rate > 0 else None
+
+
+def _count(part: Path) -> Counter[str] | None:
+    try:
+        return Counter(pq.read_table(part, columns=["status"])["status"].to_pylist())
+    except (pa.ArrowInvalid, OSError, KeyError):
+        return None  # broken: `verify` names it
+
+
+def sentence(snapshot: Snapshot, seconds_left: float | None) -> str:
+    """Say a snapshot in one line."""
+    total = Counter(snapshot.recorded) + Counter(snapshot.in_packs)
+    parts = [
+        f"{snapshot.ended}/{snapshot.planned} runs",
+        f"{total['converged']} converged, {total['budget']} at budget, {total['diverged']} diverged",
+    ]
+    if snapshot.training:
+        parts.append(f"{snapshot.training} training on {snapshot.workers} worker(s)")
+        parts.append(f"{snapshot.run_steps_per_second:,.0f} run-steps/s")
+        if seconds_left is not None:
+            parts.append(f"{duration(seconds_left)} left")
+    if snapshot.failed_packs:
+        parts.append(f"{snapshot.failed_packs} pack(s) failed")
+    return " · ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Say a time as a person would: 42 s, 3 min 20 s, 2 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+class Display:
+    """A bar that moves in a terminal; a line now and then elsewhere."""
+
+    def __init__(self, watcher: Watcher, console: Console) -> None:
+        self.watcher, self.console = watcher, console
+        self.live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self._last = time.monotonic() if self.live is None else 0.0
+
+    def __enter__(self) -> Callable[[], None]:
+        if self.live:
+            self.live.start()
+        return self.refresh
+
+    def __exit__(self, *_: object) -> None:
+        self.refresh(force=True)
+        if self.live:
+            self.live.stop()
+
+    def refresh(self, *, force: bool = False) -> None:
+        """Show the present state, unless it was shown just now."""
+        now = time.monotonic()
+        if not force and now - self._last < (0.5 if self.live else _LINE_SECONDS):
+            return
+        self._last = now
+        snapshot = self.watcher.look()
+        line = sentence(snapshot, self.watcher.seconds_left(snapshot))
+        if self.live is None:
+            self.console.print(line, highlight=False, soft_wrap=True)
+            return
+        shown = Table.grid(padding=(0, 1))
+        shown.add_row(ProgressBar(total=max(snapshot.planned, 1), completed=snapshot.ended, width=30), line)
+        self.live.update(shown, refresh=True)

@@ -1,0 +1,79 @@
+"""Sweeping: train whatever a store lacks of a spec, sharing the work with any other launcher on the same store."""
+
+import time
+from collections.abc import Callable, Iterator
+
+from cluster.backend import Backend, Job, Outcome
+from cluster.plan import missing
+from sweep.claim import claimed_runs
+from sweep.execute import load_checkpoint
+from sweep.pack import Pack, make_packs
+from sweep.run import Run
+from sweep.spec import Spec
+from sweep.store import Store
+
+_WAIT_SECONDS = 1.0  # between looks at what other launchers are doing
+
+
+def sweep(
+    spec: Spec, store: Store, backend: Backend, job: Job, tick: Callable[[], None], say: Callable[[str], None]
+) -> list[Outcome]:
+    """Train until every run of the spec is recorded or has failed; returns the packs that failed.
+
+    Packs that were interrupted go on first, as they were; then the other missing runs are packed. What a living
+    launcher is training already is left to it, and waited for.
+    """
+    failed: list[Outcome] = []
+    waiting = False
+    while True:
+        hopeless = {run.id for outcome in failed for run in outcome.pack.runs}
+        done = store.recorded() | hopeless
+        left = sum(1 for _ in missing(spec, done))
+        if not left:
+            return failed
+        busy = claimed_runs(store)
+        packs = _packs(spec, store, backend, done, busy)
+        first = next(packs, None)
+        if first is None:
+            if not waiting:
+                say(f"{store.path}: another launcher is training the last {left} runs; waiting for it.")
+            waiting = True
+            tick()
+            time.sleep(_WAIT_SECONDS)
+            continue
+        failed += [o for o in backend.train(job, _again(first, packs), tick) if o.kind == "failed"]
+
+
+def _again(first: Pack, rest: Iterator[Pack]) -> Iterator[Pack]:
+    yield first
+    yield from rest
+
+
+def _packs(spec: Spec, store: Store, backend: Backend, done: set[str], busy: set[str]) -> Iterator[Pack]:
+    resumed: set[str] = set()
+    taken = done | busy
+    for pack in _interrupted(spec, store, taken):
+        resumed.update(run.id for run in pack.runs)
+        yield pack
+    taken = taken | resumed
+    count = sum(1 for _ in missing(spec, taken))
+    yield from make_packs(missing(spec, taken), lambda run: backend.pack_size(run, count))
+
+
+def _interrupted(spec: Spec, store: Store, taken: set[str]) -> list[Pack]:
+    """Packs with a state on disk, all of whose runs are still wanted; states that serve nobody are deleted."""
+    paths = store.checkpoints()
+    if not paths:
+        return []
+    wanted = {run.id for run in missing(spec, taken)}
+    found = []
+    for path in paths:
+        saved = load_checkpoint(path)
+        runs = tuple(Run.model_validate(run) for run in saved["runs"]) if saved else ()
+        ids = {run.id for run in runs}
+        if runs and ids <= wanted and saved and saved["measure"] == spec.measure.model_dump():
+            found.append(Pack(runs))
+            wanted -= ids
+        elif not ids & taken and not ids - wanted:
+            path.unlink(missing_ok=True)
+    return found

@@ -1,0 +1,99 @@
+"""Worker: trains packs one after the other on one device, on every back-end alike."""
+
+import os
+import platform
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from cluster.backend import Job, Outcome
+from sweep.claim import claimed
+from sweep.data import DataError
+from sweep.execute import Interrupted, Progress, execute
+from sweep.pack import Pack
+from sweep.store import Store, StoreError
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+_TELL_SECONDS = 0.5
+
+
+class Worker:
+    """Claims a pack, trains it, records it, and leaves nothing behind but the record."""
+
+    def __init__(self, job: Job, device: torch.device, gone: Callable[[], bool] = lambda: False) -> None:
+        """Make a worker.
+
+        Args:
+            job: Where to record and what to measure.
+            device: Where to train.
+            gone: Tells that whoever gave the work is no longer there.
+        """
+        self.job, self.device, self.gone = job, device, gone
+        self.store = Store(job.store)
+        self.name = f"{platform.node()}-{os.getpid()}"
+        self.stop = threading.Event()
+        self._told = 0.0
+
+    @contextmanager
+    def heeding_signals(self) -> Iterator[None]:
+        """Let the stop signals ask the worker to write its state and stop, instead of killing it."""
+        old = {number: signal.signal(number, lambda *_: self.stop.set()) for number in STOP_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+    def train(self, pack: Pack) -> Outcome:
+        """Train one pack and record it; a crash becomes an outcome, a store that cannot be written an exception."""
+        checkpoint = self.store.checkpoint(pack.id)
+        with claimed(self.store, pack.id, (run.id for run in pack.runs)) as mine:
+            if not mine:
+                return Outcome(pack, "elsewhere")
+            if self.store.has_pack(pack.id):
+                checkpoint.unlink(missing_ok=True)
+                return Outcome(pack, "recorded")
+            try:
+                tables = execute(
+                    pack, self.job.measure, self.device, self.job.backend, checkpoint=checkpoint,
+                    checkpoint_seconds=self.job.checkpoint_seconds, pulse=self._pulse,
+                )  # fmt: skip
+            except Interrupted:
+                return Outcome(pack, "interrupted")
+            except (StoreError, DataError):
+                raise
+            except Exception as error:
+                said = str(error).splitlines() or [""]
+                return Outcome(pack, "failed", f"{type(error).__name__}: {said[0]}", traceback.format_exc())
+            self.store.write(pack.id, tables, {"device": str(self.device), "backend": self.job.backend})
+            self.store.clear_failure(pack.id)
+            checkpoint.unlink(missing_ok=True)
+            return Outcome(pack, "recorded")
+
+    def _pulse(self, progress: Progress) -> None:
+        if self.stop.is_set() or self.gone():
+            raise Interrupted
+        now = time.time()
+        if now - self._told > _TELL_SECONDS:
+            self._told = now
+            self.store.write_progress(self.name, asdict(progress) | {"worker": self.name, "time": now})
+
+
+def failure(outcome: Outcome, attempts: int) -> dict[str, Any]:
+    """What a failure file says."""
+    return {
+        "pack_id": outcome.pack.id,
+        "run_ids": [run.id for run in outcome.pack.runs],
+        "error": outcome.error,
+        "trace": outcome.trace,
+        "attempts": attempts,
+        "host": platform.node(),
+        "time": time.time(),
+    }

@@ -1,0 +1,302 @@
+"""The command line: the only room that knows all others, and it loads them when a command needs them.
+
+Exit codes: 0 done; 1 some runs failed, are missing or were interrupted before they ended; 2 misuse, said in one line.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from sweep.spec import Spec
+    from sweep.store import Store
+
+app = typer.Typer(
+    name="relusweep",
+    help="Train thousands of tiny ReLU networks as one tensor program, and test what theory says of their minima.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A spec file, or the name of a shipped one.")]
+StoreArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A store: what `run` wrote.")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="The store; default results/<spec name>.")]
+OnOption = Annotated[str, typer.Option("--on", help="Back-end.")]
+WorkersOption = Annotated[int | None, typer.Option(min=1, help="Processes; default one a GPU, else one a core.")]
+DataOption = Annotated[Path | None, typer.Option("--data", help="Folder of the MNIST files; or RELUSWEEP_DATA.")]
+
+
+@app.command()
+def plan(
+    spec: SpecArgument,
+    out_dir: OutOption = None,
+    on: OnOption = "local",
+    workers: WorkersOption = None,
+    data: DataOption = None,
+) -> None:
+    """Say what a sweep would train, in how many packs, files and hours. Submits and writes nothing."""
+    from cluster.backend import backend
+    from cluster.local import devices
+    from cluster.plan import check
+    from cluster.plan import plan as count
+    from cluster.progress import duration
+
+    _use_data(data)
+    sweep = _read_spec(spec)
+    place = backend(on, workers)
+    check(sweep)
+    path = out_dir or Path("results", sweep.name)
+    store = _existing(path)
+    counted = count(sweep, store.recorded() if store else set(), place, devices()[0])
+    rows = {
+        "runs": f"{counted.runs:,}",
+        "recorded already": f"{counted.recorded:,}",
+        "to train": f"{counted.missing:,}",
+        "packs": f"{counted.packs:,} of {counted.shapes} tensor shape(s)",
+        "files": f"{counted.files:,} in {path}",
+        "time": f"at most {duration(counted.seconds)} with {counted.workers} worker(s), {on}",
+        "device-hours": f"at most {counted.seconds * counted.workers / 3600:.2g}",
+    }
+    for name, value in rows.items():
+        out.print(f"{name:18}{value}")
+
+
+@app.command()
+def run(
+    spec: SpecArgument,
+    out_dir: OutOption = None,
+    on: OnOption = "local",
+    workers: WorkersOption = None,
+    data: DataOption = None,
+    checkpoint_minutes: Annotated[float, typer.Option(min=0.0, help="Between states of unfinished packs.")] = 2.0,
+) -> None:
+    """Train all runs of a sweep that are not recorded yet. The same command resumes and extends."""
+    from cluster.backend import Job, backend
+    from cluster.plan import check
+    from cluster.progress import Display, Watcher
+    from cluster.sweeping import sweep as train
+    from sweep.store import Store
+
+    _use_data(data)
+    sweep = _read_spec(spec)
+    place = backend(on, workers)
+    planned = check(sweep)
+    path = out_dir or Path("results", sweep.name)
+    former = _existing(path)
+    if former is not None and former.spec_path.exists() and (name := _read_spec(former.spec_path).name) != sweep.name:
+        raise MisuseError(f"{path}: holds the sweep {name!r}, got {sweep.name!r}; choose another --out, or that name.")
+    store = Store.create(path)
+    store.sweep_up()
+    _, broken = store.read("runs", ["run_id"])
+    for part, moved in zip(broken, store.set_aside(broken), strict=True):
+        err.print(f"{part}: broken ({broken[part]}); set aside as {moved}, its runs are trained again.")
+    store.keep_spec(sweep.text)
+    job = Job(store.path, sweep.measure, on, 60 * checkpoint_minutes)
+    with Display(Watcher(store, planned), out) as tick:
+        failed = train(sweep, store, place, job, tick, say=err.print)
+    for outcome in failed:
+        err.print(f"pack {outcome.pack.id} of {len(outcome.pack.runs)} runs failed: {outcome.error}")
+    if failed:
+        runs = sum(len(outcome.pack.runs) for outcome in failed)
+        err.print(f"{path}: {runs} runs failed; see {path}/failures. The same command tries them again.")
+        raise typer.Exit(1)
+    out.print(f"{path}: all {planned} runs are recorded. Next: relusweep report {path}")
+
+
+@app.command()
+def status(store: StoreArgument) -> None:
+    """Say where a sweep stands, once."""
+    from cluster.progress import Watcher, sentence
+
+    opened, sweep = _open(store)
+    watcher = Watcher(opened, sum(1 for _ in sweep.expand()))
+    out.print(sentence(watcher.look(), None))
+    for failure in opened.failures():
+        runs = len(failure["run_ids"])
+        out.print(f"pack {failure['pack_id']} of {runs} runs failed on {failure['host']}: {failure['error']}")
+
+
+@app.command()
+def watch(store: StoreArgument) -> None:
+    """Follow a sweep until all its runs are recorded; Ctrl-C ends the watching, not the sweep."""
+    import time
+
+    from cluster.progress import Display, Watcher
+
+    opened, sweep = _open(store)
+    watcher = Watcher(opened, sum(1 for _ in sweep.expand()))
+    try:
+        with Display(watcher, out) as tick:
+            while watcher.look().done < watcher.planned:
+                tick()
+                time.sleep(1)
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+@app.command()
+def verify(store: StoreArgument) -> None:
+    """Compare what was planned with what is recorded; read every part and check its checksums."""
+    from sweep.store import TABLES
+
+    opened, sweep = _open(store)
+    broken: dict[Path, str] = {}
+    for table in TABLES:
+        broken |= opened.read(table)[1]
+    recorded = opened.recorded()
+    planned, missing = 0, []
+    for run in sweep.expand():
+        planned += 1
+        if run.id not in recorded:
+            missing.append(run.id)
+    extra = len(recorded) - (planned - len(missing))
+    out.print(f"{store}: planned {planned} = recorded {planned - len(missing)} + missing {len(missing)}")
+    if extra:
+        out.print(f"{extra} recorded runs belong to an earlier spec of this store")
+    for part, why in broken.items():
+        out.print(f"broken: {part}: {why}")
+    for failure in opened.failures():
+        out.print(f"failed: pack {failure['pack_id']}, {len(failure['run_ids'])} runs: {failure['error']}")
+    for run_id in missing[:20]:
+        out.print(f"missing: {run_id}")
+    if len(missing) > 20:
+        out.print(f"missing: … and {len(missing) - 20} more")
+    if missing or broken:
+        out.print(f"The same `relusweep run` trains what is missing and sets broken parts aside: --out {store}")
+        raise typer.Exit(1)
+
+
+@app.command()
+def compact(store: StoreArgument) -> None:
+    """Merge the parts of a store into few sorted ones."""
+    from sweep.store import Store
+
+    for table, (before, after) in Store.open(store).compact().items():
+        if before:
+            out.print(f"{table}: {before} parts → {after}")
+
+
+@app.command()
+def report(
+    stores: Annotated[list[Path], typer.Argument(metavar="DIR...", help="One or several stores.")],
+    out_dir: Annotated[Path | None, typer.Option("--out", help="Folder; default report/ in the first store.")] = None,
+    study: Annotated[str | None, typer.Option(help="Study; default the one that the spec names.")] = None,
+) -> None:
+    """Turn stores into tables, figures and verdicts: report/index.html. Offline; trains nothing."""
+    from analysis.report import write
+
+    out.print(f"wrote {write(stores, study, out_dir)}")
+
+
+@app.command()
+def replay(store: StoreArgument, run_id: str, data: DataOption = None) -> None:
+    """Train one run again, alone, and print the difference to its recorded row."""
+    from cluster.replay import difference, find, train_alone
+
+    _use_data(data)
+    opened, sweep = _open(store)
+    row = find(opened, run_id)
+    again = train_alone(row, sweep.measure)["runs"][0]
+    table = Table("measure", "recorded", "replayed", "relative difference", box=None)
+    for name, old, new, gap in difference(row, again):
+        table.add_row(name, str(old), str(new), "" if gap is None else f"{gap:.1e}")
+    out.print(f"run {row['run_id']}, recorded in a pack of {row['pack_size']} on {row['device']}")
+    out.print(table)
+
+
+@app.command()
+def export(
+    store: StoreArgument,
+    run_id: str,
+    file: Annotated[Path, typer.Argument(metavar="FILE.npz")],
+    data: DataOption = None,
+) -> None:
+    """Write a run's data, weights and record into one .npz file."""
+    from cluster.replay import write_npz
+
+    _use_data(data)
+    opened, _ = _open(store)
+    retrained = write_npz(opened, run_id, file)
+    out.print(f"wrote {file}" + (" (weights were not saved; this run was trained again for them)" if retrained else ""))
+
+
+class MisuseError(Exception):
+    """Said in one line; exit code 2."""
+
+
+def _use_data(folder: Path | None) -> None:
+    if folder is not None:
+        os.environ["RELUSWEEP_DATA"] = str(folder)  # workers inherit it
+
+
+def _read_spec(path: str | Path) -> "Spec":
+    from analysis.studies import STUDIES
+    from sweep.spec import Spec, nearest
+
+    sweep = Spec.read(path)
+    if sweep.study is not None and sweep.study not in STUDIES:
+        raise MisuseError(f"{path}: study = {sweep.study!r}: unknown study; {nearest(sweep.study, tuple(STUDIES))}")
+    return sweep
+
+
+def _existing(path: Path) -> "Store | None":
+    """Open the store at `path` if something is there; refuse a foreign directory before anything is done."""
+    from sweep.store import Store
+
+    return Store.open(path) if path.is_dir() and any(path.iterdir()) else None
+
+
+def _open(path: Path) -> "tuple[Store, Spec]":
+    from sweep.spec import Spec
+    from sweep.store import Store
+
+    store = Store.open(path)
+    return store, Spec.read(store.spec_path)
+
+
+def _expected_errors() -> tuple[type[Exception], ...]:
+    """Errors that are one line for the user; only rooms that have been loaded can have raised theirs."""
+    names = {
+        "sweep.spec": "SpecError",
+        "sweep.store": "StoreError",
+        "sweep.data": "DataError",
+        "cluster.backend": "BackendError",
+        "analysis.table": "TableError",
+        "analysis.report": "ReportError",
+    }
+    loaded = [getattr(sys.modules[module], name) for module, name in names.items() if module in sys.modules]
+    return (MisuseError, *loaded)
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run a command and return its exit code."""
+    try:
+        code = app(arguments, standalone_mode=False)
+    except typer.TyperException as error:
+        err.print(f"relusweep: {error.format_message()}", markup=False)
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        err.print("relusweep: stopped; what was in training is kept. The same command goes on from there.")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output went away
+        return 0
+    except Exception as error:
+        if isinstance(error, _expected_errors()):
+            err.print(f"{type(error).__name__}: {error}", markup=False)
+            return 2
+        raise
+    return code if isinstance(code, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""Probe: how long runs of a shape take on this machine, from a fraction of a second of training."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Any
+
+import torch
+
+from sweep.execute import execute
+from sweep.pack import Pack
+from sweep.run import Run
+from sweep.spec import Measure
+from sweep.train import Training, tile_size
+
+_PROBE_SECONDS = 0.3
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds on one worker: a step of one run, and the measures of one moment of one run."""
+
+    step: float
+    moment: float
+
+    def at_most(self, run: Run, measure: Measure) -> float:
+        """Bound the seconds of one run: as if it used all its steps."""
+        return run.max_steps * self.step + (1 + len(measure.moments(run.max_steps))) * self.moment
+
+
+def probe(runs: Sequence[Run], device: torch.device) -> Cost:
+    """Time a tile of these runs, all of one shape; nothing is written.
+
+    The rate is that of a first few hundred steps at a vanishing step size, so that no network dies or diverges.
+    """
+    size = min(tile_size(runs[0], device), 64)
+    tile = [_but(run, seed=index, lr=1e-12) for index, run in zip(range(size), cycle(runs), strict=False)]
+    training = Training(Pack(tuple(tile)), device)
+    training.advance(2, lambda: None)  # warm up
+    start, steps = time.perf_counter(), 2
+    while time.perf_counter() - start < _PROBE_SECONDS:
+        stop = training.step + steps
+        training.advance(stop, lambda: None)
+        steps *= 2
+    step = (time.perf_counter() - start) / (training.step - 2) / size
+    few = [_but(run, max_steps=1) for run in tile[:2]]
+    start = time.perf_counter()
+    execute(Pack(tuple(few)), Measure(), device, "probe")
+    return Cost(step, (time.perf_counter() - start) / len(few))
+
+
+def _but(run: Run, **changes: Any) -> Run:
+    return Run.model_validate(run.model_dump() | changes)
