@@ -1,1 +1,3 @@
-"""Questions answered over a table, one file each."""
+"""Questions answered over a table, one file each; `module:function` is loaded when a report asks for it."""
+
+STUDIES: dict[str, str] = {"stability": "analysis.studies.stability:study"}

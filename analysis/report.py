@@ -1,0 +1,224 @@
+"""Report: a study of one or several stores, written as one page, tables and figures. Works offline, from Parquet."""
+
+import difflib
+import html
+import importlib
+import io
+import json
+import math
+import os
+import re
+import secrets
+import shutil
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import polars as pl
+from markupsafe import Markup
+
+from analysis.sheet import save
+from analysis.studies import STUDIES
+from analysis.study import Study, StudyResult
+from analysis.table import PARAMETERS, Table, load
+from sweep.record import code_version
+from sweep.store import Store, said
+
+DEFAULT = "stability"
+MOST_ROWS = 200  # of a table on the page; the files have all
+MANIFEST = "report.json"  # what a report consists of, so that the next one replaces it and nothing else
+
+
+class ReportError(Exception):
+    """A report cannot be written: the message says why, and what would help."""
+
+
+def write(stores: Sequence[str | Path], study: str | None = None, out: str | Path | None = None) -> Path:
+    """Write the report of a study.
+
+    Beside `index.html`, which needs no other file and no network, it writes each table as CSV and Parquet, each
+    figure as SVG and PNG, and `report.json` with the verdicts. A former report in the same place is replaced.
+
+    Args:
+        stores: Directories of `relusweep run`; several are read as one, a run in more than one counts once.
+        study: A name in `STUDIES`; by default the one that the first spec with a study names, else `stability`.
+        out: Where to write; by default `report` in the first store.
+
+    Returns:
+        The path of `index.html`.
+
+    Raises:
+        StoreError: if a store cannot be read, or the report not written.
+        TableError: if no run is recorded.
+        ReportError: if there is no such study, or `out` is taken.
+    """
+    if not stores:
+        raise ReportError("report: got no store; expected at least one. Name a directory written by `relusweep run`.")
+    name, notes = (study, []) if study else _named_study([Path(store) for store in stores])
+    answer = _study(name)
+    table = load(stores)
+    result = answer(table)
+    files = {
+        **_table_files(result.tables),
+        **{f"{key}.{form}": save(figure, form) for key, figure in result.figures.items() for form in ("svg", "png")},
+    }
+    files[MANIFEST] = _manifest(name, result, notes, [*files, "index.html", MANIFEST])
+    files["index.html"] = _page(name, result, table, notes, files).encode()
+    folder = Path(out) if out else Path(stores[0]) / "report"
+    with said(folder):
+        _replace(folder, files)
+    return folder / "index.html"
+
+
+def _named_study(stores: Sequence[Path]) -> tuple[str, list[str]]:
+    """Find the study that the specs name; what cannot be read is a note, since runs can be had without their spec."""
+    named, notes = [], []
+    for store in stores:
+        path = Store.open(store).spec_path
+        try:
+            study = tomllib.loads(path.read_text(encoding="utf-8")).get("study") if path.exists() else None
+        except (OSError, ValueError) as error:  # not TOML, not UTF-8
+            notes.append(f"{path}: not readable ({error}), so that it names no study; the runs are.")
+            continue
+        if isinstance(study, str):
+            named.append(study)
+    others = sorted({other for other in named if other != named[0]})
+    if others:
+        notes.append(f"The stores name several studies; this is {named[0]}, not {', '.join(others)}.")
+    return (named[0] if named else DEFAULT), notes
+
+
+def _study(name: str) -> Study:
+    if name not in STUDIES:
+        near = difflib.get_close_matches(name, STUDIES, 1)
+        hint = f"Did you mean {near[0]!r}?" if near else "Name one with `study = ` in the spec."
+        raise ReportError(f"study = {name!r}: unknown study; expected one of {', '.join(STUDIES)}. {hint}")
+    module, function = STUDIES[name].split(":")
+    return getattr(importlib.import_module(module), function)
+
+
+# Files --------------------------------------------------------------------------------------------------------------
+
+
+def _table_files(tables: dict[str, pl.DataFrame]) -> dict[str, bytes]:
+    files = {}
+    for key, table in tables.items():
+        files[f"{key}.csv"] = table.write_csv().encode()
+        files[f"{key}.parquet"] = _parquet(table)
+    return files
+
+
+def _parquet(table: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    table.write_parquet(buffer)
+    return buffer.getvalue()
+
+
+def _manifest(name: str, result: StudyResult, notes: list[str], files: list[str]) -> bytes:
+    content = {
+        "study": name,
+        "question": result.question,
+        "verdicts": [vars(verdict) | {"answer": verdict.answer} for verdict in result.verdicts],
+        "notes": [*result.notes, *notes],
+        "files": sorted(files),
+    }
+    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _replace(folder: Path, files: dict[str, bytes]) -> None:
+    """Write all files aside, then rename them one by one, the page last; delete what only the former report had.
+
+    A reader sees the former page or the new one, never half a file; files that are not a report's are left alone.
+    """
+    former = _former(folder)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    aside = folder / f".writing-{secrets.token_hex(4)}"
+    aside.mkdir(mode=0o700)
+    try:
+        for name, content in files.items():
+            (aside / name).write_bytes(content)
+        for name in files:
+            os.replace(aside / name, folder / name)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    for stale in (folder / name for name in former - set(files)):
+        if stale.is_file():
+            stale.unlink()
+
+
+def _former(folder: Path) -> set[str]:
+    """List the files of the report that is there; refuse a page that is not ours."""
+    try:
+        listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        return {name for name in listed if isinstance(name, str) and name == Path(name).name}
+    except (OSError, ValueError, KeyError, TypeError):
+        if (folder / "index.html").exists():
+            raise ReportError(
+                f"{folder}: holds an index.html that is no report of relusweep; expected a free or a former report's "
+                "directory. Choose another one."
+            ) from None
+        return set()
+
+
+# The page -----------------------------------------------------------------------------------------------------------
+
+
+def _page(name: str, result: StudyResult, table: Table, notes: list[str], files: dict[str, bytes]) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["cell"] = _cell
+    runs = table.runs
+    return environment.get_template("report.html").render(
+        name=name,
+        result=result,
+        notes=[*result.notes, *notes],
+        pictures={key: _inline(key, files[f"{key}.svg"], result.shown[key].title) for key in result.figures},
+        most_rows=MOST_ROWS,
+        setting={p: runs[p][0] for p in PARAMETERS if runs[p].n_unique() == 1 and runs[p][0] is not None},
+        varied={p: _range(runs[p]) for p in PARAMETERS if runs[p].n_unique() > 1},
+        statuses=dict(runs["status"].value_counts().sort("count", "status", descending=[True, False]).iter_rows()),
+        sources=table.sources,
+        made_by=_made_by(runs),
+        version=code_version(),
+    )
+
+
+def _inline(key: str, svg: bytes, title: str) -> Markup:
+    """Make a figure part of a page: no document type, no metadata, names that no other figure has, and a label."""
+    text = svg.decode()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{key}-", text)
+    text = re.sub(r' width="[^"]*pt"| height="[^"]*pt"', "", text.partition(">")[0]) + ">" + text.partition(">")[2]
+    return Markup(text.replace("<svg", f'<svg role="img" aria-label="{html.escape(title)}"', 1))
+
+
+def _range(values: pl.Series) -> str:
+    distinct = values.unique().sort()
+    if len(distinct) <= 6:
+        return ", ".join("–" if value is None else _cell(value) for value in distinct)
+    if values.dtype.is_numeric():
+        return f"{len(distinct)} values, {_cell(distinct.min())} to {_cell(distinct.max())}"
+    return f"{len(distinct)} values"
+
+
+def _made_by(runs: pl.DataFrame) -> dict[str, str]:
+    columns = ("code_version", "schema_version", "kernel", "backend", "device", "dtype")
+    return {name: ", ".join(str(v) for v in runs[name].unique().sort() if v is not None) or "–" for name in columns}
+
+
+def _cell(value: Any) -> str:
+    """Write a value for a reader: four digits, a dash for undefined."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}" if math.isfinite(value) else str(value)
+    return str(value)

@@ -1,0 +1,65 @@
+import polars as pl
+import pytest
+
+from analysis.table import TableError, load
+from sweep.store import Store, StoreError
+
+
+def test_table_of_several_stores_equals_that_of_their_union(store, sweep):
+    split = load([store(sweep[:20], "a"), store(sweep[12:], "b")])  # 8 runs are in both
+    whole = load([store(sweep, "c")])
+    assert split.runs.drop("store").equals(whole.runs.drop("store"))
+    assert [source.rows for source in split.sources] == [20, 20]
+
+
+def test_table_keeps_of_a_run_in_two_stores_the_one_of_the_first(store, row):
+    first, second = store([row(test_rmse=1.0)], "a"), store([row(test_rmse=2.0)], "b")
+    assert load([first, second]).runs["test_rmse"].to_list() == [1.0]
+    assert load([second, first]).runs["test_rmse"].to_list() == [2.0]
+
+
+def test_table_keeps_undefined_as_null(store, row):
+    runs = load([store([row(status="diverged")])]).runs
+    assert runs["sharpness"].to_list() == [None]
+    assert runs["width2"].to_list() == [None]
+
+
+def test_table_names_broken_parts_and_reads_the_others(store, sweep):
+    path = store(sweep)
+    (path / "runs" / "pack-broken.parquet").write_bytes(b"PAR1 half of a part")
+    table = load([path])
+    assert len(table.runs) == len(sweep)
+    (part, reason), = table.sources[0].broken  # fmt: skip
+    assert part.endswith("pack-broken.parquet")
+    assert reason
+
+
+def test_table_has_trajectories_sorted_by_run_and_step(store, row):
+    one = row()
+    moments = [{"run_id": one["run_id"], "step": step, "sharpness": float(step)} for step in (100, 1, 10)]
+    trajectories = load([store([one], trajectories=moments)]).trajectories
+    assert trajectories["step"].to_list() == [1, 10, 100]
+    assert trajectories.schema["sharpness"] == pl.Float64
+
+
+def test_table_of_an_empty_store_says_what_to_do(tmp_path):
+    path = Store.create(tmp_path / "empty").path
+    with pytest.raises(TableError, match=r"empty: nothing to report, got 0 recorded runs; .* `relusweep run` first\.$"):
+        load([path])
+
+
+def test_table_of_broken_parts_alone_points_to_verify(tmp_path):
+    path = Store.create(tmp_path / "broken").path
+    (path / "runs" / "pack-x.parquet").write_bytes(b"")
+    with pytest.raises(TableError, match=r"got 0 recorded runs and 1 broken part; .* `relusweep verify`"):
+        load([path])
+
+
+def test_table_of_no_store_is_an_error():
+    with pytest.raises(TableError, match="no store given: nothing to report"):
+        load([])
+
+
+def test_table_of_a_directory_that_is_no_store_is_an_error(tmp_path):
+    with pytest.raises(StoreError, match="not a relusweep store"):
+        load([tmp_path])
