@@ -67,7 +67,7 @@ def dataset(parameters: Parameters) -> Dataset:
 
 @lru_cache(maxsize=16)
 def _dataset(key: tuple[Any, ...]) -> Dataset:
-    parameters = dict(zip(DATA_KEYS, key, strict=True))
+    parameters: Parameters = dict[str, Any](zip(DATA_KEYS, key, strict=True))
     data = PROBLEMS[parameters["problem"]].draw(parameters)
     noise = parameters["noise"] * _rng(parameters, TRAIN_NOISE).standard_normal(data.y.shape)
     return Dataset(data.x, data.y + noise, data.x_test, data.y_test)
@@ -143,7 +143,7 @@ def zero(x: Array, p: Parameters) -> Array:
 # Images: two classes, labels ±1 --------------------------------------------------------------------------------------
 
 
-def _two_classes(images: NDArray[Any], white: float, labels: NDArray[Any], p: Parameters, origin: str) -> Dataset:
+def _two_classes(images: NDArray[Any], white: int, labels: NDArray[Any], p: Parameters, origin: str) -> Dataset:
     """Choose n + n_test images, half of each class, at random by data_seed; the first class is -1, the second +1.
 
     Pixels are divided by `white`, so that they lie in [0, 1].

@@ -19,10 +19,10 @@ from sweep.lanczos import Eigenpair, top_eigenpair
 from sweep.model import Architecture, Inputs, Slope, forward, gradient, outputs
 
 GRAM_SAMPLES = 1024  # beyond this an n×n matrix costs more than products
-_MODE_PAIRS = 32  # data on kinks that `least_gauss_newton_sharpness` will try; beyond, the recorded mode stands
+_MODE_PAIRS = 64  # data on kinks that `least_gauss_newton_sharpness` will try; beyond, the recorded mode stands
 _ROUNDING = 1e-9  # |z| / ‖w‖ that counts as zero
 
-Factors = list[tuple[Float[Tensor, "B q n"], Float[Tensor, "B i n"]]]
+Factors = list[tuple[Float[Tensor, "B _ n"], Float[Tensor, "B _ n"]]]
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class Point:
         return self.y.shape[1]
 
     @property
-    def before(self) -> list[Float[Tensor, "B q n"]]:
+    def before(self) -> list[Float[Tensor, "B _ n"]]:
         """Pre-activations of the hidden layers."""
         return self._forward[0]
 
     @property
-    def after(self) -> list[Float[Tensor, "B q n"]]:
+    def after(self) -> list[Float[Tensor, "B _ n"]]:
         """Activations of the hidden layers."""
         return self._forward[1]
 
@@ -60,7 +60,7 @@ class Point:
         return self._forward[2] - self.y
 
     @cached_property
-    def derivatives(self) -> list[Float[Tensor, "B q n"]]:
+    def derivatives(self) -> list[Float[Tensor, "B _ n"]]:
         """σ'(z) of the hidden layers, with σ'(0) the slope of the negative side: the recorded activation mode."""
         return [self._derivative(z > 0) for z in self.before]
 
@@ -86,7 +86,7 @@ def loss(point: Point) -> Float[Tensor, " B"]:
 # Gauss–Newton --------------------------------------------------------------------------------------------------------
 
 
-def factors(point: Point, derivatives: list[Float[Tensor, "B q n"]]) -> Factors:
+def factors(point: Point, derivatives: list[Float[Tensor, "B _ n"]]) -> Factors:
     """Give (δ, h̃) of each layer, first to last; the activation mode is in `derivatives`."""
     layers = point.architecture.split(point.theta)
     delta = torch.ones_like(point.y)[:, None, :]
@@ -100,7 +100,7 @@ def factors(point: Point, derivatives: list[Float[Tensor, "B q n"]]) -> Factors:
     return found[::-1]
 
 
-def gram(point: Point, derivatives: list[Float[Tensor, "B q n"]]) -> Float[Tensor, "B n n"]:
+def gram(point: Point, derivatives: list[Float[Tensor, "B _ n"]]) -> Float[Tensor, "B n n"]:
     """(1/n) J Jᵀ = (1/n) Σ_layers (δᵀδ) ∘ (h̃ᵀh̃); it has the nonzero eigenvalues of Gauss–Newton (1/n) JᵀJ."""
     total = point.theta.new_zeros(len(point.theta), point.n, point.n)
     for index, (delta, h) in enumerate(factors(point, derivatives)):
@@ -152,7 +152,7 @@ def gauss_newton_product(point: Point) -> Callable[[Float[Tensor, "B p"]], Float
     return lambda v: pull(point, torch.func.jvp(f, (point.theta,), (v,))[1] / point.n)
 
 
-def on_kink(point: Point, lr: Float[Tensor, " B"]) -> list[Bool[Tensor, "B q n"]]:
+def on_kink(point: Point, lr: Float[Tensor, " B"]) -> list[Bool[Tensor, "B _ n"]]:
     """Mark the pairs (unit, datum) that lie on a kink as far as the training can tell.
 
     Training at large steps leaves data on kinks. In the limit their |z| is at rounding level, |z| < 1e-9 ‖w‖; at a
@@ -170,7 +170,7 @@ def on_kink(point: Point, lr: Float[Tensor, " B"]) -> list[Bool[Tensor, "B q n"]
 
 
 def least_gauss_newton_sharpness(
-    point: Point, sharpness: Float[Tensor, " B"], kinks: list[Bool[Tensor, "B q n"]]
+    point: Point, sharpness: Float[Tensor, " B"], kinks: list[Bool[Tensor, "B _ n"]]
 ) -> Float[Tensor, " B"]:
     """Lower λ_max of Gauss–Newton over the activation modes of data on kinks.
 
@@ -180,7 +180,7 @@ def least_gauss_newton_sharpness(
 
     Args:
         point: The networks.
-        sharpness: λ_max in the recorded mode; returned where no datum is on a kink, or more than 32 are.
+        sharpness: λ_max in the recorded mode; returned where no datum is on a kink, or more than 64 are.
         kinks: What `on_kink` found.
     """
     least = sharpness.clone()
@@ -204,7 +204,7 @@ def least_gauss_newton_sharpness(
     return least
 
 
-def _count(kinks: list[Bool[Tensor, "B q n"]]) -> Int[Tensor, " B"]:
+def _count(kinks: list[Bool[Tensor, "B _ n"]]) -> Int[Tensor, " B"]:
     return torch.stack([marks.sum((1, 2)) for marks in kinks]).sum(0)
 
 

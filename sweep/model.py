@@ -49,7 +49,7 @@ class Architecture:
         """Number of parameters p."""
         return sum(q * i for q, i in self.shapes)
 
-    def split(self, theta: Float[Tensor, "B p"]) -> list[Float[Tensor, "B q i"]]:
+    def split(self, theta: Float[Tensor, "B p"]) -> list[Float[Tensor, "B _ _"]]:
         """View the parameters as one (B, q, i) tensor a layer, rows [w_i, b_i]."""
         blocks = theta.split([q * i for q, i in self.shapes], dim=-1)
         return [block.unflatten(-1, shape) for block, shape in zip(blocks, self.shapes, strict=True)]
@@ -127,7 +127,7 @@ def pull_back(delta: Float[Tensor, "B q n"], z: Float[Tensor, "B q n"], slope: S
 
 def forward(
     architecture: Architecture, theta: Float[Tensor, "B p"], x: Inputs, slope: Slope
-) -> tuple[list[Float[Tensor, "B q n"]], list[Float[Tensor, "B q n"]], Float[Tensor, "B n"]]:
+) -> tuple[list[Float[Tensor, "B _ n"]], list[Float[Tensor, "B _ n"]], Float[Tensor, "B n"]]:
     """Compute the pre-activations and activations of the hidden layers, and the outputs."""
     first, *others = architecture.split(theta)
     z = torch.matmul(first, x.mT)  # one product for all runs where x is shared

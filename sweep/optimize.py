@@ -9,7 +9,7 @@ With g the gradient of the (mini-batch) loss plus weight_decay · θ (coupled), 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -37,7 +37,7 @@ class Rates:
     def of(runs: Sequence[Run], architecture: Architecture, dtype: torch.dtype, device: torch.device) -> "Rates":
         """Gather the numbers of a pack's runs."""
 
-        def column(values: Sequence[float]) -> Tensor:
+        def column(values: Sequence[float | int]) -> Tensor:
             return torch.tensor(values, dtype=dtype, device=device)[:, None]
 
         lr = column([run.lr for run in runs])
@@ -60,8 +60,8 @@ class Rates:
 
     def rows(self, which: slice | Tensor) -> "Rates":
         """Select runs."""
-        picked = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Rates(**{name: None if value is None else value[which] for name, value in picked.items()})
+        present = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+        return replace(self, **{name: value[which] for name, value in present.items()})
 
 
 def _per_layer_rates(runs: Sequence[Run], architecture: Architecture) -> Float[Tensor, "B p"]:

@@ -30,42 +30,46 @@ class Run(BaseModel):
     d: Count = Field(description="input dimension")
     n: Count = Field(description="training samples")
     n_test: Annotated[int, Field(ge=0)] = Field(description="test samples")
-    data_seed: Seed = Field(0, description="seed of the training and test sets")
-    noise: NonNegative = Field(0.0, description="standard deviation of the Gaussian noise on training labels")
-    domain: Literal["cube", "ball", "l1_ball", "gaussian"] | None = Field(None, description="law of the inputs")
-    radius: Positive | None = Field(None, description="size of the domain; standard deviation if gaussian")
-    frequency: Positive | None = Field(None, description="of the sine")
-    bandwidth: Positive | None = Field(None, description="of the Gaussian bump")
-    teacher_width: Count | None = Field(None, description="hidden units of the teacher")
-    classes: Annotated[str, Field(pattern="^[0-9],[0-9]$")] | None = Field(None, description="the two digits, `0,1`")
-    split: Literal["train", "t10k"] | None = Field(None, description="the MNIST files to read")
-
-    depth: Literal[1, 2] = Field(1, description="hidden layers")
-    width: Count = Field(64, description="units of the first hidden layer")
-    width2: Count | None = Field(None, description="units of the second hidden layer")
-    bias: bool = Field(True, description="trained biases on hidden and output units")
-    activation: Literal["relu", "leaky_relu"] = Field("relu", description="of the hidden units")
-    negative_slope: Annotated[float, Field(ge=0, lt=1)] | None = Field(None, description="of the leaky ReLU")
-    init: Literal["pytorch", "kaiming", "xavier", "lecun", "normal"] = Field(
-        "pytorch", description="law of the initial weights"
+    data_seed: Seed = Field(default=0, description="seed of the training and test sets")
+    noise: NonNegative = Field(default=0.0, description="standard deviation of the Gaussian noise on training labels")
+    domain: Literal["cube", "ball", "l1_ball", "gaussian"] | None = Field(default=None, description="law of the inputs")
+    radius: Positive | None = Field(default=None, description="size of the domain; standard deviation if gaussian")
+    frequency: Positive | None = Field(default=None, description="of the sine")
+    bandwidth: Positive | None = Field(default=None, description="of the Gaussian bump")
+    teacher_width: Count | None = Field(default=None, description="hidden units of the teacher")
+    classes: Annotated[str, Field(pattern="^[0-9],[0-9]$")] | None = Field(
+        default=None, description="the two digits, `0,1`"
     )
-    init_scale: Positive = Field(1.0, description="factor on all initial weights and biases")
-    output_scale: NonNegative = Field(1.0, description="further factor on the output layer's initial weights")
+    split: Literal["train", "t10k"] | None = Field(default=None, description="the MNIST files to read")
 
-    optimizer: Literal["gd", "sgd", "momentum", "adam"] = Field("gd", description="update rule")
+    depth: Literal[1, 2] = Field(default=1, description="hidden layers")
+    width: Count = Field(default=64, description="units of the first hidden layer")
+    width2: Count | None = Field(default=None, description="units of the second hidden layer")
+    bias: bool = Field(default=True, description="trained biases on hidden and output units")
+    activation: Literal["relu", "leaky_relu"] = Field(default="relu", description="of the hidden units")
+    negative_slope: Annotated[float, Field(ge=0, lt=1)] | None = Field(default=None, description="of the leaky ReLU")
+    init: Literal["pytorch", "kaiming", "xavier", "lecun", "normal"] = Field(
+        default="pytorch", description="law of the initial weights"
+    )
+    init_scale: Positive = Field(default=1.0, description="factor on all initial weights and biases")
+    output_scale: NonNegative = Field(default=1.0, description="further factor on the output layer's initial weights")
+
+    optimizer: Literal["gd", "sgd", "momentum", "adam"] = Field(default="gd", description="update rule")
     lr: Positive = Field(description="step size")
     lr_ratio: Annotated[float, Field(ge=0)] = Field(
-        1.0, description="second layer's step size over lr; 0 freezes it, inf trains it alone"
+        default=1.0, description="second layer's step size over lr; 0 freezes it, inf trains it alone"
     )
-    momentum: Annotated[float, Field(ge=0, lt=1)] | None = Field(None, description="heavy-ball factor")
-    batch_size: Annotated[int, Field(ge=0)] = Field(0, description="samples a step, drawn afresh; 0 = all")
-    weight_decay: NonNegative = Field(0.0, description="coupled: adds weight_decay · weight to the gradient")
-    decay_bias: bool = Field(False, description="weight decay acts on biases too")
-    warmup_steps: Annotated[int, Field(ge=0)] = Field(0, description="steps over which lr rises linearly from 0")
-    max_steps: Count = Field(20_000, description="steps after which an unfinished run ends")
-    tolerance: NonNegative = Field(1e-8, description="loss at which a run has converged; 0 = never stop early")
-    dtype: Literal["float64", "float32"] = Field("float64", description="arithmetic of the training")
-    seed: Seed = Field(0, description="seed of the initial weights and the mini-batches")
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = Field(default=None, description="heavy-ball factor")
+    batch_size: Annotated[int, Field(ge=0)] = Field(default=0, description="samples a step, drawn afresh; 0 = all")
+    weight_decay: NonNegative = Field(default=0.0, description="coupled: adds weight_decay · weight to the gradient")
+    decay_bias: bool = Field(default=False, description="weight decay acts on biases too")
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="steps over which lr rises linearly from 0"
+    )
+    max_steps: Count = Field(default=20_000, description="steps after which an unfinished run ends")
+    tolerance: NonNegative = Field(default=1e-8, description="loss at which a run has converged; 0 = never stop early")
+    dtype: Literal["float64", "float32"] = Field(default="float64", description="arithmetic of the training")
+    seed: Seed = Field(default=0, description="seed of the initial weights and the mini-batches")
 
     @model_validator(mode="before")
     @classmethod

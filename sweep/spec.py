@@ -32,7 +32,7 @@ class Measure(BaseModel):
     """What is measured besides the end of every run."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-    every: str = Field("end", pattern=r"^(end|log:[1-9][0-9]{0,3})$")
+    every: str = Field(default="end", pattern=r"^(end|log:[1-9][0-9]{0,3})$")
     save_weights: bool = False
 
     def moments(self, max_steps: int) -> tuple[int, ...]:
@@ -207,7 +207,11 @@ def _span(kind: str, numbers: list[Any], place: str) -> list[Any]:
     low, high, count = numbers
     if not np.isfinite([low, high]).all() or (kind == "log" and min(low, high) <= 0):
         raise SpecError(f"{place}.{kind} = {numbers}; expected finite ends{', above 0' if kind == 'log' else ''}.")
-    return [float(f"{value:.12g}") for value in _SPANS[kind](low, high, count)]  # 0.1, not 0.10000000000000002
+    return _round(_SPANS[kind](low, high, count))
+
+
+def _round(values: Any) -> list[float]:
+    return [float(f"{value:.12g}") for value in values]  # 0.1, not 0.10000000000000002
 
 
 def _range(numbers: list[Any], place: str) -> list[Any]:
@@ -220,10 +224,8 @@ def _range(numbers: list[Any], place: str) -> list[Any]:
 
 def _draws(raw: dict[str, Any], place: str) -> list[dict[str, Any]]:
     """Draw `count` rows at random; more of them, or another key, leave the first ones as they are."""
-    count, seed = raw.get("count"), raw.get("seed", 0)
-    for name, value, least in (("count", count, 1), ("seed", seed, 0)):
-        if type(value) is not int or value < least or value > MAX_RUNS:
-            raise SpecError(f"{place}.{name} = {value!r}; expected a whole number from {least}.")
+    count = _whole(raw.get("count"), 1, f"{place}.count")
+    seed = _whole(raw.get("seed", 0), 0, f"{place}.seed")
     columns = {}
     for key, law in raw.items():
         if key in ("count", "seed"):
@@ -237,19 +239,27 @@ def _draws(raw: dict[str, Any], place: str) -> list[dict[str, Any]]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
+def _whole(value: Any, least: int, place: str) -> int:
+    if type(value) is not int or not least <= value <= MAX_RUNS:
+        raise SpecError(f"{place} = {value!r}; expected a whole number from {least} to {MAX_RUNS:,}.")
+    return value
+
+
 def _law(law: Any, rng: np.random.Generator, count: int, place: str) -> list[Any]:
     form = "{ uniform = [lo, hi] }, { loguniform = [lo, hi] }, { integers = [lo, hi] } or { choice = [...] }"
-    kind, values = next(iter(law.items())) if isinstance(law, dict) and len(law) == 1 else (None, None)
-    if kind == "choice" and isinstance(values, list) and values:
+    kind, values = next(iter(law.items())) if isinstance(law, dict) and len(law) == 1 else ("", None)
+    if isinstance(values, list) and kind == "choice" and values:
         return [values[i] for i in rng.integers(len(values), size=count)]
-    is_pair = isinstance(values, list) and len(values) == 2 and all(type(v) in (int, float) for v in values)
-    if is_pair and np.isfinite(values).all() and values[0] < values[1]:
-        if kind == "uniform":
-            return [float(f"{v:.12g}") for v in rng.uniform(*values, count)]
-        if kind == "loguniform" and values[0] > 0:
-            return [float(f"{v:.12g}") for v in np.exp(rng.uniform(*np.log(values), count))]
-        if kind == "integers" and all(type(v) is int for v in values):
-            return [int(v) for v in rng.integers(*values, count)]
+    if isinstance(values, list) and len(values) == 2 and all(type(v) in (int, float) for v in values):
+        low, high = values
+        if not np.isfinite(values).all() or low >= high:
+            pass
+        elif kind == "uniform":
+            return _round(rng.uniform(low, high, count))
+        elif kind == "loguniform" and low > 0:
+            return _round(np.exp(rng.uniform(np.log(low), np.log(high), count)))
+        elif kind == "integers" and type(low) is type(high) is int:
+            return [int(v) for v in rng.integers(low, high, count)]
     raise SpecError(f"{place} = {law!r}; expected {form}, lo below hi (and above 0 for loguniform).")
 
 
@@ -264,9 +274,9 @@ def _check(key: str, value: Any, place: str) -> None:
 
 
 @cache
-def _validator(key: str) -> TypeAdapter[Any]:
+def _validator(key: str) -> Any:
     field = Run.model_fields[key]
-    annotated = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+    annotated: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
     return TypeAdapter(annotated, config=ConfigDict(strict=True))
 
 

@@ -1,0 +1,34 @@
+# Everything happens in a .venv of this checkout. torch is pinned: a loose pin pulls gigabytes of CUDA.
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: install demo test lint bench clean
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "relusweep needs Python 3.11 or newer"'
+	@$(PYTHON) -c 'import ensurepip' || { echo 'make: Python has no ensurepip; expected the package python3-venv. apt install python3-venv'; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: install
+	$(BIN)/relusweep run demo
+	$(BIN)/relusweep report results/demo
+
+test: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r bench/requirements.txt
+	$(BIN)/python bench/throughput.py
+	$(BIN)/python bench/sharpness.py
+
+clean:
+	rm -rf .venv results build *.egg-info

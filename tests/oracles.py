@@ -1,0 +1,112 @@
+"""Slow, obvious float64 references, independent of the code under test: one network at a time, autograd, loops."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sweep.run import Run
+
+Weights = dict[str, Tensor]
+
+
+def output(weights: Weights, x: Tensor, slope: float = 0.0) -> Tensor:
+    """f(x) of one network, x (n, d) → (n,); weights under the names of the weights table."""
+
+    def sigma(z: Tensor) -> Tensor:
+        return torch.where(z > 0, z, slope * z)
+
+    layers = len([name for name in weights if name.startswith("w")])
+    h = x
+    for index in range(1, layers):
+        h = sigma(h @ weights[f"w{index}"].T + weights.get(f"b{index}", 0.0))
+    return h @ weights[f"w{layers}"] + weights.get(f"b{layers}", 0.0)
+
+
+def loss(weights: Weights, x: Tensor, y: Tensor, slope: float = 0.0) -> Tensor:
+    """(1/2n) Σ (f(x_j) - y_j)²."""
+    return ((output(weights, x, slope) - y) ** 2).sum() / (2 * len(y))
+
+
+def _flat(weights: Weights) -> Tensor:
+    return torch.cat([w.reshape(-1) for w in weights.values()])
+
+
+def _unflat(theta: Tensor, like: Weights) -> Weights:
+    pieces = theta.split([w.numel() for w in like.values()])
+    return {name: piece.reshape(w.shape) for (name, w), piece in zip(like.items(), pieces, strict=True)}
+
+
+def hessian(weights: Weights, x: Tensor, y: Tensor, slope: float = 0.0) -> Tensor:
+    """Dense exact Hessian by double autograd; parameters in the order of `weights`."""
+    return torch.autograd.functional.hessian(lambda t: loss(_unflat(t, weights), x, y, slope), _flat(weights))
+
+
+def jacobian(weights: Weights, x: Tensor, slope: float = 0.0) -> Tensor:
+    """∇f(x_j) by autograd, (n, p)."""
+    return torch.autograd.functional.jacobian(lambda t: output(_unflat(t, weights), x, slope), _flat(weights))
+
+
+def train(run: Run, weights: Weights, x: Tensor, y: Tensor, batches: list[Tensor] | None = None) -> Weights:
+    """Train one network with torch.optim and autograd, for run.max_steps steps; `batches` gives the rows of a step."""
+    weights = {name: w.clone().requires_grad_() for name, w in weights.items()}
+    groups = []
+    for name, w in weights.items():
+        rate = run.lr
+        if math.isinf(run.lr_ratio):
+            rate = run.lr if name[1] == "2" else 0.0
+        elif name[1] == "2":
+            rate = run.lr * run.lr_ratio
+        decay = run.weight_decay if name[0] == "w" or run.decay_bias else 0.0
+        groups.append({"params": [w], "lr": rate, "base": rate, "weight_decay": decay})
+    optimizer = (
+        torch.optim.Adam(groups)
+        if run.optimizer == "adam"
+        else torch.optim.SGD(groups, lr=1.0, momentum=run.momentum or 0.0)
+    )
+    for step in range(run.max_steps):
+        for group in optimizer.param_groups:
+            group["lr"] = group["base"] * (min(1, (step + 1) / run.warmup_steps) if run.warmup_steps else 1)
+        rows = slice(None) if batches is None else batches[step]
+        optimizer.zero_grad()
+        loss(weights, x[rows], y[rows], run.negative_slope or 0.0).backward()
+        optimizer.step()
+    return {name: w.detach() for name, w in weights.items()}
+
+
+def weight_function(u: np.ndarray, t: float, x: np.ndarray) -> float:
+    """g̃(u, t) literally as in science: P² · E[u·X - t | active] · √(1 + ‖E[X | active]‖²)."""
+    active = x @ u > t
+    share = active.mean()
+    if share == 0:
+        return 0.0
+    return share**2 * (x[active] @ u - t).mean() * math.sqrt(1 + np.sum(x[active].mean(0) ** 2))
+
+
+def stability_norms(weights: Weights, x: np.ndarray) -> tuple[float, float]:
+    """(S, S̃) of a shallow network with biases, unit by unit."""
+    shallow = oriented = 0.0
+    for w, b, a in zip(weights["w1"].numpy(), weights["b1"].numpy(), weights["w2"].numpy(), strict=True):
+        length = np.linalg.norm(w)
+        if length == 0:
+            continue
+        u, t = w / length, -b / length
+        forwards, backwards = weight_function(u, t, x), weight_function(-u, -t, x)
+        oriented += abs(a) * length * forwards
+        shallow += abs(a) * length * min(forwards, backwards)
+    return shallow, oriented
+
+
+def weights_of(theta: np.ndarray, run: Run) -> Weights:
+    """Read a flat parameter vector: rows [w_i, b_i] of each layer in turn."""
+    sizes, weights, start = [run.d, run.width, *([run.width2] if run.width2 else []), 1], {}, 0
+    for index, (inputs, units) in enumerate(zip(sizes, sizes[1:], strict=False), 1):
+        columns = inputs + run.bias
+        rows = torch.tensor(theta[start : start + units * columns], dtype=torch.float64).reshape(units, columns)
+        start += units * columns
+        last = index == len(sizes) - 1
+        weights[f"w{index}"] = rows[0, :inputs] if last else rows[:, :inputs]
+        if run.bias:
+            weights[f"b{index}"] = rows[0, -1] if last else rows[:, -1]
+    return weights

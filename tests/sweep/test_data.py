@@ -1,0 +1,160 @@
+"""Data: problems drawn from seeds, and files that are not what they should be."""
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from sweep.data import PROBLEMS, DataError, dataset, inputs, teacher
+from sweep.run import Run
+
+
+def draw(problem: str, **parameters):
+    return dataset(Run.model_validate({"problem": problem, "lr": 0.1} | parameters).model_dump())
+
+
+@pytest.mark.parametrize("problem", [name for name in PROBLEMS if name != "mnist"])
+def test_data_are_a_function_of_the_data_seed_alone(problem):
+    one, same, other = (
+        draw(problem, data_seed=5),
+        draw(problem, data_seed=5, lr=0.5, seed=9),
+        draw(problem, data_seed=6),
+    )
+    for name in ("x", "y", "x_test", "y_test"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(same, name))
+    assert not np.array_equal(one.x, other.x)
+    assert one.x.dtype == one.y.dtype == np.float64
+
+
+@pytest.mark.parametrize("problem", [name for name in PROBLEMS if name != "mnist"])
+def test_shapes_are_those_of_the_run(problem):
+    run = Run.model_validate({"problem": problem, "lr": 0.1, "n": 21, "n_test": 34})
+    data = dataset(run.model_dump())
+    assert data.x.shape == (21, run.d)
+    assert data.y.shape == (21,)
+    assert data.x_test.shape == (34, run.d)
+    assert data.y_test.shape == (34,)
+
+
+def test_more_samples_begin_with_the_fewer_ones():
+    np.testing.assert_array_equal(draw("sine", n=8).x, draw("sine", n=16).x[:8])
+
+
+def test_noise_touches_training_labels_only():
+    clean, noisy = draw("sine", n=4000), draw("sine", n=4000, noise=0.5)
+    assert np.std(noisy.y - clean.y) == pytest.approx(0.5, rel=0.05)
+    np.testing.assert_array_equal(clean.y_test, noisy.y_test)
+
+
+@pytest.mark.parametrize("d", [1, 2, 5])
+@pytest.mark.parametrize(("domain", "order"), [("ball", 2), ("l1_ball", 1), ("cube", np.inf)])
+def test_points_are_uniform_in_their_ball(domain, order, d):
+    points = inputs(domain, 1.7, d, 4000, np.random.default_rng(1))
+    norms = np.linalg.norm(points, ord=order, axis=1) / 1.7
+    assert stats.kstest(norms**d, "uniform").pvalue > 1e-3  # the volume below a radius is its power d
+    assert np.abs(points.mean(0)).max() < 5 * 1.7 / np.sqrt(4000)
+
+
+def test_gaussian_points_have_the_stated_deviation():
+    assert inputs("gaussian", 2.0, 3, 4000, np.random.default_rng(1)).std() == pytest.approx(2, rel=0.03)
+
+
+def test_pyramid_fills_three_tenths_of_its_ball_in_every_dimension():
+    for d in (2, 5, 8):
+        assert np.mean(draw("pyramid", d=d, n=4000).y > 0) == pytest.approx(0.3, abs=0.03)
+
+
+def test_targets_have_their_closed_forms():
+    data = draw("sine", frequency=3.0, d=3)
+    np.testing.assert_allclose(data.y, np.sin(3 * data.x[:, 0]) + (data.x[:, 1] + data.x[:, 2]) / 4)
+    data = draw("sine", d=1)
+    np.testing.assert_allclose(data.y, np.sin(2 * data.x[:, 0]))
+    data = draw("bump", bandwidth=0.3)
+    np.testing.assert_allclose(data.y, np.exp(-np.sum(data.x**2, 1) / 0.18))
+    data = draw("pyramid")
+    np.testing.assert_allclose(data.y, np.maximum(1 - np.abs(data.x).sum(1), 0))
+    assert np.linalg.matrix_rank(np.column_stack([(d := draw("affine", d=3)).x, np.ones(64), d.y])) == 4
+    assert np.all(draw("noise").y_test == 0)
+
+
+def test_teacher_is_piecewise_linear_with_a_kink_a_unit():
+    run = Run.model_validate({"problem": "teacher", "lr": 0.1, "teacher_width": 3, "radius": 5.0})
+    line = np.linspace(-20, 20, 4001)[:, None] * np.array([[0.6, 0.8]])
+    bends = np.abs(np.diff(teacher(line, run.model_dump()), 2)) > 1e-9
+    assert 1 <= np.count_nonzero(np.diff(bends.astype(int)) == 1) <= 3
+
+
+def test_digits_are_two_balanced_classes_of_real_images():
+    data = draw("digits", classes="3,8", n=64, n_test=100)
+    assert sorted(np.unique(data.y)) == [-1, 1]
+    assert data.y.sum() == data.y_test.sum() == 0
+    assert data.x.min() == 0
+    assert data.x.max() == 1
+    both = np.vstack([data.x, data.x_test])
+    assert len(np.unique(both, axis=0)) == 164  # no image twice, none in both sets
+
+
+def test_odd_count_gives_one_more_to_the_second_class():
+    assert draw("digits", n=33).y.sum() == 1
+
+
+def test_too_many_images_are_refused():
+    with pytest.raises(
+        DataError, match=r"digits: class 0 has 178 images, got n = 300 and n_test = 160; expected at most 178"
+    ):
+        draw("digits", n=300)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Tiny files in MNIST's format: 40 random images of each of the digits 0 to 3."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4, dtype=np.uint8), 40)
+    images = rng.integers(0, 256, (160, 28, 28), dtype=np.uint8)
+    (tmp_path / "t10k-images-idx3-ubyte").write_bytes(struct.pack(">4B3I", 0, 0, 8, 3, 160, 28, 28) + images.tobytes())
+    labels_idx = struct.pack(">4BI", 0, 0, 8, 1, 160) + labels.tobytes()
+    (tmp_path / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels_idx))
+    monkeypatch.setenv("RELUSWEEP_DATA", str(tmp_path))
+    return tmp_path
+
+
+def mnist(**parameters):
+    return draw("mnist", split="t10k", **({"n": 20, "n_test": 10} | parameters))
+
+
+def test_mnist_reads_plain_and_compressed_files(folder):
+    data = mnist(classes="1,3")
+    assert data.x.shape == (20, 784)
+    assert 0 <= data.x.min() < 0.01
+    assert 0.99 < data.x.max() <= 1
+    images = (
+        np.frombuffer((folder / "t10k-images-idx3-ubyte").read_bytes(), np.uint8, offset=16).reshape(160, 784) / 255
+    )
+    row = np.flatnonzero((images == data.x[0]).all(1))
+    assert 40 <= row[0] < 80  # the first training image is one of class 1, labelled -1
+    assert data.y[0] == -1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t10k-images-idx3-ubyte", None, "no file t10k-images-idx3-ubyte or .*; expected MNIST in IDX format. Name its folder with --data"),
+        ("t10k-images-idx3-ubyte", b"hello world, hello world", "not an IDX file of bytes with 3 dimension"),
+        ("t10k-images-idx3-ubyte", b"", "not an IDX file"),
+        ("t10k-images-idx3-ubyte", struct.pack(">4B3I", 0, 0, 8, 3, 160, 28, 28) + b"1234", "cut short, got 4 bytes; expected 125440"),
+        ("t10k-images-idx3-ubyte", struct.pack(">4B3I", 0, 0, 8, 3, 160, 1, 1) + bytes(160), "images of 1 pixels, expected 28 × 28"),
+        ("t10k-labels-idx1-ubyte.gz", b"\x1f\x8bnot gzip at all", "cannot be read"),
+        ("t10k-labels-idx1-ubyte.gz", gzip.compress(struct.pack(">4BI", 0, 0, 8, 1, 2) + b"ab"), "got 160 images and 2 labels"),
+    ],
+)  # fmt: skip
+def test_broken_mnist_files_are_named(folder, monkeypatch, name, content, message):
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_bytes(content)
+    moved = folder.rename(folder.with_name(f"moved{hash((name, content))}"))  # files read before are remembered by path
+    monkeypatch.setenv("RELUSWEEP_DATA", str(moved))
+    with pytest.raises(DataError, match=message) as caught:
+        mnist()
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,100 @@
+"""Optimize: every update rule against torch.optim, one network at a time; laws of the mini-batches."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from tests import oracles
+
+from sweep.model import initial_parameters
+from sweep.optimize import draw_batches
+from sweep.pack import Pack
+from sweep.run import Run
+from sweep.train import Training
+
+RULES = [
+    {"optimizer": "gd"},
+    {"optimizer": "sgd", "batch_size": 3},
+    {"optimizer": "momentum", "momentum": 0.9},
+    {"optimizer": "momentum", "momentum": 0.5, "batch_size": 4},
+    {"optimizer": "adam"},
+    {"optimizer": "adam", "batch_size": 4},
+]
+TWISTS = [
+    {},
+    {"depth": 2, "width2": 3},
+    {"bias": False},
+    {"activation": "leaky_relu", "negative_slope": 0.2},
+    {"lr_ratio": 0.3, "weight_decay": 0.05, "warmup_steps": 20},
+    {"depth": 2, "width2": 3, "lr_ratio": 2.0, "weight_decay": 0.05, "decay_bias": True},
+    {"lr_ratio": 0.0},
+    {"lr_ratio": math.inf},
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+@pytest.mark.parametrize("twist", TWISTS, ids=str)
+def test_packed_training_equals_torch_optim_on_each_run_alone(rule, twist):
+    base = {"problem": "sine", "n": 9, "d": 2, "width": 6, "max_steps": 60, **rule, **twist}
+    runs = [Run.model_validate(base | {"lr": lr, "seed": seed}) for seed, lr in enumerate((0.01, 0.03, 0.1))]
+    training = Training(Pack(tuple(runs)), torch.device("cpu"))
+    x, y = (tensor[0] for tensor in training._train)
+    training.advance(60, lambda: None)
+    for row, run in enumerate(training.runs):
+        batches = None
+        if run.batch_size:
+            batches = list(draw_batches(torch.tensor([run.seed]), 0, 60, run.n, run.batch_size)[:, 0])
+        start = oracles.weights_of(initial_parameters(run), run)
+        expected = oracles.train(run, start, x[:, :2], y, batches)
+        got = oracles.weights_of(training.state["theta"][row].numpy(), run)
+        for name, w in expected.items():
+            torch.testing.assert_close(got[name], w, rtol=1e-10, atol=1e-12, msg=f"{name} of {run.lr}")
+
+
+def test_frozen_layers_do_not_move():
+    for ratio, frozen, moving in ((0.0, "w2", "w1"), (math.inf, "w1", "w2")):
+        run = Run.model_validate({"problem": "sine", "lr": 0.1, "lr_ratio": ratio, "width": 4, "max_steps": 10})
+        training = Training(Pack((run,)), torch.device("cpu"))
+        training.advance(10, lambda: None)
+        before = oracles.weights_of(initial_parameters(run), run)
+        after = oracles.weights_of(training.state["theta"][0].numpy(), run)
+        assert torch.equal(before[frozen], after[frozen])
+        assert not torch.equal(before[moving], after[moving])
+
+
+def test_batches_depend_on_seed_and_step_alone():
+    seeds = torch.tensor([3, 4, 5])
+    together = draw_batches(seeds, 0, 50, 20, 6).sort(-1).values
+    alone = draw_batches(seeds[1:2], 0, 50, 20, 6).sort(-1).values
+    late = draw_batches(seeds, 30, 20, 20, 6).sort(-1).values
+    assert torch.equal(together[:, 1:2], alone)
+    assert torch.equal(together[30:], late)
+    assert not torch.equal(together[:, 0], together[:, 1])
+    assert not torch.equal(together[0], together[1])
+
+
+def test_batches_are_uniform_subsets_without_repetition():
+    n, size, steps = 10, 3, 20_000
+    rows = draw_batches(torch.tensor([7]), 0, steps, n, size)[:, 0].sort(-1).values
+    assert bool((rows.diff(dim=-1) > 0).all())
+    assert set(np.unique(rows)) == set(range(n))
+    counts = torch.bincount(rows.flatten(), minlength=n).double()
+    p = size / n
+    assert (counts / steps - p).abs().max() < 4.5 * math.sqrt(p * (1 - p) / steps)
+    pairs = torch.bincount(rows[:, 0] * n + rows[:, 1], minlength=n * n).double() / steps
+    seen = pairs[pairs > 0]
+    assert abs(float(seen.sum()) - 1) < 1e-12
+    both = ((rows == 0).any(-1) & (rows == 9).any(-1)).double().mean()
+    expected = size * (size - 1) / (n * (n - 1))
+    assert abs(float(both) - expected) < 4.5 * math.sqrt(expected / steps)
+
+
+def test_full_batch_drawn_as_a_mini_batch_is_gd():
+    ends = []
+    for rule in ({"optimizer": "gd"}, {"optimizer": "sgd", "batch_size": 9}):
+        run = Run.model_validate({"problem": "sine", "n": 9, "lr": 0.1, "width": 5, "max_steps": 50} | rule)
+        training = Training(Pack((run,)), torch.device("cpu"))
+        training.advance(50, lambda: None)
+        ends.append(training.state["theta"])
+    torch.testing.assert_close(*ends, rtol=1e-12, atol=1e-13)

@@ -1,0 +1,87 @@
+"""Run: validation, defaults that depend on other parameters, and ids."""
+
+import pickle
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from sweep.run import PARAMETERS, Run
+
+
+def run(**parameters):
+    return Run.model_validate({"problem": "sine", "lr": 0.1} | parameters)
+
+
+def test_run_id_ignores_key_order_and_spelt_out_defaults():
+    a = Run.model_validate({"problem": "sine", "lr": 0.1, "seed": 3})
+    b = Run.model_validate({"seed": 3, "lr": 0.1, "problem": "sine", "depth": 1, "d": 2, "frequency": 2.0})
+    assert a.id == b.id
+
+
+def test_run_id_takes_whole_numbers_for_floats():
+    assert run(lr=1).id == run(lr=1.0).id
+
+
+def test_run_id_is_the_same_in_every_process():
+    code = "from sweep.run import Run; print(Run.model_validate({'problem': 'digits', 'lr': 0.1}).id)"
+    ids = {
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+        for _ in range(2)
+    }
+    assert ids == {Run.model_validate({"problem": "digits", "lr": 0.1}).id}
+
+
+@pytest.mark.parametrize("change", [{"lr": 0.2}, {"seed": 1}, {"width": 65}, {"bias": False}, {"init": "kaiming"}])
+def test_run_id_changes_with_every_parameter(change):
+    assert run(**change).id != run().id
+
+
+def test_run_survives_pickling_with_its_id():
+    original = run(depth=2)
+    assert pickle.loads(pickle.dumps(original)).id == original.id
+
+
+def test_defaults_follow_the_problem_the_depth_and_the_optimizer():
+    digits = Run.model_validate({"problem": "digits", "lr": 0.1})
+    assert (digits.d, digits.classes, digits.radius) == (64, "0,1", None)
+    pyramid = Run.model_validate({"problem": "pyramid", "d": 3, "lr": 0.1, "depth": 2, "optimizer": "sgd"})
+    assert (pyramid.domain, pyramid.width2, pyramid.batch_size) == ("l1_ball", 16, 16)
+    assert pyramid.radius == pytest.approx(0.3 ** (-1 / 3), rel=1e-5)
+    assert run(activation="leaky_relu").negative_slope == 0.01
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"problem": "digitz"}, "'digitz' is unknown; expected one of .* Did you mean 'digits'"),
+        ({"classes": "0,1"}, "classes = '0,1'; problem sine ignores it"),
+        ({"problem": "digits", "d": 3}, "d = 3; digits has d = 64"),
+        ({"width2": 3}, "width2 = 3; it needs depth = 2"),
+        ({"negative_slope": 0.1}, "it needs activation = 'leaky_relu'"),
+        ({"momentum": 0.9}, "it needs optimizer = 'momentum'"),
+        ({"batch_size": 8}, "gd takes all samples. Use optimizer = 'sgd'"),
+        ({"optimizer": "sgd", "batch_size": 0}, "sgd takes at least 1 sample"),
+        ({"optimizer": "sgd", "batch_size": 65}, "expected at most n = 64"),
+        ({"problem": "digits", "classes": "3,3"}, "expected two different digits"),
+        ({"lr": 0.0}, "greater than 0"),
+        ({"lr": float("nan")}, "finite number"),
+        ({"lr_ratio": -1.0}, "greater than or equal to 0"),
+        ({"depth": 3}, "1 or 2"),
+        ({"bias": 1}, "valid boolean"),
+        ({"seed": 2**31}, "less than"),
+        ({"colour": 1}, "Extra inputs"),
+    ],
+)
+def test_impossible_parameters_are_refused_with_the_cure(parameters, message):
+    with pytest.raises(ValidationError, match=message):
+        run(**parameters)
+
+
+def test_lr_ratio_may_be_infinite():
+    assert run(lr_ratio=float("inf")).lr_ratio == float("inf")
+
+
+def test_every_parameter_says_what_it_means():
+    assert all(Run.model_fields[name].description for name in PARAMETERS)
