@@ -60,7 +60,7 @@ def test_exact_start_needs_a_handful_of_products():
 
 
 def test_zero_matrix_and_zero_start_give_zero():
-    pair = top_eigenpair(lambda v: torch.zeros_like(v), torch.zeros(2, 50, dtype=torch.float64))
+    pair = top_eigenpair(torch.zeros_like, torch.zeros(2, 50, dtype=torch.float64))
     assert pair.value.tolist() == [0, 0]
     assert pair.residual.tolist() == [0, 0]
 

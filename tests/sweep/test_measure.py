@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from tests import oracles
-from tests.sweep.test_model import CASES, make
 
 from sweep import measure
 from sweep.measure import Point
 from sweep.model import Architecture, with_ones
+from tests import oracles
+from tests.sweep.test_model import CASES, make
 
 
 def point_of(case, count=3, seed=0):
@@ -96,7 +96,7 @@ def test_stability_norms_equal_the_weight_function_unit_by_unit():
 
 
 def test_dead_units_count_nothing_and_are_counted():
-    runs, x, point = point_of({"width": 4, "n": 6, "d": 2})
+    _, _, point = point_of({"width": 4, "n": 6, "d": 2})
     theta = point.theta.clone()
     rows = theta[:, :12].unflatten(1, (4, 3))
     rows[:, 0] = torch.tensor([0.0, 0.0, -1.0])  # inactive everywhere

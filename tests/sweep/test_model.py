@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from tests.oracles import loss, output, weights_of
 
 from sweep.model import Architecture, gradient, initial_parameters, outputs, with_ones
 from sweep.run import Run
+from tests.oracles import loss, output, weights_of
 
 CASES = [
     {"depth": depth, "bias": bias, "activation": activation, "width": 5, "d": d, "n": 7}
@@ -47,7 +47,7 @@ def test_gradient_equals_autograd(case, shared):
     runs, architecture, theta, x, y, slope = make(case)
     inputs = with_ones(x[0] if shared else x, runs[0].bias)
     g, losses = gradient(architecture, theta, inputs, y, slope)
-    for b, run in enumerate(runs):
+    for b in range(len(runs)):
         leaf = theta[b].clone().requires_grad_()
         s = 0.0 if slope is None else float(slope[b])
         weights = {name: w[0] for name, w in architecture.named(leaf[None]).items()}

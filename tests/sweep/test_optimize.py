@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests import oracles
 
 from sweep.model import initial_parameters
 from sweep.optimize import draw_batches
 from sweep.pack import Pack
 from sweep.run import Run
 from sweep.train import Training
+from tests import oracles
 
 RULES = [
     {"optimizer": "gd"},

@@ -1,12 +1,12 @@
 """Acceptance: closed forms and laws of the theory, in float64. The numbers in the names are those of the science notes."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 import torch
 from scipy.special import betainc, gamma
-from tests import oracles
 
 from sweep import measure
 from sweep.execute import execute
@@ -15,6 +15,7 @@ from sweep.model import Architecture, with_ones
 from sweep.pack import Pack
 from sweep.run import Run
 from sweep.spec import Measure
+from tests import oracles
 
 
 def shallow(w, b, a, c, x, y=None) -> Point:
@@ -85,7 +86,7 @@ def test_4_chain_of_bounds_holds_on_random_networks():
         x = rng.standard_normal((n, d)) * rng.choice([0.3, 1, 5]) + rng.choice([0, 2])
         w, a = rng.standard_normal((k, d)) * rng.choice([0.2, 1, 3]), rng.standard_normal(k) * rng.choice([0.2, 1, 3])
         values = chain(shallow(w, rng.standard_normal(k), a, rng.standard_normal(), x))
-        gaps.append([(high - low) / high for low, high in zip(values, values[1:], strict=False)])
+        gaps.append([(high - low) / high for low, high in itertools.pairwise(values)])
     assert np.min(gaps) > -1e-7
     assert np.max(gaps, 0).min() > 0.1  # and none of the inequalities is an equality in disguise
 
@@ -148,29 +149,25 @@ def test_affine_function_has_no_stability_norm_yet_is_not_flat():
     assert top > 2
 
 
-def test_8_gradient_descent_ends_at_the_edge_and_below_the_bound():
-    """GD on d = 2, n = 12, width 40, y = sin 2x₁ + x₂/2, started large and warmed up so that it meets the edge."""
+def test_8_gradient_descent_ends_at_the_edge_and_below_the_bound(unchecked_shapes):
+    """GD on d = 2, n = 12, width 40, y = sin 2x₁ + x₂/2: λη/2 ≤ 1 on the flattest side of kinks, S ≤ S̃ ≤ 1/η - ½."""
     rates = (0.05, 0.1, 0.2, 0.4)
-    runs = [
-        Run.model_validate(
-            {"problem": "sine", "n": 12, "width": 40, "lr": lr, "seed": seed, "init_scale": 3.0, "warmup_steps": 1000,
-             "max_steps": 60_000, "tolerance": 1e-8}
-        )
-        for lr in rates
-        for seed in range(8)
-    ]  # fmt: skip
+    base = {
+        "problem": "sine", "domain": "gaussian", "n": 12, "width": 40, "init": "normal", "output_scale": 0.3,
+        "warmup_steps": 1000, "max_steps": 16_000, "tolerance": 1e-7,
+    }  # fmt: skip
+    runs = [Run.model_validate(base | {"lr": lr, "seed": seed}) for lr in rates for seed in range(6)]
     rows = execute(Pack(tuple(runs)), Measure(), torch.device("cpu"), "test")["runs"]
     ended = [row for row in rows if row["status"] == "converged"]
-    assert len(ended) >= 24
+    assert len(ended) >= 20
     for row in ended:
         assert row["gn_sharpness_min"] * row["lr"] / 2 <= 1 + 1e-3
         assert row["stability_norm"] <= row["oriented_stability_norm"] <= 1 / row["lr"] - 0.5
     by_rate = {lr: [row for row in ended if row["lr"] == lr] for lr in rates}
-    assert all(by_rate.values())
-    largest = [row["eos_ratio"] for row in by_rate[0.4]]
-    assert np.median(largest) > 0.98  # it is the edge that they meet
+    assert np.median([row["eos_ratio"] for row in by_rate[0.4]]) > 0.98  # it is the edge that they meet
     norms = [np.mean([row["stability_norm"] for row in by_rate[lr]]) for lr in rates]
-    assert norms[0] > norms[-1]  # a larger step finds a flatter function
+    assert norms == sorted(norms, reverse=True)  # larger steps find flatter functions
+    assert norms[0] > 1.5 * norms[-1]
 
 
 def pyramid_network(d: int, s: float, q: float, a: float, c2: float, n: int = 400) -> Point:

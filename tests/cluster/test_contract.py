@@ -1,0 +1,166 @@
+"""What every back-end promises. A new one is one more name in BACKENDS."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from cluster.backend import ATTEMPTS, Job, Outcome, backend
+from cluster.sweeping import sweep
+from sweep.pack import Pack
+from sweep.spec import Spec
+from sweep.store import Store
+
+BACKENDS = ["local"]
+WIDTHS = "lr = [0.05, 0.1], seed = [0, 1], width = [3, 4, 5]"  # three tensor shapes, so three packs
+
+
+@pytest.fixture(params=BACKENDS)
+def place(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def train(tmp_path: Path, place: str) -> Callable[..., tuple[Store, list[Outcome]]]:
+    """Train a spec with a number of workers into the store of a name; gives the store and what failed."""
+
+    def call(spec: Path, workers: int = 1, store: str = "store", seconds: float = 120.0) -> tuple[Store, list[Outcome]]:
+        made = Store.create(tmp_path / store)
+        planned = Spec.read(spec)
+        made.keep_spec(planned.text)
+        job = Job(made.path, planned.measure, place, seconds)
+        return made, sweep(planned, made, backend(place, workers), job, lambda: None, lambda said: None)
+
+    return call
+
+
+@contextmanager
+def killing(store: Path, times: int) -> Iterator[list[int]]:
+    """Kill so many worker processes with SIGKILL, each as soon as it is training a pack."""
+    killed: list[int] = []
+    done = threading.Event()
+
+    def kill() -> None:
+        while len(killed) < times and not done.is_set():
+            for claim in (store / "claims").glob("[!.]*.json"):
+                owner = int(claim.read_text().split('"pid": ')[1].split(",")[0]) if claim.exists() else os.getpid()
+                if owner != os.getpid() and owner not in killed and psutil.pid_exists(owner):
+                    os.kill(owner, signal.SIGKILL)
+                    killed.append(owner)
+                    break
+            time.sleep(0.005)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        yield killed
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_every_run_is_recorded_once_and_alike_by_one_worker_or_two(
+    train: Callable[..., Any],
+    tiny: Callable[..., Path],
+    rows_on_disk: Callable[..., Any],
+    equal_tables: Callable[[Path, Path], None],
+) -> None:
+    spec = tiny(grid=WIDTHS, measure="every = 'log:3'\nsave_weights = true", dtype="'float64'")
+    for workers in (1, 2):
+        store, failed = train(spec, workers, f"by-{workers}")
+        assert not failed
+        assert store.recorded() == {run.id for run in Spec.read(spec).expand()}
+        assert rows_on_disk(store.path) == {"runs": 12, "trajectories": 36, "weights": 12}
+        assert not [*store.checkpoints(), *store.failures(), *(store.path / "claims").iterdir()]
+    equal_tables(store.path.with_name("by-1"), store.path)
+
+
+def test_trajectory_moments_and_pack_mates_leave_a_run_as_it_is(
+    train: Callable[..., Any], tiny: Callable[..., Path]
+) -> None:
+    columns = ["run_id", "status", "steps", "loss", "sharpness", "test_rmse"]
+    many, _ = train(tiny("many", measure="every = 'log:7'"), store="many")
+    alone, _ = train(tiny("alone", grid="lr = [0.1], seed = [1]"), store="alone")
+    (row,) = alone.read("runs", columns)[0].to_pylist()
+    (same,) = [other for other in many.read("runs", columns)[0].to_pylist() if other["run_id"] == row["run_id"]]
+    assert {key: same[key] for key in columns} == pytest.approx({key: row[key] for key in columns}, rel=1e-9)
+
+
+def test_diverged_run_is_a_row_and_no_failure(train: Callable[..., Any], tiny: Callable[..., Path]) -> None:
+    store, failed = train(tiny(grid="lr = [0.1, 1e6]"))
+    rows = store.read()[0].to_pylist()
+    assert (failed, store.failures()) == ([], [])
+    assert {row["lr"]: row["status"] for row in rows} == {0.1: "budget", 1e6: "diverged"}
+    (gone,) = [row for row in rows if row["status"] == "diverged"]
+    assert [gone[key] for key in ("loss", "sharpness", "test_rmse", "parameter_norm")] == [None] * 4
+
+
+def test_killed_worker_is_replaced_and_its_pack_tried_again(
+    train: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, rows_on_disk: Callable[..., Any]
+) -> None:
+    spec = tiny(grid=WIDTHS, max_steps=1000)
+    with killing(tmp_path / "store", times=1) as killed:
+        store, failed = train(spec, 2)
+    assert len(killed) == 1
+    assert (failed, store.failures()) == ([], [])
+    assert rows_on_disk(store.path)["runs"] == len(store.recorded()) == 12
+
+
+def test_pack_whose_worker_always_dies_is_listed_and_tried_again_by_the_next_run(
+    train: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    spec = tiny(max_steps=2000)
+    ids = {run.id for run in Spec.read(spec).expand()}
+    with killing(tmp_path / "store", times=ATTEMPTS) as killed:
+        store, failed = train(spec, 2)
+    assert len(killed) == ATTEMPTS
+    assert [outcome.kind for outcome in failed] == ["failed"]
+    (listed,) = store.failures()
+    assert set(listed["run_ids"]) == ids
+    assert listed["attempts"] == ATTEMPTS
+    assert listed["error"].startswith("worker process died (killed by SIGKILL). Out of memory?")
+    assert not store.recorded()
+
+    store, failed = train(spec)
+    assert (failed, store.failures()) == ([], [])
+    assert store.recorded() == ids
+
+
+def test_stop_signal_writes_the_state_and_stops(
+    train: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, until: Callable[..., Any]
+) -> None:
+    def stop() -> None:
+        until(lambda: list((tmp_path / "store" / "progress").glob("[!.]*.json")))
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)]
+    thread = threading.Thread(target=stop)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(max_steps=20_000), 2)
+    thread.join()
+    store = Store.open(tmp_path / "store")
+    assert len(store.checkpoints()) == 1
+    assert (store.failures(), list((store.path / "claims").iterdir())) == ([], [])
+    after = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)]
+    assert after == before
+
+
+def test_store_that_cannot_be_written_ends_the_training(place: str, tiny: Callable[..., Path], tmp_path: Path) -> None:
+    from sweep.store import StoreError
+
+    store = Store.create(tmp_path / "store")
+    (store.path / "runs").rmdir()
+    (store.path / "runs").write_text("a file where the folder should be")
+    spec = Spec.read(tiny(max_steps=200))
+    job = Job(store.path, spec.measure, place, 120.0)
+    packs = iter([Pack(tuple(spec.expand()))])
+    with pytest.raises(StoreError, match=r"runs.*: a file stands where a directory is needed"):
+        list(backend(place, 1).train(job, packs, lambda: None))

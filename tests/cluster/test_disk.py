@@ -1,0 +1,165 @@
+"""Full and read-only disks: real ones, small, mounted for a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+START = """
+import contextlib, io, json, os, subprocess, sys
+from pathlib import Path
+from relusweep import main
+from sweep.store import Store
+
+disk, small, large = map(Path, sys.argv[1:])
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", disk], check=True)
+store, filler, said = disk / "store", disk / "filler", {}
+
+def cli(name, *arguments):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main([str(argument) for argument in arguments])
+    said[name] = {"code": code, "out": out.getvalue(), "err": err.getvalue()}
+    if store.exists():
+        said[name]["rows"] = len(Store(store).recorded())
+
+def fill(leave):
+    '''Take all of the disk but so many bytes.'''
+    room = os.statvfs(disk)
+    filler.write_bytes(bytes(room.f_bavail * room.f_frsize // 4096 * 4096 - leave))
+
+def run(name, spec, *options):
+    cli(name, "run", spec, "--out", store, "--workers", 1, *options)
+
+"""
+END = "\nprint(json.dumps(said))\n"
+
+
+@pytest.fixture
+def on_small_disk(tmp_path: Path, tiny: Callable[..., Path]) -> Callable[[str], dict[str, Any]]:
+    """Run lines on a disk of 2 MiB, with a sweep of 4 runs and one of 4 more; gives what each command said."""
+    private = ["unshare", "--map-root-user", "--mount"]
+    trial = subprocess.run([*private, "true"], capture_output=True, text=True, check=False)
+    if trial.returncode:
+        reason = f"needs user namespaces: {trial.stderr.strip()}"
+        if os.environ.get("RELUSWEEP_CI") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    large = tiny(grid="lr = [0.05, 0.1], seed = [0, 1, 2, 3]", measure="save_weights = true")
+    large = large.rename(tmp_path / "large.toml")
+    small = tiny(measure="save_weights = true")
+    (tmp_path / "disk").mkdir()
+
+    def call(lines: str) -> dict[str, Any]:
+        done = subprocess.run(
+            [*private, sys.executable, "-c", START + lines + END, tmp_path / "disk", small, large],
+            capture_output=True, text=True, check=False, cwd=tmp_path,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return call
+
+
+def assert_one_line(said: dict[str, Any], *words: str) -> None:
+    assert said["code"] == 2, said
+    assert said["err"].count("\n") == 1, said["err"]
+    for word in words:
+        assert word in said["err"]
+
+
+def test_full_disk_is_named_recorded_rows_survive_and_freed_space_is_all_it_takes(
+    on_small_disk: Callable[[str], dict[str, Any]],
+) -> None:
+    said = on_small_disk(
+        "run('first', small)\n"
+        "fill(0)\n"
+        "run('full', large)\n"
+        "cli('status', 'status', store)\n"
+        "filler.unlink(); fill(24 * 1024)\n"  # room for the small files, not for a part
+        "run('fuller', large)\n"
+        "cli('verify', 'verify', store)\n"
+        "filler.unlink()\n"
+        "run('again', large)\n"
+        "cli('whole', 'verify', store)\n"
+    )
+    assert (said["first"]["code"], said["first"]["rows"]) == (0, 4)
+    assert_one_line(said["full"], "/disk/store", "the disk is full", "Free some space, then run the same command again")
+    assert_one_line(said["fuller"], "/disk/store", "the disk is full", "what is recorded is safe")
+    assert [said[name]["rows"] for name in ("full", "fuller", "status", "verify")] == [4] * 4
+    assert said["status"]["code"] == 0
+    assert said["status"]["out"].startswith("4/")
+    assert "recorded 4 + missing" in said["verify"]["out"]
+    assert "broken" not in said["verify"]["out"]
+    assert (said["again"]["code"], said["again"]["rows"]) == (0, 8)
+    assert "planned 8 = recorded 8 + missing 0" in said["whole"]["out"]
+
+
+def test_full_disk_at_the_first_command_or_at_a_checkpoint_is_named_too(
+    on_small_disk: Callable[[str], dict[str, Any]],
+) -> None:
+    said = on_small_disk(
+        "fill(0)\n"
+        "run('empty', small)\n"
+        "filler.unlink()\n"
+        "run('first', small)\n"
+        "fill(16 * 1024)\n"  # room for progress and claim
+        "run('state', large, '--checkpoint-minutes', 0)\n"
+        "filler.unlink()\n"
+        "run('again', large)\n"
+        "said['left'] = [str(path) for path in store.glob('*/.*.tmp')]\n"
+    )
+    assert_one_line(said["empty"], "/disk/store", "the disk is full")
+    assert (said["first"]["code"], said["first"]["err"]) == (0, "")
+    assert_one_line(said["state"], "/disk/store", "the disk is full")
+    assert (said["again"]["code"], said["again"]["rows"]) == (0, 8)
+    assert said["left"] == []
+
+
+def test_read_only_disk_is_named_and_still_read(on_small_disk: Callable[[str], dict[str, Any]]) -> None:
+    said = on_small_disk(
+        "run('first', small)\n"
+        "subprocess.run(['mount', '-o', 'remount,ro', disk], check=True)\n"
+        "run('extend', large)\n"
+        "cli('new', 'run', small, '--out', disk / 'other')\n"
+        "cli('export', 'export', store, sorted(Store(store).recorded())[0], disk / 'run.npz')\n"
+        "cli('compact', 'compact', store)\n"
+        "for name in ('status', 'verify'): cli(name, name, store)\n"
+        "cli('plan', 'plan', large, '--out', store)\n"
+    )
+    assert said["first"]["code"] == 0
+    for name in ("extend", "new", "export"):
+        assert_one_line(said[name], "/disk/", "the file system is read-only", "Choose another --out")
+    assert [said[name]["code"] for name in ("status", "verify", "plan", "compact")] == [0] * 4
+    assert "4/4 runs" in said["status"]["out"] or "4/8 runs" in said["status"]["out"]
+    assert said["verify"]["rows"] == 4
+
+
+def test_pack_that_needs_more_memory_than_there_is_fails_alone_and_is_tried_again(
+    tmp_path: Path, tiny: Callable[..., Path]
+) -> None:
+    spec = tiny(grid="lr = [0.05], width = [4, 60_000]", n=800, max_steps=1)  # activations of 8 × 60,000 × 800 bytes
+    lines = (
+        "import json, resource, sys, relusweep, psutil, cluster.local, sweep.measure, torch\n"
+        "spec, store = sys.argv[1:]\n"
+        "run = lambda: relusweep.main(['run', spec, '--out', store, '--workers', '1'])\n"
+        "torch.ones(9, 9) @ torch.ones(9, 9)\n"
+        "torch.linalg.eigvalsh(torch.eye(9))\n"
+        "limit = psutil.Process().memory_info().vms + 300 * 2**20\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))\n"
+        "assert run() == 1\n"
+        "(failure,) = relusweep._open(__import__('pathlib').Path(store))[0].failures()\n"
+        "print(json.dumps(failure))\n"
+        "assert relusweep.main(['status', store]) == 0\n"
+        "assert relusweep.main(['verify', store]) == 1\n"
+    )
+    command = [sys.executable, "-c", lines, spec, tmp_path / "store"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    print(done.stdout, done.stderr)
+    assert 0

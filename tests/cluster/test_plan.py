@@ -1,0 +1,75 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from cluster.backend import BackendError, backend
+from cluster.local import Local
+from cluster.plan import check, missing, plan
+from sweep.data import DataError
+from sweep.run import Run
+from sweep.spec import Spec, SpecError
+
+CPU = torch.device("cpu")
+
+
+def test_check_counts_every_run_once(tiny: Callable[..., Path]) -> None:
+    path = tiny(grid="lr = [0.1, 0.2, 0.1], seed = { range = [0, 5] }")
+    again = path.read_text() + "\n[[block]]\ngrid = { lr = [0.2, 0.3], seed = [4, 5] }\n"
+    assert check(Spec.read(path)) == 10
+    assert check(Spec.parse(again, "spec")) == 13
+
+
+def test_check_finds_a_run_that_makes_no_sense_in_the_last_corner(tiny: Callable[..., Path]) -> None:
+    spec = Spec.read(tiny(optimizer="'sgd'", grid="lr = [0.1], batch_size = [1, 8, 9]"))
+    with pytest.raises(SpecError, match=r"tiny\.toml: block\[0\]: batch_size = 9; expected at most n = 8"):
+        check(spec)
+
+
+def test_check_finds_data_that_cannot_be_had(tiny: Callable[..., Path]) -> None:
+    text = "name = 'big'\n[fixed]\nproblem = 'digits'\n[[block]]\ngrid = { n = [32, 5000], lr = [0.1] }\n"
+    with pytest.raises(DataError, match=r"digits: class 0 has 178 images, got n = 5000 .* Lower n or n_test"):
+        check(Spec.parse(text, "spec"))
+
+
+def test_missing_is_what_is_not_recorded(tiny: Callable[..., Path]) -> None:
+    spec = Spec.read(tiny())
+    runs = list(spec.expand())
+    assert list(missing(spec, {runs[0].id, runs[2].id, "of another spec"})) == [runs[1], runs[3]]
+
+
+def test_plan_counts_runs_packs_shapes_and_files(tiny: Callable[..., Path]) -> None:
+    grid = "lr = [0.1], width = [2, 3, 4], seed = { range = [0, 40] }"
+    spec = Spec.read(tiny(grid=grid, measure="every = 'log:3'"))
+    done = {run.id for run in spec.expand() if run.width == 2}
+    counted = plan(spec, done, backend("local", 1), CPU)
+    assert (counted.runs, counted.recorded, counted.missing, counted.shapes) == (120, 40, 80, 2)
+    assert counted.packs == 2 * 2  # 40 runs a shape, at most 32 a pack where that few are left
+    assert counted.files == 2 * counted.packs  # ends and moments
+    assert counted.seconds > 0
+
+
+def test_plan_of_a_recorded_sweep_is_empty(tiny: Callable[..., Path]) -> None:
+    spec = Spec.read(tiny())
+    counted = plan(spec, {run.id for run in spec.expand()}, backend("local", 2), CPU)
+    assert (counted.missing, counted.packs, counted.files, counted.seconds) == (0, 0, 0, 0)
+
+
+def test_packs_keep_all_workers_busy_and_fit_the_memory() -> None:
+    small = Run(problem="sine", lr=0.1, width=4, n=8)
+    assert Local(2).pack_size(small, 8000) == 1000
+    assert Local(2).pack_size(small, 1_000_000) == 4096
+    assert Local(1).pack_size(small, 3) == 32
+    assert Local(2).pack_size(Run(problem="sine", lr=0.1, n=2**20, d=64), 8000) < 1000
+
+
+def test_run_that_fits_no_worker_is_refused() -> None:
+    huge = Run(problem="sine", lr=0.1, width=2**31 - 1, d=1000)
+    with pytest.raises(BackendError, match=r"width = 2147483647 takes .* GiB; expected at most .* GiB a worker here"):
+        Local(1).pack_size(huge, 1)
+
+
+def test_unknown_back_end_is_named_with_the_known_ones() -> None:
+    with pytest.raises(BackendError, match=r"--on locl: unknown back-end; expected one of local"):
+        backend("locl", None)

@@ -1,0 +1,150 @@
+"""A tiny sweep, and the command line to train it with: in this process, or in one that can be killed."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from relusweep import main
+from sweep.store import TABLES, Store
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command said, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def tiny_text() -> Callable[..., str]:
+    """Give the spec of a tiny sweep: 2 step sizes × 2 seeds of 4 units on 8 points, unless told otherwise."""
+    grid_of_four = "lr = [0.05, 0.1], seed = [0, 1]"
+
+    def make(name: str = "tiny", grid: str = grid_of_four, measure: str = "", **fixed: Any) -> str:
+        parameters = {"problem": "'sine'", "n": 8, "d": 2, "n_test": 4, "width": 4, "max_steps": 400} | fixed
+        lines = [f"name = '{name}'", "[fixed]", *(f"{key} = {value}" for key, value in parameters.items())]
+        return "\n".join([*lines, "[measure]", measure, "[[block]]", f"grid = {{ {grid} }}"])
+
+    return make
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, tiny_text: Callable[..., str]) -> Callable[..., Path]:
+    """Write the spec of a tiny sweep into a file."""
+
+    def make(name: str = "tiny", **given: Any) -> Path:
+        path = tmp_path / f"{name}.toml"
+        path.write_text(tiny_text(name, **given), encoding="utf-8")
+        return path
+
+    return make
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """Run a command in this process, where types are checked and each training step takes ten times as long."""
+
+    def call(*arguments: object) -> Said:
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        said = capsys.readouterr()
+        return Said(code, said.out, said.err)
+
+    return call
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Start a command in a process group of its own; what is left of it at the end is killed."""
+    started = []
+
+    def start(*arguments: object) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-m", "relusweep", *map(str, arguments)]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+            start_new_session=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        with process:
+            if process.poll() is None:
+                os.killpg(process.pid, 9)
+
+
+@pytest.fixture
+def until() -> Callable[..., Any]:
+    """Wait until something holds, and give it."""
+
+    def wait(what: Callable[[], Any], seconds: float = 60) -> Any:
+        end = time.monotonic() + seconds
+        while not (found := what()):
+            assert time.monotonic() < end, "it never came true"
+            time.sleep(0.01)
+        return found
+
+    return wait
+
+
+@pytest.fixture
+def tree() -> Callable[[Path], dict[str, bytes | None]]:
+    """Everything that lies in a folder, byte for byte."""
+
+    def walk(folder: Path) -> dict[str, bytes | None]:
+        return {
+            str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")
+        }
+
+    return walk
+
+
+@pytest.fixture
+def rows_on_disk() -> Callable[[Path], dict[str, int]]:
+    """Count the rows of each table in all its parts; a row that is there twice counts twice."""
+
+    def count(store: Path) -> dict[str, int]:
+        return {table: sum(pq.read_metadata(part).num_rows for part in Store(store).parts(table)) for table in TABLES}
+
+    return count
+
+
+# What may differ between two trainings of a run without saying anything about the run.
+CIRCUMSTANCES = {"seconds", "pack_id", "pack_size", "device", "backend", "code_version"}
+
+
+@pytest.fixture
+def equal_tables() -> Callable[[Path, Path], None]:
+    """Assert that two stores hold the same runs, moments and weights: numbers to 1e-9, all else exactly."""
+
+    def check(one: Path, other: Path) -> None:
+        for table in TABLES:
+            left, right = (_sorted_rows(store, table) for store in (one, other))
+            assert len(left) == len(right), table
+            for mine, theirs in zip(left, right, strict=True):
+                assert mine == {key: _near(value) for key, value in theirs.items()}
+
+    return check
+
+
+def _sorted_rows(store: Path, table: str) -> list[dict[str, Any]]:
+    content, broken = Store.open(store).read(table)
+    assert not broken
+    rows = [{key: value for key, value in row.items() if key not in CIRCUMSTANCES} for row in content.to_pylist()]
+    return sorted(rows, key=lambda row: (row["run_id"], row.get("step", 0)))
+
+
+def _near(value: Any) -> Any:
+    is_number = isinstance(value, float) or (isinstance(value, list) and value)
+    return pytest.approx(value, rel=1e-9, abs=1e-12) if is_number else value

@@ -1,0 +1,175 @@
+"""Execute: records of a pack; interruptions leave no trace in them."""
+
+import math
+
+import pytest
+import torch
+
+from sweep.execute import Interrupted, execute, load_checkpoint
+from sweep.pack import Pack
+from sweep.record import MOMENT_MEASURES, RESULTS
+from sweep.run import PARAMETERS, Run
+from sweep.spec import Measure
+
+CPU = torch.device("cpu")
+CIRCUMSTANCES = {"seconds", "pack_id", "pack_size"}
+
+
+def runs(count=6, **parameters):
+    base = {"problem": "sine", "n": 8, "width": 6, "max_steps": 1500, "tolerance": 1e-4, "n_test": 20}
+    return tuple(
+        Run.model_validate(base | {"lr": 0.3 if s % 2 else 0.05, "seed": s} | parameters) for s in range(count)
+    )
+
+
+def table(rows):
+    return {row["run_id"]: row for row in rows}
+
+
+def same(one, other, tolerance=0.0):
+    assert one.keys() == other.keys()
+    for run_id in one:
+        for name in one[run_id].keys() - CIRCUMSTANCES:
+            a, b = one[run_id][name], other[run_id][name]
+            if isinstance(a, float) and tolerance:
+                assert a == pytest.approx(b, rel=tolerance, abs=1e-12), name
+            else:
+                assert a == b, name
+
+
+def test_every_run_gets_one_row_with_known_columns():
+    tables = execute(Pack(runs()), Measure(), CPU, "test")
+    assert len(table(tables["runs"])) == len(tables["runs"]) == 6
+    for row in tables["runs"]:
+        assert row.keys() <= {*PARAMETERS, *RESULTS}
+        assert row["status"] in ("converged", "budget")
+        assert row["steps"] <= 1500
+        assert row["eos_ratio"] == pytest.approx(row["lr"] * row["sharpness"] / 2)
+        assert row["train_rmse"] == pytest.approx(math.sqrt(2 * row["loss"]))
+        assert row["test_sup"] >= row["test_rmse"]
+    assert tables["trajectories"] == tables["weights"] == []
+
+
+def test_a_row_does_not_depend_on_its_pack():
+    whole = table(execute(Pack(runs()), Measure(), CPU, "test")["runs"])
+    alone = {}
+    for run in runs():
+        alone |= table(execute(Pack((run,)), Measure(), CPU, "test")["runs"])
+    same(whole, alone, tolerance=1e-9)
+
+
+def test_converged_runs_are_below_the_tolerance_and_end_early():
+    rows = execute(Pack(runs(max_steps=20_000, n=3, tolerance=1e-3)), Measure(), CPU, "test")["runs"]
+    ended = [row for row in rows if row["status"] == "converged"]
+    assert ended
+    assert all(row["loss"] <= 1e-3 and row["steps"] < 20_000 and row["steps"] % 200 == 0 for row in ended)
+
+
+def test_divergence_is_a_row_without_measures():
+    rows = execute(Pack(runs(lr=60.0)), Measure(), CPU, "test")["runs"]
+    diverged = [row for row in rows if row["status"] == "diverged"]
+    assert diverged
+    for row in diverged:
+        assert row.get("loss") is None
+        assert row.get("sharpness") is None
+        assert row["steps"] >= 1
+
+
+def test_depth_two_and_missing_test_set_leave_their_columns_out():
+    row = execute(Pack(runs(1, depth=2, n_test=0, max_steps=5)), Measure(), CPU, "test")["runs"][0]
+    for name in ("stability_norm", "oriented_stability_norm", "variation_norm", "test_rmse", "test_sup"):
+        assert row.get(name) is None
+    assert row["sharpness"] > 0
+    assert 0 <= row["dead_fraction"] <= 1
+
+
+def test_trajectory_has_its_moments_and_ends_like_the_row():
+    measure = Measure(every="log:7", save_weights=True)
+    tables = execute(Pack(runs(2, tolerance=0.0)), measure, CPU, "test")
+    for row in tables["runs"]:
+        moments = [m for m in tables["trajectories"] if m["run_id"] == row["run_id"]]
+        assert [m["step"] for m in moments] == list(measure.moments(1500))
+        assert moments[-1]["sharpness"] == row["sharpness"]
+        assert moments[0].keys() == {"run_id", "step", *MOMENT_MEASURES}
+    weights = table(tables["weights"])
+    assert len(weights) == 2
+    assert {len(weights[i]["w1"]) for i in weights} == {12}
+    assert {len(weights[i]["b2"]) for i in weights} == {1}
+
+
+def test_trajectory_of_a_pack_with_divergence_goes_on_for_the_others():
+    mixed = (*runs(1, tolerance=0.0), *runs(1, lr=60.0, tolerance=0.0))
+    tables = execute(Pack(mixed), Measure(every="log:9"), CPU, "test")
+    status = {row["run_id"]: row["status"] for row in tables["runs"]}
+    last = {m["run_id"]: m["step"] for m in tables["trajectories"]}
+    assert sorted(status.values()) == ["budget", "diverged"]
+    assert last[next(i for i, s in status.items() if s == "budget")] == 1500
+
+
+class Stopper:
+    """Interrupts at the k-th pulse."""
+
+    def __init__(self, after):
+        self.left = after
+
+    def __call__(self, progress):
+        self.left -= 1
+        if self.left < 0:
+            raise Interrupted
+
+
+@pytest.mark.parametrize("rule", [{}, {"optimizer": "adam", "batch_size": 4}], ids=str)
+def test_interrupted_pack_gives_the_rows_of_an_undisturbed_one(tmp_path, rule):
+    measure = Measure(every="log:6", save_weights=True)
+    pack = Pack(runs(**rule))
+    whole = execute(pack, measure, CPU, "test")
+    path = tmp_path / "pack.pt"
+    after, resumed = 1, 0
+    while True:  # stopped after 1 pulse, then 2 more, then 3 more, … until the end
+        try:
+            pieces = execute(pack, measure, CPU, "test", checkpoint=path, pulse=Stopper(after))
+            break
+        except Interrupted:
+            saved = load_checkpoint(path)
+            assert saved is not None
+            resumed += 1
+            after += 1
+    assert resumed >= 3
+    for name in ("runs", "weights"):
+        same(table(whole[name]), table(pieces[name]))
+    key = lambda row: (row["run_id"], row["step"])  # noqa: E731
+    assert sorted(whole["trajectories"], key=key) == sorted(pieces["trajectories"], key=key)
+
+
+def test_state_is_written_at_intervals(tmp_path):
+    path = tmp_path / "pack.pt"
+    steps = []
+
+    def look(progress):
+        if path.exists():
+            steps.append(load_checkpoint(path)["training"]["step"])
+
+    execute(Pack(runs(tolerance=0.0)), Measure(), CPU, "test", checkpoint=path, checkpoint_seconds=0.0, pulse=look)
+    assert len(set(steps)) > 2
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04 half a zip"])
+def test_damaged_checkpoint_means_starting_afresh(tmp_path, content):
+    path = tmp_path / "pack.pt"
+    path.write_bytes(content)
+    assert load_checkpoint(path) is None
+    pack = Pack(runs(1, max_steps=50))
+    same(
+        table(execute(pack, Measure(), CPU, "t", checkpoint=path)["runs"]),
+        table(execute(pack, Measure(), CPU, "t")["runs"]),
+    )
+
+
+def test_checkpoint_of_another_pack_or_measure_is_not_used(tmp_path):
+    path = tmp_path / "pack.pt"
+    with pytest.raises(Interrupted):
+        execute(Pack(runs()), Measure(), CPU, "test", checkpoint=path, pulse=Stopper(1))
+    for pack, measure in ((Pack(runs(3)), Measure()), (Pack(runs()), Measure(save_weights=True))):
+        rows = execute(pack, measure, CPU, "test", checkpoint=path)
+        same(table(rows["runs"]), table(execute(pack, measure, CPU, "test")["runs"]))
+        assert len(rows["weights"]) == (len(pack.runs) if measure.save_weights else 0)

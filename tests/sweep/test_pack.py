@@ -1,0 +1,51 @@
+"""Pack: grouping by shape, ids, sizes."""
+
+import itertools
+
+from sweep.model import Architecture
+from sweep.pack import Pack, make_packs, parameter_count, run_bytes, shape_key
+from sweep.run import Run
+
+
+def runs(count, **axes):
+    combos = itertools.cycle(itertools.product(*axes.values()))
+    return [
+        Run.model_validate({"problem": "sine", "lr": 0.1, "seed": seed} | dict(zip(axes, combo, strict=True)))
+        for seed, combo in zip(range(count), combos, strict=False)
+    ]
+
+
+def test_packs_hold_every_run_once_and_one_shape_each():
+    given = runs(100, width=[4, 8], lr=[0.1, 0.2], depth=[1, 2])
+    packs = list(make_packs(given, lambda run: 7))
+    assert sorted(run.id for pack in packs for run in pack.runs) == sorted(run.id for run in given)
+    assert all(len({shape_key(run) for run in pack.runs}) == 1 for pack in packs)
+    assert max(len(pack.runs) for pack in packs) == 7
+
+
+def test_packs_are_made_as_runs_come():
+    endless = (Run.model_validate({"problem": "sine", "lr": 0.1, "seed": seed}) for seed in itertools.count())
+    assert [len(pack.runs) for pack in itertools.islice(make_packs(endless, lambda run: 5), 3)] == [5, 5, 5]
+
+
+def test_step_size_and_data_seed_do_not_split_a_pack():
+    given = runs(8, lr=[0.1, 0.2], data_seed=[0, 1], weight_decay=[0.0, 0.1])
+    assert len(list(make_packs(given, lambda run: 100))) == 1
+
+
+def test_pack_id_ignores_the_order_of_its_runs():
+    given = runs(5)
+    assert Pack(tuple(given)).id == Pack(tuple(reversed(given))).id
+    assert Pack(tuple(given)).id != Pack(tuple(given[1:])).id
+
+
+def test_parameter_count_agrees_with_the_architecture():
+    for run in runs(8, depth=[1, 2], bias=[True, False]):
+        assert parameter_count(run) == Architecture.of(run).count
+
+
+def test_bytes_grow_with_the_optimizer_and_the_precision():
+    sizes = [run_bytes(run) for run in runs(3, optimizer=["gd", "momentum", "adam"])]
+    assert sizes == sorted(set(sizes))
+    double, single = (run_bytes(run) for run in runs(2, dtype=["float64", "float32"]))
+    assert single < double
