@@ -78,10 +78,10 @@ class Local:
             for pack in packs:
                 if worker.stop.is_set():
                     raise KeyboardInterrupt
-                for attempt in range(1, ATTEMPTS + 1):
-                    outcome = worker.train(pack)
-                    if outcome.kind != "failed":
-                        break
+                outcome, attempt = worker.train(pack), 1
+                while outcome.kind == "failed" and attempt < ATTEMPTS:
+                    outcome, attempt = worker.train(pack), attempt + 1
+                if outcome.kind == "failed":
                     store.write_failure(pack.id, failure(outcome, attempt))
                 if outcome.kind == "interrupted":
                     raise KeyboardInterrupt

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
+import pyarrow as pa
 import torch
 
 from cluster.local import devices
@@ -30,15 +30,19 @@ def find(store: Store, run_id: str) -> dict[str, Any]:
     Raises:
         StoreError: if no run, or more than one, begins so.
     """
-    table, _ = store.read("runs")
-    rows = table.filter(pc.starts_with(table["run_id"], run_id))
+    rows = _rows(store.read("runs")[0], run_id)
     if len(rows) != 1:
         what = "no recorded run" if not len(rows) else f"{len(rows)} recorded runs"
         raise StoreError(
             f"{store.path}: {what} with an id that begins with {run_id!r}; expected exactly one. "
             "The ids are the column run_id of runs/*.parquet."
         )
-    return rows.to_pylist()[0]
+    return rows[0]
+
+
+def _rows(table: pa.Table, run_id: str) -> list[dict[str, Any]]:
+    chosen = [index for index, name in enumerate(table["run_id"].to_pylist()) if name.startswith(run_id)]
+    return table.take(chosen).to_pylist()
 
 
 def train_alone(row: dict[str, Any], measure: Measure) -> Tables:
@@ -76,8 +80,7 @@ def write_npz(store: Store, run_id: str, file: Path) -> bool:
         raise StoreError(
             f"run {row['run_id']}: it diverged after {row['steps']} steps; there are no weights to export."
         )
-    table, _ = store.read("weights")
-    saved = table.filter(pc.equal(table["run_id"], row["run_id"])).to_pylist()
+    saved = _rows(store.read("weights")[0], row["run_id"])
     weights = saved[0] if saved else train_alone(row, Measure(save_weights=True))["weights"][0]
     data = dataset(run.model_dump())
     arrays: dict[str, Any] = {"x": data.x, "y": data.y, "x_test": data.x_test, "y_test": data.y_test}

@@ -1,5 +1,6 @@
 """Slow, obvious float64 references, independent of the code under test: one network at a time, autograd, loops."""
 
+import itertools
 import math
 
 import numpy as np
@@ -101,7 +102,7 @@ def stability_norms(weights: Weights, x: np.ndarray) -> tuple[float, float]:
 def weights_of(theta: np.ndarray, run: Run) -> Weights:
     """Read a flat parameter vector: rows [w_i, b_i] of each layer in turn."""
     sizes, weights, start = [run.d, run.width, *([run.width2] if run.width2 else []), 1], {}, 0
-    for index, (inputs, units) in enumerate(zip(sizes, sizes[1:], strict=False), 1):
+    for index, (inputs, units) in enumerate(itertools.pairwise(sizes), 1):
         columns = inputs + run.bias
         rows = torch.tensor(theta[start : start + units * columns], dtype=torch.float64).reshape(units, columns)
         start += units * columns

@@ -95,7 +95,7 @@ def test_full_disk_is_named_recorded_rows_survive_and_freed_space_is_all_it_take
     assert said["status"]["code"] == 0
     assert said["status"]["out"].startswith("4/")
     assert "recorded 4 + missing" in said["verify"]["out"]
-    assert "broken" not in said["verify"]["out"]
+    assert "broken:" not in said["verify"]["out"]
     assert (said["again"]["code"], said["again"]["rows"]) == (0, 8)
     assert "planned 8 = recorded 8 + missing 0" in said["whole"]["out"]
 
@@ -143,23 +143,41 @@ def test_read_only_disk_is_named_and_still_read(on_small_disk: Callable[[str], d
 def test_pack_that_needs_more_memory_than_there_is_fails_alone_and_is_tried_again(
     tmp_path: Path, tiny: Callable[..., Path]
 ) -> None:
-    spec = tiny(grid="lr = [0.05], width = [4, 60_000]", n=800, max_steps=1)  # activations of 8 × 60,000 × 800 bytes
+    grid = "lr = [0.05], width = [4, 20_000]"  # the large network's activations are 8 × 20,000 × 400 bytes
+    large = tiny(grid=grid, n=400, max_steps=1).rename(tmp_path / "large.toml")
+    small = tiny(grid="lr = [0.05], width = [4]", n=400, max_steps=1)
     lines = (
-        "import json, resource, sys, relusweep, psutil, cluster.local, sweep.measure, torch\n"
-        "spec, store = sys.argv[1:]\n"
-        "run = lambda: relusweep.main(['run', spec, '--out', store, '--workers', '1'])\n"
-        "torch.ones(9, 9) @ torch.ones(9, 9)\n"
-        "torch.linalg.eigvalsh(torch.eye(9))\n"
-        "limit = psutil.Process().memory_info().vms + 300 * 2**20\n"
+        "import json, resource, sys, psutil\n"
+        "from pathlib import Path\n"
+        "from relusweep import main\n"
+        "from sweep.store import Store\n"
+        "small, large, store = sys.argv[1:]\n"
+        "run = lambda spec: main(['run', spec, '--out', store, '--workers', '1'])\n"
+        "assert run(small) == 0\n"
+        "limit = psutil.Process().memory_info().vms + 100 * 2**20\n"
         "resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))\n"
-        "assert run() == 1\n"
-        "(failure,) = relusweep._open(__import__('pathlib').Path(store))[0].failures()\n"
+        "assert run(large) == 1\n"
+        "(failure,) = Store.open(store).failures()\n"
+        "assert main(['status', store]) == 0\n"
+        "assert main(['verify', store]) == 1\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))\n"
+        "assert run(large) == 0\n"
+        "assert not Store.open(store).failures()\n"
         "print(json.dumps(failure))\n"
-        "assert relusweep.main(['status', store]) == 0\n"
-        "assert relusweep.main(['verify', store]) == 1\n"
     )
-    command = [sys.executable, "-c", lines, spec, tmp_path / "store"]
+    command = [sys.executable, "-c", lines, small, large, tmp_path / "store"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    print(done.stdout, done.stderr)
-    assert 0
+    failure = json.loads(done.stdout.splitlines()[-1])
+    assert failure["attempts"] == 3
+    assert len(failure["run_ids"]) == 1
+    assert "allocate" in failure["error"]
+    assert "Traceback" in failure["trace"]
+    said = f"pack {failure['pack_id']} of 1 runs failed: {failure['error']}\n"
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == 2
+    assert "1 runs failed; see" in done.stderr
+    assert "The same command tries them again." in done.stderr
+    assert "1/2 runs · 0 converged, 1 at budget, 0 diverged · 1 pack(s) failed" in done.stdout
+    assert f"failed: pack {failure['pack_id']}, 1 runs: {failure['error']}" in done.stdout
+    assert f"missing: {failure['run_ids'][0]}" in done.stdout

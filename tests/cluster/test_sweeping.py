@@ -20,9 +20,9 @@ from sweep.spec import Spec
 from sweep.store import Store
 
 LONG: dict[str, Any] = {
-    "grid": "lr = [0.05, 0.1], seed = [0, 1], width = [3, 4, 5]",
-    "measure": "every = 'log:4'\nsave_weights = true",
-    "max_steps": 3000,
+    "grid": "lr = [0.05, 0.1], seed = [0, 1], width = [3, 4]",
+    "measure": "every = 'log:2'\nsave_weights = true",
+    "max_steps": 2000,
 }
 
 
@@ -84,8 +84,8 @@ def test_kill_9_at_any_moment_and_the_same_command_again_give_the_table_of_an_un
         process.wait()
     code, out, err = run(*command, "--workers", 1)
     assert (code, err) == (0, "")
-    assert f"{store}: all 12 runs are recorded" in out
-    assert rows_on_disk(store) == rows_on_disk(undisturbed) == {"runs": 12, "trajectories": 48, "weights": 12}
+    assert f"{store}: all 8 runs are recorded" in out
+    assert rows_on_disk(store) == rows_on_disk(undisturbed) == {"runs": 8, "trajectories": 16, "weights": 8}
     equal_tables(store, undisturbed)
     assert not [*Store(store).checkpoints(), *(store / "claims").iterdir(), *(store / "aside").iterdir()]
 
@@ -167,7 +167,7 @@ def test_launcher_that_comes_late_packs_otherwise_waits_and_doubles_nothing(
     rows_on_disk: Callable[..., Any],
 ) -> None:
     store = tmp_path / "store"
-    spec = tiny(grid="lr = [0.1], seed = { range = [0, 160] }", max_steps=4000)  # 4 packs of 40; 4 of 32 for the late
+    spec = tiny(grid="lr = [0.1], seed = { range = [0, 160] }", max_steps=2000)  # 4 packs of 40; 4 of 32 for the late
     first = launch("run", spec, "--out", store, "--workers", 1)
     until(lambda: any((store / "claims").glob("[!.]*.json")))
     late = launch("run", spec, "--out", store, "--workers", 1)
