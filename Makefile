@@ -28,6 +28,7 @@ lint: install
 bench: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r bench/requirements.txt
 	$(BIN)/python bench/throughput.py
+	$(BIN)/python bench/tiles.py
 	$(BIN)/python bench/sharpness.py
 
 clean:

@@ -15,7 +15,7 @@ from sweep.pack import Pack, parameter_count
 from sweep.record import SCHEMA_VERSION, code_version
 from sweep.spec import Measure
 from sweep.store import replacing, said
-from sweep.train import EXAM_STEPS, PASSES, Training
+from sweep.train import EXAM_STEPS, PASSES, Training, tile_size
 
 CHECKPOINT_FORMAT = 1
 _MEASURE_BYTES = 2**28  # what the temporaries of one tile of measures may take
@@ -226,11 +226,11 @@ class _Execution:
         return [self.training.runs[position].id for position in self.training.state["position"][rows].tolist()]
 
     def measure_tile(self) -> int:
-        """How many runs to measure at once, by what their Gram matrices and Lanczos vectors take."""
+        """How many runs to measure at once: a tile of the training, if Gram matrices and Lanczos vectors leave room."""
         shape = self.pack.shape
         n, p = shape.n, parameter_count(shape)
         numbers = n * min(n, p) * 3 + 40 * p + 12 * n * (shape.width + (shape.width2 or 0) + shape.d)
-        return max(1, min(256, _MEASURE_BYTES // (8 * numbers)))
+        return max(1, min(tile_size(shape, self.device), 256, _MEASURE_BYTES // (8 * numbers)))
 
     # Checkpoints -----------------------------------------------------------------------------------------------------
 

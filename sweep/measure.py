@@ -16,9 +16,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sweep.lanczos import Eigenpair, top_eigenpair
-from sweep.model import Architecture, Inputs, Slope, forward, gradient, outputs
+from sweep.model import Architecture, Inputs, Slope, forward, gradient
 
-GRAM_SAMPLES = 1024  # beyond this an n×n matrix costs more than products
+FORMED = 1024  # a matrix of more rows costs more than products with its factors
 _MODE_PAIRS = 64  # data on kinks that `least_gauss_newton_sharpness` will try; beyond, the recorded mode stands
 _ROUNDING = 1e-9  # |z| / ‖w‖ that counts as zero
 
@@ -54,6 +54,12 @@ class Point:
         """Activations of the hidden layers."""
         return self._forward[1]
 
+    @cached_property
+    def inputs_of_layers(self) -> list[Float[Tensor, "B _ n"]]:
+        """What each layer's rows multiply: x, then the activations, with a row of ones where units have biases."""
+        ones = [torch.ones_like(self.y)[:, None, :]] if self.architecture.bias else []
+        return [self.x.mT.expand(len(self.theta), -1, -1), *(torch.cat([h, *ones], 1) for h in self.after)]
+
     @property
     def residual(self) -> Float[Tensor, "B n"]:
         """f(x_j) - y_j."""
@@ -88,16 +94,15 @@ def loss(point: Point) -> Float[Tensor, " B"]:
 
 def factors(point: Point, derivatives: list[Float[Tensor, "B _ n"]]) -> Factors:
     """Give (δ, h̃) of each layer, first to last; the activation mode is in `derivatives`."""
-    layers = point.architecture.split(point.theta)
-    delta = torch.ones_like(point.y)[:, None, :]
-    found = []
-    for rows, h, derivative in zip(layers[:0:-1], point.after[::-1], derivatives[::-1], strict=True):
-        ones = [torch.ones_like(h[:, :1])] if point.architecture.bias else []
-        found.append((delta, torch.cat([h, *ones], 1)))
-        weights = rows[..., :-1] if point.architecture.bias else rows
-        delta = torch.bmm(weights.mT, delta) * derivative
-    found.append((delta, point.x.mT.expand(len(point.theta), -1, -1)))
-    return found[::-1]
+    layers, deltas = point.architecture.split(point.theta), [torch.ones_like(point.y)[:, None, :]]
+    for rows, derivative in zip(layers[:0:-1], derivatives[::-1], strict=True):
+        deltas.append(_through(rows[..., : derivative.shape[1]], deltas[-1]) * derivative)
+    return list(zip(deltas[::-1], point.inputs_of_layers, strict=True))
+
+
+def _through(weights: Float[Tensor, "B q i"], delta: Float[Tensor, "B q n"]) -> Float[Tensor, "B i n"]:
+    """Wᵀ δ; with one output a plain product, which is several times as fast."""
+    return weights.mT * delta if weights.shape[1] == 1 else torch.bmm(weights.mT, delta)
 
 
 def gram(point: Point, derivatives: list[Float[Tensor, "B _ n"]]) -> Float[Tensor, "B n n"]:
@@ -129,27 +134,39 @@ def mean_gradient_bound(point: Point) -> Float[Tensor, " B"]:
 def gauss_newton_top(point: Point) -> Eigenpair:
     """Top eigenpair of the Gauss–Newton matrix (1/n) JᵀJ, equal to the Hessian where the network interpolates.
 
-    Dense where the smaller of n and p allows, by the smaller of the two matrices; otherwise by Lanczos.
+    By the smaller of the n×n and the p×p matrix where it is small enough to be formed, otherwise by products alone;
+    Lanczos starts from the mean gradient, whose Rayleigh quotient is at least 1 + 2S̃.
     """
     n, p = point.n, point.architecture.count
-    if p < n and p <= GRAM_SAMPLES:
+    ones = torch.ones_like(point.y)
+    if p < n and p <= FORMED:
         j = jacobian(point)
-        values, vectors = torch.linalg.eigh(torch.bmm(j.mT, j) / n)
-        return Eigenpair(values[:, -1], vectors[..., -1], torch.zeros_like(values[:, -1]))
-    if n <= GRAM_SAMPLES:
-        values, vectors = torch.linalg.eigh(gram(point, point.derivatives))
-        vector = torch.nn.functional.normalize(pull(point, vectors[..., -1]), dim=1)
-        return Eigenpair(values[:, -1], vector, torch.zeros_like(values[:, -1]))
-    return top_eigenpair(gauss_newton_product(point), pull(point, torch.ones_like(point.y)))
+        return _top_of(torch.bmm(j.mT, j) / n, pull(point, ones))
+    if n <= FORMED:
+        value, vector, residual = _top_of(gram(point, point.derivatives), ones)
+        return Eigenpair(value, torch.nn.functional.normalize(pull(point, vector), dim=1), residual)
+    return top_eigenpair(gauss_newton_product(point), pull(point, ones))
+
+
+def _top_of(matrix: Float[Tensor, "B m m"], start: Float[Tensor, "B m"]) -> Eigenpair:
+    return top_eigenpair(lambda v: torch.bmm(matrix, v[..., None])[..., 0], start, tolerance=1e-9)
 
 
 def gauss_newton_product(point: Point) -> Callable[[Float[Tensor, "B p"]], Float[Tensor, "B p"]]:
-    """V ↦ (1/n) JᵀJ v, by forward-mode differentiation of the outputs and `pull`."""
+    """V ↦ (1/n) JᵀJ v, without forming J."""
+    return lambda v: pull(point, push(point, v)[0] / point.n)
 
-    def f(theta: Tensor) -> Tensor:
-        return outputs(point.architecture, theta, point.x, point.slope)
 
-    return lambda v: pull(point, torch.func.jvp(f, (point.theta,), (v,))[1] / point.n)
+def push(point: Point, v: Float[Tensor, "B p"]) -> tuple[Float[Tensor, "B n"], list[Float[Tensor, "B _ n"]]]:
+    """Differentiate along v: the change J v of the outputs, and those of the hidden activations on the way."""
+    layers, directions = point.architecture.split(point.theta), point.architecture.split(v)
+    z_dot, h_dots = torch.matmul(directions[0], point.x.mT), []
+    for rows, direction, h, derivative in zip(
+        layers[1:], directions[1:], point.inputs_of_layers[1:], point.derivatives, strict=True
+    ):
+        h_dots.append(z_dot.mul_(derivative))
+        z_dot = torch.baddbmm(torch.bmm(direction, h), rows[..., : z_dot.shape[1]], z_dot)
+    return z_dot[:, 0], h_dots
 
 
 def on_kink(point: Point, lr: Float[Tensor, " B"]) -> list[Bool[Tensor, "B _ n"]]:
@@ -185,7 +202,7 @@ def least_gauss_newton_sharpness(
     """
     least = sharpness.clone()
     count = _count(kinks)
-    if point.n > GRAM_SAMPLES:
+    if point.n > FORMED:
         return least
     for b in torch.nonzero((count > 0) & (count <= _MODE_PAIRS)).flatten().tolist():
         one = point.rows(slice(b, b + 1))
@@ -212,12 +229,32 @@ def _count(kinks: list[Bool[Tensor, "B _ n"]]) -> Int[Tensor, " B"]:
 
 
 def hessian_product(point: Point) -> Callable[[Float[Tensor, "B p"]], Float[Tensor, "B p"]]:
-    """V ↦ ∇²L v, residual term included, by forward-mode differentiation of the gradient."""
+    """V ↦ ∇²L v, residual term included: the gradient differentiated by hand along v [Pearlmutter 1994].
 
-    def g(theta: Tensor) -> Tensor:
-        return gradient(point.architecture, theta, point.x, point.y, point.slope)[0]
+    σ'' = 0 off the kinks. With δ the sensitivities of the loss, h̃ the inputs of the layers and a dot for what changes
+    along v, δ̇ = (Vᵀδ + Wᵀδ̇) σ' from the last layer to the first; the product's rows are δ̇ h̃ᵀ + δ ḣᵀ.
+    """
+    hidden = list(zip(point.architecture.split(point.theta)[1:], point.after, point.derivatives, strict=True))
+    deltas = [(point.residual / point.n)[:, None, :]]  # of the layers above each hidden one
+    for rows, h, derivative in hidden[:0:-1]:
+        deltas.insert(0, _through(rows[..., : h.shape[1]], deltas[0]) * derivative)
 
-    return lambda v: torch.func.jvp(g, (point.theta,), (v,))[1]
+    def product(v: Tensor) -> Tensor:
+        change, h_dots = push(point, v)
+        delta_dot, blocks = (change / point.n)[:, None, :], []
+        directions, inputs = point.architecture.split(v), point.inputs_of_layers
+        for index in range(len(hidden), 0, -1):
+            (rows, h, derivative), delta = hidden[index - 1], deltas[index - 1]
+            units = h.shape[1]
+            block = torch.bmm(delta_dot, inputs[index].mT)
+            block[..., :units] += torch.bmm(delta, h_dots[index - 1].mT)
+            blocks.append(block.flatten(1))
+            both = torch.cat([directions[index][..., :units], rows[..., :units]], 1)
+            delta_dot = torch.bmm(both.mT, torch.cat([delta, delta_dot], 1)).mul_(derivative)
+        blocks.append(torch.matmul(delta_dot, point.x).flatten(1))
+        return torch.cat(blocks[::-1], 1)
+
+    return product
 
 
 def hessian_top(point: Point, start: Float[Tensor, "B p"]) -> Eigenpair:

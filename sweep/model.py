@@ -118,52 +118,61 @@ def activate(z: Float[Tensor, "B q n"], slope: Slope) -> Float[Tensor, "B q n"]:
     return z.relu() if slope is None else torch.where(z > 0, z, slope * z)
 
 
-def pull_back(delta: Float[Tensor, "B q n"], z: Float[Tensor, "B q n"], slope: Slope) -> Float[Tensor, "B q n"]:
-    """Multiply by σ'(z), with σ'(0) the slope of the negative side, 0 for the ReLU."""
+def pull_back(delta: Float[Tensor, "B _ n"], z: Float[Tensor, "B q n"], slope: Slope) -> Float[Tensor, "B q n"]:
+    """Multiply by σ'(z), with σ'(0) the slope of the negative side, 0 for the ReLU.
+
+    `delta` may have one row for all units; `z` may be the activations, which have the same sign.
+    """
     if slope is None:
-        return torch.ops.aten.threshold_backward(delta, z, 0)
+        return torch.ops.aten.threshold_backward(delta.expand_as(z), z, 0)
     return torch.where(z > 0, delta, slope * delta)
 
 
 def forward(
-    architecture: Architecture, theta: Float[Tensor, "B p"], x: Inputs, slope: Slope
+    architecture: Architecture, theta: Float[Tensor, "B p"], x: Inputs, slope: Slope, *, in_place: bool = False
 ) -> tuple[list[Float[Tensor, "B _ n"]], list[Float[Tensor, "B _ n"]], Float[Tensor, "B n"]]:
-    """Compute the pre-activations and activations of the hidden layers, and the outputs."""
+    """Compute the pre-activations and activations of the hidden layers, and the outputs.
+
+    In place, a ReLU overwrites its pre-activations: both lists then hold the activations.
+    """
     first, *others = architecture.split(theta)
     z = torch.matmul(first, x.mT)  # one product for all runs where x is shared
-    before, after = [z], [activate(z, slope)]
+    before, after = [], []
     for rows in others:
+        before.append(z)
+        after.append(z.relu_() if in_place and slope is None else activate(z, slope))
         if architecture.bias:
             z = torch.baddbmm(rows[..., -1:], rows[..., :-1], after[-1])
         else:
             z = torch.bmm(rows, after[-1])
-        before.append(z)
-        after.append(activate(z, slope))
-    return before[:-1], after[:-1], before[-1][:, 0]
-
-
-def outputs(architecture: Architecture, theta: Float[Tensor, "B p"], x: Inputs, slope: Slope) -> Float[Tensor, "B n"]:
-    """Compute f(x_j) for every run."""
-    return forward(architecture, theta, x, slope)[2]
+    return before, after, z[:, 0]
 
 
 def gradient(
     architecture: Architecture, theta: Float[Tensor, "B p"], x: Inputs, y: Float[Tensor, "B n"], slope: Slope
 ) -> tuple[Float[Tensor, "B p"], Float[Tensor, " B"]]:
-    """Compute the gradient of every run's loss, and the loss itself, by hand: twice as fast as recording a graph.
+    """Compute the gradient of every run's loss, and the loss itself, by hand and with few passes over (B, units, n).
 
-    Forward-mode differentiation of this function gives Hessian–vector products (`measure.hessian_product`).
+    The sensitivities of the last hidden layer are a_i e_j σ'(z_ij): the a_i are kept aside as `gain` and multiplied
+    into what is small, never into (B, units, n).
     """
-    before, after, f = forward(architecture, theta, x, slope)
+    before, after, f = forward(architecture, theta, x, slope, in_place=True)
     residual = f - y
-    delta = (residual / y.shape[-1])[:, None, :]  # ∂L/∂z of the layer at hand, from the last to the first
-    layers = architecture.split(theta)
-    blocks: list[Tensor] = []
+    delta, gain = (residual / y.shape[-1])[:, None, :], None  # ∂L/∂z of the layer at hand is gain · delta
+    layers, blocks = architecture.split(theta), []
     for rows, h, z in zip(layers[:0:-1], after[::-1], before[::-1], strict=True):
         block = torch.bmm(delta, h.mT)
         if architecture.bias:
             block = torch.cat([block, delta.sum(-1, keepdim=True)], -1)
-        blocks.append(block.flatten(1))
-        delta = pull_back(torch.bmm(rows[..., : h.shape[1]].mT, delta), z, slope)
-    blocks.append(torch.matmul(delta, x).flatten(1))
+        blocks.append(_scaled(block, gain).flatten(1))
+        weights = _scaled(rows[..., : h.shape[1]], gain)
+        if gain is None and len(delta[0]) == 1:
+            delta, gain = pull_back(delta, z, slope), weights.mT
+        else:
+            delta, gain = pull_back(torch.bmm(weights.mT, delta), z, slope), None
+    blocks.append(_scaled(torch.matmul(delta, x), gain).flatten(1))
     return torch.cat(blocks[::-1], 1), residual.square().mean(-1) / 2
+
+
+def _scaled(block: Float[Tensor, "B q i"], gain: Float[Tensor, "B q 1"] | None) -> Float[Tensor, "B q i"]:
+    return block if gain is None else gain * block

@@ -51,8 +51,9 @@ class Training:
         self.state = self._start()
 
     def _tensors(self, xs: list[Any], ys: list[Any]) -> tuple[Tensor, Tensor]:
-        x = torch.stack([torch.from_numpy(x) for x in xs]).to(self.device)
-        return with_ones(x, self.shape.bias), torch.stack([torch.from_numpy(y) for y in ys]).to(self.device)
+        x = with_ones(torch.stack([torch.from_numpy(x) for x in xs]).to(self.device), self.shape.bias)
+        # one feature after the other: the products with few features are then up to three times as fast
+        return x.mT.contiguous().mT, torch.stack([torch.from_numpy(y) for y in ys]).to(self.device)
 
     def _start(self) -> State:
         theta = torch.stack([torch.from_numpy(initial_parameters(run)) for run in self.runs])

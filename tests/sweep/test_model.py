@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sweep.model import Architecture, gradient, initial_parameters, outputs, with_ones
+from sweep.model import Architecture, forward, gradient, initial_parameters, with_ones
 from sweep.run import Run
 from tests.oracles import loss, output, weights_of
 
@@ -35,7 +35,7 @@ def make(case, count=3, seed=0):
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_outputs_equal_those_of_each_network_alone(case):
     runs, architecture, theta, x, _, slope = make(case)
-    got = outputs(architecture, theta, with_ones(x, runs[0].bias), slope)
+    _, _, got = forward(architecture, theta, with_ones(x, runs[0].bias), slope)
     for b, run in enumerate(runs):
         alone = output(weights_of(theta[b].numpy(), run), x[b], 0.0 if slope is None else float(slope[b]))
         torch.testing.assert_close(got[b], alone, rtol=1e-13, atol=1e-13)
