@@ -308,6 +308,17 @@ def test_more_seeds_train_only_what_is_new(
     assert f"{store}: planned 6 = recorded 6 + missing 0" in cli("verify", store).out
 
 
+def test_store_whose_making_was_interrupted_is_made_whole(
+    cli: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    for name in ("runs", "trajectories", "weights"):  # a kill, a full disk or another launcher came before store.json
+        (tmp_path / "store" / name).mkdir(parents=True)
+    (tmp_path / "store" / ".store.json.0123abcd.tmp").touch()
+    said = cli("run", tiny(max_steps=1), "--out", "store", "--workers", 1)
+    assert (said.code, said.err) == (0, "")
+    assert len(Store.open(tmp_path / "store").recorded()) == 4
+
+
 def test_sweep_of_another_name_is_refused(refused: Callable[..., str], tiny: Callable[..., Path], store: Path) -> None:
     line = refused("run", tiny("other"), "--out", store)
     assert f"{store}: holds the sweep 'tiny', got 'other'; choose another --out, or that name." in line

@@ -100,25 +100,26 @@ def test_full_disk_is_named_recorded_rows_survive_and_freed_space_is_all_it_take
     assert "planned 8 = recorded 8 + missing 0" in said["whole"]["out"]
 
 
-def test_full_disk_at_the_first_command_or_at_a_checkpoint_is_named_too(
+def test_full_disk_at_the_first_command_is_named_and_leaves_nothing_in_the_way(
     on_small_disk: Callable[[str], dict[str, Any]],
 ) -> None:
+    said = on_small_disk("fill(0)\nrun('full', small)\nfiller.unlink()\nrun('again', small)\n")
+    assert_one_line(said["full"], "/disk/store", "the disk is full")
+    assert (said["again"]["code"], said["again"]["err"], said["again"]["rows"]) == (0, "", 4)
+
+
+def test_full_disk_at_a_checkpoint_is_named(on_small_disk: Callable[[str], dict[str, Any]]) -> None:
     said = on_small_disk(
-        "fill(0)\n"
-        "run('empty', small)\n"
-        "filler.unlink()\n"
         "run('first', small)\n"
-        "fill(16 * 1024)\n"  # room for progress and claim
+        "fill(16 * 1024)\n"  # room for progress and claim, not for a state
         "run('state', large, '--checkpoint-minutes', 0)\n"
+        "said['left'] = [str(path) for path in (*store.glob('*/.*.tmp'), *store.glob('failures/*'))]\n"
         "filler.unlink()\n"
         "run('again', large)\n"
-        "said['left'] = [str(path) for path in store.glob('*/.*.tmp')]\n"
     )
-    assert_one_line(said["empty"], "/disk/store", "the disk is full")
-    assert (said["first"]["code"], said["first"]["err"]) == (0, "")
     assert_one_line(said["state"], "/disk/store", "the disk is full")
-    assert (said["again"]["code"], said["again"]["rows"]) == (0, 8)
     assert said["left"] == []
+    assert (said["state"]["rows"], said["again"]["code"], said["again"]["rows"]) == (4, 0, 8)
 
 
 def test_read_only_disk_is_named_and_still_read(on_small_disk: Callable[[str], dict[str, Any]]) -> None:
