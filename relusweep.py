@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 some runs failed, are missing or were interrupted before t
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,16 +20,18 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="relusweep",
     help="Train thousands of tiny ReLU networks as one tensor program, and test what theory says of their minima.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+_STOPPED = 130  # exit code after Ctrl-C and the other stop signals
 
 SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A spec file, or the name of a shipped one.")]
 StoreArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A store: what `run` wrote.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN_ID", help="A recorded run's id, or the beginning of it.")]
 OutOption = Annotated[Path | None, typer.Option("--out", help="The store; default results/<spec name>.")]
 OnOption = Annotated[str, typer.Option("--on", help="Back-end.")]
 WorkersOption = Annotated[int | None, typer.Option(min=1, help="Processes; default one a GPU, else one a core.")]
@@ -49,13 +52,14 @@ def plan(
     from cluster.plan import check
     from cluster.plan import plan as count
     from cluster.progress import duration
+    from sweep.store import Store
 
     _use_data(data)
     sweep = _read_spec(spec)
     place = backend(on, workers)
-    check(sweep)
+    check(sweep, place)
     path = out_dir or Path("results", sweep.name)
-    store = _existing(path)
+    store = Store.at(path)
     counted = count(sweep, store.recorded() if store else set(), place, devices()[0])
     rows = {
         "runs": f"{counted.runs:,}",
@@ -84,23 +88,23 @@ def run(
     from cluster.plan import check
     from cluster.progress import Display, Watcher
     from cluster.sweeping import sweep as train
+    from sweep.mend import mend
     from sweep.store import Store
 
     _use_data(data)
     sweep = _read_spec(spec)
     place = backend(on, workers)
-    planned = check(sweep)
+    planned = check(sweep, place)
     path = out_dir or Path("results", sweep.name)
-    former = _existing(path)
+    former = Store.at(path)
     if former is not None and former.spec_path.exists() and (name := _read_spec(former.spec_path).name) != sweep.name:
         raise MisuseError(f"{path}: holds the sweep {name!r}, got {sweep.name!r}; choose another --out, or that name.")
     store = Store.create(path)
     store.sweep_up()
-    _, broken = store.read("runs", ["run_id"])
-    for part, moved in zip(broken, store.set_aside(broken), strict=True):
-        err.print(f"{part}: broken ({broken[part]}); set aside as {moved}, its runs are trained again.")
-    store.keep_spec(sweep.text)
     job = Job(store.path, sweep.measure, on, 60 * checkpoint_minutes)
+    for part, (why, moved) in mend(store, sweep.measure).items():
+        err.print(f"{part}: broken ({why}); set aside as {moved}, its runs are trained again.")
+    store.keep_spec(sweep.text)
     with Display(Watcher(store, planned), out) as tick:
         failed = train(sweep, store, place, job, tick, say=err.print)
     for outcome in failed:
@@ -109,7 +113,7 @@ def run(
         runs = sum(len(outcome.pack.runs) for outcome in failed)
         err.print(f"{path}: {runs} runs failed; see {path}/failures. The same command tries them again.")
         raise typer.Exit(1)
-    out.print(f"{path}: all {planned} runs are recorded. Next: relusweep report {path}")
+    out.print(f"{path}: all {len(planned)} runs are recorded. Next: relusweep report {path}")
 
 
 @app.command()
@@ -118,7 +122,7 @@ def status(store: StoreArgument) -> None:
     from cluster.progress import Watcher, sentence
 
     opened, sweep = _open(store)
-    watcher = Watcher(opened, sum(1 for _ in sweep.expand()))
+    watcher = Watcher(opened, {run.id for run in sweep.expand()})
     out.print(sentence(watcher.look(), None))
     for failure in opened.failures():
         runs = len(failure["run_ids"])
@@ -128,15 +132,13 @@ def status(store: StoreArgument) -> None:
 @app.command()
 def watch(store: StoreArgument) -> None:
     """Follow a sweep until all its runs are recorded; Ctrl-C ends the watching, not the sweep."""
-    import time
-
     from cluster.progress import Display, Watcher
 
     opened, sweep = _open(store)
-    watcher = Watcher(opened, sum(1 for _ in sweep.expand()))
+    watcher = Watcher(opened, {run.id for run in sweep.expand()})
     try:
         with Display(watcher, out) as tick:
-            while watcher.look().done < watcher.planned:
+            while watcher.look().done < len(watcher.planned):
                 tick()
                 time.sleep(1)
     except KeyboardInterrupt:
@@ -149,9 +151,7 @@ def verify(store: StoreArgument) -> None:
     from sweep.store import TABLES
 
     opened, sweep = _open(store)
-    broken: dict[Path, str] = {}
-    for table in TABLES:
-        broken |= opened.read(table)[1]
+    broken = {part: why for table in TABLES for part, why in opened.broken(table).items()}
     recorded = opened.recorded()
     planned, missing = 0, []
     for run in sweep.expand():
@@ -198,7 +198,7 @@ def report(
 
 
 @app.command()
-def replay(store: StoreArgument, run_id: str, data: DataOption = None) -> None:
+def replay(store: StoreArgument, run_id: RunArgument, data: DataOption = None) -> None:
     """Train one run again, alone, and print the difference to its recorded row."""
     from cluster.replay import difference, find, train_alone
 
@@ -216,7 +216,7 @@ def replay(store: StoreArgument, run_id: str, data: DataOption = None) -> None:
 @app.command()
 def export(
     store: StoreArgument,
-    run_id: str,
+    run_id: RunArgument,
     file: Annotated[Path, typer.Argument(metavar="FILE.npz")],
     data: DataOption = None,
 ) -> None:
@@ -248,13 +248,6 @@ def _read_spec(path: str | Path) -> "Spec":
     return sweep
 
 
-def _existing(path: Path) -> "Store | None":
-    """Open the store at `path` if something is there; refuse a foreign directory before anything is done."""
-    from sweep.store import Store
-
-    return Store.open(path) if path.is_dir() and any(path.iterdir()) else None
-
-
 def _open(path: Path) -> "tuple[Store, Spec]":
     from sweep.spec import Spec
     from sweep.store import Store
@@ -279,22 +272,27 @@ def _expected_errors() -> tuple[type[Exception], ...]:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run a command and return its exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(given or ["--help"], prog_name="relusweep", standalone_mode=False)
+        if code == _STOPPED:  # typer turns an interrupt into its exit code
+            raise KeyboardInterrupt
     except typer.TyperException as error:
-        err.print(f"relusweep: {error.format_message()}", markup=False)
+        err.print(f"relusweep: {error.format_message()}")
         return 2
     except (KeyboardInterrupt, typer.Abort):
         err.print("relusweep: stopped; what was in training is kept. The same command goes on from there.")
-        return 130
+        return _STOPPED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output went away
         return 0
     except Exception as error:
         if isinstance(error, _expected_errors()):
-            err.print(f"{type(error).__name__}: {error}", markup=False)
+            err.print(f"{type(error).__name__}: {error}")
             return 2
         raise
+    if not given:
+        return 2  # no command is no use
     return code if isinstance(code, int) else 0
 
 

@@ -1,8 +1,9 @@
 """The contract between a sweep and a place to run it, and the literal list of places."""
 
 import importlib
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -25,14 +26,15 @@ class Job:
     measure: Measure
     backend: str
     checkpoint_seconds: float
+    since: float = field(default_factory=time.time)  # before the launcher first looked at what is recorded
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What became of a pack.
 
-    recorded: its rows are in the store. elsewhere: another launcher has it. interrupted: it was asked to stop and has
-    written its state. failed: it crashed; `error` is one line, `trace` the rest.
+    recorded: its rows are in the store. elsewhere: another launcher has it, or some of its runs. interrupted: it was
+    asked to stop and has written its state. failed: it crashed; `error` is one line, `trace` the rest.
     """
 
     pack: Pack

@@ -40,7 +40,6 @@ class Local:
         cores = len(os.sched_getaffinity(0))
         self.workers = workers or (len(found) if found[0].type == "cuda" else cores)
         self.devices = [found[index % len(found)] for index in range(self.workers)]
-        self.threads = max(1, cores // self.workers)
 
     def pack_size(self, run: Run, missing: int) -> int:
         """See `Backend`: bounded by memory, but no larger than keeps all workers busy to the end."""
@@ -71,7 +70,7 @@ class Local:
             tick()
             return False
 
-        torch.set_num_threads(self.threads)
+        torch.set_num_threads(1)
         worker = Worker(job, self.devices[0], gone=look)
         store = Store(job.store)
         with worker.heeding_signals():
@@ -130,7 +129,7 @@ class _Crew:
 
     def _hire(self, device: torch.device) -> _Member:
         ours, theirs = self.context.Pipe()
-        process = self.context.Process(target=_work, args=(self.job, device, self.local.threads, theirs), daemon=True)
+        process = self.context.Process(target=_work, args=(self.job, device, theirs), daemon=True)
         process.start()
         theirs.close()
         return _Member(device, process, ours)
@@ -192,9 +191,9 @@ class _Crew:
         return self.attempts[pack.id]
 
 
-def _work(job: Job, device: torch.device, threads: int, pipe: Connection) -> None:
+def _work(job: Job, device: torch.device, pipe: Connection) -> None:
     """Run in a worker process: train what comes through the pipe until it is closed."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)  # workers side by side are faster than threads, which stall where cores are shared
     parent = multiprocessing.parent_process()
     worker = Worker(job, device, gone=lambda: pipe.closed or (parent is not None and not parent.is_alive()))
     with worker.heeding_signals():

@@ -35,24 +35,29 @@ class Plan:
         return self.runs - self.recorded
 
 
-def check(spec: Spec) -> int:
-    """Look at every run, and draw every kind of data set once, before anything is trained.
+def check(spec: Spec, backend: Backend) -> set[str]:
+    """Look at every run, its memory and its kind of data before anything is trained or written.
 
     Returns:
-        The number of runs.
+        The ids of all runs.
 
     Raises:
         SpecError: for the first run that makes no sense.
+        BackendError: for the first run that no worker has room for.
         DataError: for the first data set that cannot be had.
     """
-    count, seen = 0, set()
+    ids, shapes, kinds = set(), set(), set()
     for run in spec.expand():
-        count += 1
+        ids.add(run.id)
+        shape = shape_key(run)
+        if shape not in shapes:
+            shapes.add(shape)
+            backend.pack_size(run, 1)
         kind = tuple(getattr(run, key) for key in _SEEDLESS)
-        if kind not in seen:
-            seen.add(kind)
+        if kind not in kinds:
+            kinds.add(kind)
             dataset(run.__dict__)
-    return count
+    return ids
 
 
 def missing(spec: Spec, recorded: set[str]) -> Iterable[Run]:

@@ -48,7 +48,7 @@ class Watcher:
     """Takes snapshots; remembers the parts that it has counted, since a part never changes."""
 
     store: Store
-    planned: int
+    planned: set[str]  # ids; a store may hold runs of an earlier spec too
     _parts: dict[Path, Counter[str]] = field(default_factory=dict)
     _started: tuple[float, int] | None = None
 
@@ -56,7 +56,7 @@ class Watcher:
         """Read what has changed and sum up."""
         parts = set(self.store.parts())
         for part in parts - self._parts.keys():
-            counted = _count(part)
+            counted = self._count(part)
             if counted is not None:
                 self._parts[part] = counted
         self._parts = {part: counted for part, counted in self._parts.items() if part in parts}
@@ -64,7 +64,7 @@ class Watcher:
         working = [p for p in self.store.progress() if self._is_working(p)]
         in_packs: Counter[str] = sum((Counter(p["ended"]) for p in working), Counter())
         return Snapshot(
-            planned=self.planned,
+            planned=len(self.planned),
             recorded=dict(recorded),
             in_packs=dict(in_packs),
             training=sum(p["runs"] for p in working) - sum(in_packs.values()),
@@ -72,6 +72,14 @@ class Watcher:
             run_steps_per_second=sum(p["run_steps"] / max(p["seconds"], 1e-9) for p in working),
             failed_packs=len(self.store.failures()),
         )
+
+    def _count(self, part: Path) -> Counter[str] | None:
+        try:
+            rows = pq.read_table(part, columns=["run_id", "status"])
+        except (pa.ArrowException, OSError, ValueError):
+            return None  # broken: `verify` names it
+        pairs = zip(rows["run_id"].to_pylist(), rows["status"].to_pylist(), strict=True)
+        return Counter(status for run_id, status in pairs if run_id in self.planned)
 
     def _is_working(self, progress: dict[str, Any]) -> bool:
         return time.time() - progress["time"] < _FRESH_SECONDS and not self.store.has_pack(progress["pack_id"])
@@ -84,13 +92,6 @@ class Watcher:
         then, ended = self._started
         rate = (snapshot.ended - ended) / max(now - then, 1e-9)
         return (snapshot.planned - snapshot.ended) / rate if rate > 0 else None
-
-
-def _count(part: Path) -> Counter[str] | None:
-    try:
-        return Counter(pq.read_table(part, columns=["status"])["status"].to_pylist())
-    except (pa.ArrowInvalid, OSError, KeyError):
-        return None  # broken: `verify` names it
 
 
 def sentence(snapshot: Snapshot, seconds_left: float | None) -> str:

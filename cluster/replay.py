@@ -42,7 +42,7 @@ def find(store: Store, run_id: str) -> dict[str, Any]:
 
 def _rows(table: pa.Table, run_id: str) -> list[dict[str, Any]]:
     chosen = [index for index, name in enumerate(table["run_id"].to_pylist()) if name.startswith(run_id)]
-    return table.take(chosen).to_pylist()
+    return table.take(pa.array(chosen, pa.int64())).to_pylist()
 
 
 def train_alone(row: dict[str, Any], measure: Measure) -> Tables:

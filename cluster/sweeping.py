@@ -1,5 +1,6 @@
 """Sweeping: train whatever a store lacks of a spec, sharing the work with any other launcher on the same store."""
 
+import random
 import time
 from collections.abc import Callable, Iterator
 
@@ -27,9 +28,11 @@ def sweep(
     waiting = False
     while True:
         hopeless = {run.id for outcome in failed for run in outcome.pack.runs}
-        done = store.recorded() | hopeless
+        recorded = store.recorded()
+        done = recorded | hopeless
         left = sum(1 for _ in missing(spec, done))
         if not left:
+            _delete_finished(store, recorded)
             return failed
         busy = claimed_runs(store)
         packs = _packs(spec, store, backend, done, busy)
@@ -41,7 +44,10 @@ def sweep(
             tick()
             time.sleep(_WAIT_SECONDS)
             continue
-        failed += [o for o in backend.train(job, _again(first, packs), tick) if o.kind == "failed"]
+        outcomes = list(backend.train(job, _again(first, packs), tick))
+        failed += [outcome for outcome in outcomes if outcome.kind == "failed"]
+        if all(outcome.kind == "elsewhere" for outcome in outcomes):
+            time.sleep(_WAIT_SECONDS * random.random())  # two launchers that gave way to each other part again
 
 
 def _again(first: Pack, rest: Iterator[Pack]) -> Iterator[Pack]:
@@ -52,7 +58,7 @@ def _again(first: Pack, rest: Iterator[Pack]) -> Iterator[Pack]:
 def _packs(spec: Spec, store: Store, backend: Backend, done: set[str], busy: set[str]) -> Iterator[Pack]:
     resumed: set[str] = set()
     taken = done | busy
-    for pack in _interrupted(spec, store, taken):
+    for pack in _interrupted(spec, store, done, busy):
         resumed.update(run.id for run in pack.runs)
         yield pack
     taken = taken | resumed
@@ -60,12 +66,12 @@ def _packs(spec: Spec, store: Store, backend: Backend, done: set[str], busy: set
     yield from make_packs(missing(spec, taken), lambda run: backend.pack_size(run, count))
 
 
-def _interrupted(spec: Spec, store: Store, taken: set[str]) -> list[Pack]:
-    """Packs with a state on disk, all of whose runs are still wanted; states that serve nobody are deleted."""
+def _interrupted(spec: Spec, store: Store, done: set[str], busy: set[str]) -> list[Pack]:
+    """Packs with a state on disk, all of whose runs are still wanted."""
     paths = store.checkpoints()
     if not paths:
         return []
-    wanted = {run.id for run in missing(spec, taken)}
+    wanted = {run.id for run in missing(spec, done | busy)}
     found = []
     for path in paths:
         saved = load_checkpoint(path)
@@ -74,6 +80,12 @@ def _interrupted(spec: Spec, store: Store, taken: set[str]) -> list[Pack]:
         if runs and ids <= wanted and saved and saved["measure"] == spec.measure.model_dump():
             found.append(Pack(runs))
             wanted -= ids
-        elif not ids & taken and not ids - wanted:
-            path.unlink(missing_ok=True)
     return found
+
+
+def _delete_finished(store: Store, recorded: set[str]) -> None:
+    """Delete states whose runs are all recorded: their worker was killed between the record and the deletion."""
+    for path in store.checkpoints():
+        saved = load_checkpoint(path)
+        if saved and set(saved["training"]["ids"]) <= recorded:
+            path.unlink(missing_ok=True)

@@ -9,12 +9,13 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from cluster.backend import Job, Outcome
-from sweep.claim import claimed
+from sweep.claim import claimed, claimed_runs
 from sweep.data import DataError
 from sweep.execute import Interrupted, Progress, execute
 from sweep.pack import Pack
@@ -40,6 +41,8 @@ class Worker:
         self.name = f"{platform.node()}-{os.getpid()}"
         self.stop = threading.Event()
         self._told = 0.0
+        self._read: set[Path] = set()
+        self._recorded: set[str] = set()
 
     @contextmanager
     def heeding_signals(self) -> Iterator[None]:
@@ -55,11 +58,12 @@ class Worker:
         """Train one pack and record it; a crash becomes an outcome, a store that cannot be written an exception."""
         checkpoint = self.store.checkpoint(pack.id)
         with claimed(self.store, pack.id, (run.id for run in pack.runs)) as mine:
-            if not mine:
+            ids = {run.id for run in pack.runs}
+            if not mine or ids & claimed_runs(self.store, besides=pack.id):
                 return Outcome(pack, "elsewhere")
-            if self.store.has_pack(pack.id):
-                checkpoint.unlink(missing_ok=True)
-                return Outcome(pack, "recorded")
+            self._recorded |= self.store.recorded_since(self.job.since, self._read)
+            if ids & self._recorded:  # by another launcher, after ours had looked
+                return Outcome(pack, "recorded" if ids <= self._recorded else "elsewhere")
             try:
                 tables = execute(
                     pack, self.job.measure, self.device, self.job.backend, checkpoint=checkpoint,

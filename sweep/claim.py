@@ -42,11 +42,11 @@ def claimed(store: Store, pack_id: str, run_ids: Iterable[str]) -> Iterator[bool
         path.unlink(missing_ok=True)
 
 
-def claimed_runs(store: Store) -> set[str]:
-    """Ids of the runs that living processes, this one included, are training now."""
+def claimed_runs(store: Store, besides: str = "") -> set[str]:
+    """Ids of the runs that living processes, this one included, are training now, but for those of pack `besides`."""
     found: set[str] = set()
     for path in (store.path / "claims").glob("[!.]*.json"):
-        claim = _read(path)
+        claim = _read(path) if path.stem != besides else None
         if claim is not None and _alive(path, claim):
             found.update(claim["runs"])
     return found

@@ -7,6 +7,7 @@ where the run stands in a sweep. To add a problem, write its function and add a 
 import gzip
 import os
 import struct
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -62,7 +63,11 @@ def dataset(parameters: Parameters) -> Dataset:
     Raises:
         DataError: if files are missing or broken, or hold too few images.
     """
-    return _dataset(tuple(parameters[key] for key in DATA_KEYS))
+    try:
+        return _dataset(tuple(parameters[key] for key in DATA_KEYS))
+    except MemoryError:
+        sizes = ", ".join(f"{key} = {parameters[key]}" for key in ("n", "n_test", "d"))
+        raise DataError(f"{parameters['problem']}: {sizes} do not fit in memory; expected smaller ones.") from None
 
 
 @lru_cache(maxsize=16)
@@ -189,9 +194,12 @@ def mnist(p: Parameters) -> Dataset:
             f"{folder}: the {p['split']} files do not belong together, got {len(images)} images and "
             f"{len(labels)} labels; expected one label an image. Fetch both files again."
         )
-    if images[0].size != PROBLEMS["mnist"].d:
-        raise DataError(f"{folder}: images of {images[0].size} pixels, expected 28 × 28. Fetch the MNIST files again.")
-    return _two_classes(images.reshape(len(images), -1), 255, labels, p, str(folder))
+    if images.shape[1:] != (28, 28):
+        raise DataError(
+            f"{folder}: images of {images.shape[1]} × {images.shape[2]} pixels, expected 28 × 28. "
+            "Fetch the MNIST files again."
+        )
+    return _two_classes(images.reshape(len(images), 784), 255, labels, p, str(folder))
 
 
 @cache
@@ -205,7 +213,7 @@ def _read_idx(folder: Path, name: str, dimensions: int) -> NDArray[Any]:
         )
     try:
         raw = gzip.decompress(found[0].read_bytes()) if found[0].suffix == ".gz" else found[0].read_bytes()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{found[0]}: cannot be read ({error}); expected an IDX file. Fetch it again.") from None
     header = 4 + 4 * dimensions
     if len(raw) < header or raw[:4] != bytes([0, 0, 8, dimensions]):

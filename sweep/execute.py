@@ -1,5 +1,6 @@
 """Execute: a pack becomes records. Trains to each stop, records moments, examines, measures what has ended."""
 
+import io
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -247,8 +248,10 @@ class _Execution:
             "seconds": self.elapsed(),
             "ended": self.progress.ended,
         }
+        content = io.BytesIO()  # torch reports a full disk as an error of its own kind; a file says which
+        torch.save(saved, content)
         with said(self.path), replacing(self.path) as temporary:
-            torch.save(saved, temporary)
+            temporary.write_bytes(content.getbuffer())
         self.written = time.monotonic()
 
     def restore(self) -> None:

@@ -70,4 +70,5 @@ def run_bytes(run: Run) -> int:
     """Bytes that a pack keeps for each of its runs between two windows of steps, if no run shares its data."""
     buffers = {"gd": 0, "sgd": 0, "momentum": 1, "adam": 2}[run.optimizer]
     width = 8 if run.dtype == "float64" else 4
-    return width * (parameter_count(run) * (2 + buffers) + run.n * (run.d + 2)) + 8 * run.n_test * (run.d + 1)
+    data = run.n * (run.d + 2 + (run.teacher_width or 0))
+    return width * (parameter_count(run) * (2 + buffers) + data) + 8 * run.n_test * (run.d + 1)

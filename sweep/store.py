@@ -8,14 +8,12 @@
 No database, no lock: every writer writes its own file under a temporary name and renames it. Loads no torch.
 """
 
-import errno
 import hashlib
 import json
 import os
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,63 +22,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sweep.durable import StoreError, replacing, said, write_json
 from sweep.record import SCHEMA_VERSION, SCHEMAS, provenance
 
 TABLES = tuple(SCHEMAS)
 FOLDERS = (*TABLES, "checkpoints", "claims", "progress", "failures")
+CLOCK_SECONDS = 600  # by which the clocks of two hosts on one store may differ
 COMPACT_BYTES = 256 * 2**20  # one part of a compacted store holds about this much
 _KEYS = {"runs": ("run_id",), "trajectories": ("run_id", "step"), "weights": ("run_id",)}
-_UNREADABLE = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OSError)
-
-
-class StoreError(Exception):
-    """A store cannot be used as it is: the message says where, what is wrong and what would help."""
-
-
-@contextmanager
-def said(path: Path) -> Iterator[None]:
-    """Turn an error of the file system into one line that names the path and the cure."""
-    cures = {
-        "ENOSPC": "the disk is full; expected room for the next part. Free some space",
-        "EDQUOT": "your quota is used up; expected room for the next part. Free some space",
-        "EROFS": "the file system is read-only; expected a writable directory. Choose another --out",
-        "EACCES": "permission denied; expected a directory of yours. Choose another --out",
-        "EPERM": "permission denied; expected a directory of yours. Choose another --out",
-        "ENOTDIR": "a file stands where a directory is needed. Choose another --out",
-    }
-    try:
-        yield
-    except OSError as error:
-        code = os.strerror(error.errno) if error.errno else str(error)
-        cure = cures.get(errno.errorcode.get(error.errno or 0, ""), f"{code}. Mend it")
-        raise StoreError(f"{path}: {cure}, then run the same command again; what is recorded is safe.") from None
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; on success make it durable and rename it, on failure remove it.
-
-    The name begins with a dot: dataset readers skip it, and a killed writer leaves nothing that looks recorded.
-    """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a small file whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+_UNREADABLE = (pa.ArrowException, OSError, ValueError)  # damaged names of columns are not even text
+_OURS = {*FOLDERS, "store.json", "spec.toml", "aside", "report"}
 
 
 @dataclass(frozen=True)
@@ -121,18 +72,34 @@ class Store:
             StoreError: if the directory holds something else, or cannot be written.
         """
         path = Path(path)
+        Store.at(path)
         with said(path):
-            if path.is_dir() and any(path.iterdir()) and not (path / "store.json").exists():
-                raise StoreError(
-                    f"{path}: a directory with other files in it, no relusweep store; "
-                    "expected a new or empty one. Choose another --out."
-                )
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for folder in FOLDERS:
-                (path / folder).mkdir(exist_ok=True, mode=0o700)
             if not (path / "store.json").exists():
                 write_json(path / "store.json", {"relusweep_schema_version": SCHEMA_VERSION})
+            for folder in FOLDERS:
+                (path / folder).mkdir(exist_ok=True, mode=0o700)
         return Store.open(path)
+
+    @staticmethod
+    def at(path: Path) -> "Store | None":
+        """Open the store at `path`; None if nothing is there, or only what a killed `create` left.
+
+        Raises:
+            StoreError: if something else is there.
+        """
+        with said(path):
+            if not path.exists():
+                return None
+            names = {child.name for child in path.iterdir()}
+        if "store.json" in names:
+            return Store.open(path)
+        if any(name not in _OURS and not name.startswith(".") for name in names):
+            raise StoreError(
+                f"{path}: a directory with other files in it, no relusweep store; "
+                "expected a new or empty one. Choose another --out."
+            )
+        return None
 
     def keep_spec(self, text: str) -> None:
         """Make `text` the plan of this store; `verify`, `status` and `report` read it."""
@@ -204,6 +171,42 @@ class Store:
     def recorded(self) -> set[str]:
         """Ids of all recorded runs; broken parts count as not recorded."""
         return set(self.read("runs", ["run_id"])[0]["run_id"].to_pylist())
+
+    def recorded_since(self, moment: float, known: set[Path]) -> set[str]:
+        """Ids in parts written since a moment (seconds of the epoch), those in `known` left out; adds to `known`.
+
+        Clocks of hosts may differ by CLOCK_SECONDS.
+        """
+        found: set[str] = set()
+        for part in set(self.parts()) - known:
+            try:
+                if part.stat().st_mtime > moment - CLOCK_SECONDS:
+                    found.update(_read_part(part, ["run_id"], SCHEMAS["runs"])["run_id"].to_pylist())
+            except _UNREADABLE:
+                continue
+            known.add(part)
+        return found
+
+    def broken(self, table: str) -> dict[Path, str]:
+        """Read every page of a table's parts, one after the other; returns those that cannot be read, and why."""
+        found = {}
+        for part in self.parts(table):
+            try:
+                _read_part(part, SCHEMAS[table].names, SCHEMAS[table])
+            except FileNotFoundError:
+                continue  # compacted just now
+            except _UNREADABLE as error:
+                found[part] = str(error).splitlines()[0]
+        return found
+
+    def forget(self, run_ids: set[str]) -> None:
+        """Take runs out of the table `runs`, so that they count as missing."""
+        for part in self.parts() if run_ids else []:
+            rows = _read_part(part, SCHEMAS["runs"].names, SCHEMAS["runs"])
+            kept = [index for index, run_id in enumerate(rows["run_id"].to_pylist()) if run_id not in run_ids]
+            if len(kept) < len(rows):
+                metadata = pq.read_schema(part).metadata
+                self._write_part(part, rows.take(pa.array(kept, pa.int64())).replace_schema_metadata(metadata))
 
     def set_aside(self, parts: Iterable[Path]) -> list[Path]:
         """Move broken parts out of the tables, so that their runs count as missing; returns where they went."""
@@ -304,10 +307,12 @@ class Store:
 def _read_part(part: Path, columns: list[str], schema: pa.Schema) -> pa.Table:
     """Read one part with its checksums verified; columns that an older part lacks are null."""
     file = pq.ParquetFile(part, page_checksum_verification=True)
-    present = [name for name in columns if name in file.schema_arrow.names]
+    names = file.schema_arrow.names
+    written_by = (file.schema_arrow.metadata or {}).get(b"relusweep.schema_version", b"")
+    if names != schema.names and not (written_by.isdigit() and int(written_by) < SCHEMA_VERSION):
+        raise pa.ArrowInvalid("its columns are not those of this table")
+    present = [name for name in columns if name in names]
     rows = file.read(columns=present)
-    if "run_id" not in present:
-        raise pa.ArrowInvalid("no column run_id: not a part of a store")
     arrays = [rows[name] if name in present else pa.nulls(len(rows), schema.field(name).type) for name in columns]
     return pa.table(arrays, names=columns).cast(_subschema(schema, columns))
 

@@ -39,7 +39,9 @@ def parameter_table() -> str:
 
 def result_table() -> str:
     lines = ["| column | meaning |", "|---|---|"]
-    return "\n".join([*lines, *(f"| `{name}` | {meaning.replace('|', chr(92) + '|')} |" for name, (_, meaning) in RESULTS.items())])
+    return "\n".join(
+        [*lines, *(f"| `{name}` | {meaning.replace('|', chr(92) + '|')} |" for name, (_, meaning) in RESULTS.items())]
+    )
 
 
 def test_tables_of_parameters_and_columns_are_those_of_the_code():
@@ -76,7 +78,9 @@ def test_commands_of_the_readme_run_and_end_as_shown(tmp_path):
             if command.startswith("make "):
                 assert re.search(rf"^{command.removeprefix('make ')}:", (ROOT / "Makefile").read_text(), flags=re.M)
                 continue
-            done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+            )
             assert done.returncode == 0, f"{command}: {done.stderr}"
             said, expected = (text.strip().splitlines()[-1] for text in (done.stdout, shown))
             assert re.sub(r"[\d.,]+", "#", said) == re.sub(r"[\d.,]+", "#", expected), command

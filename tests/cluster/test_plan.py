@@ -17,20 +17,20 @@ CPU = torch.device("cpu")
 def test_check_counts_every_run_once(tiny: Callable[..., Path]) -> None:
     path = tiny(grid="lr = [0.1, 0.2, 0.1], seed = { range = [0, 5] }")
     again = path.read_text() + "\n[[block]]\ngrid = { lr = [0.2, 0.3], seed = [4, 5] }\n"
-    assert check(Spec.read(path)) == 10
-    assert check(Spec.parse(again, "spec")) == 13
+    assert len(check(Spec.read(path), Local(1))) == 10
+    assert len(check(Spec.parse(again, "spec"), Local(1))) == 13
 
 
 def test_check_finds_a_run_that_makes_no_sense_in_the_last_corner(tiny: Callable[..., Path]) -> None:
     spec = Spec.read(tiny(optimizer="'sgd'", grid="lr = [0.1], batch_size = [1, 8, 9]"))
     with pytest.raises(SpecError, match=r"tiny\.toml: block\[0\]: batch_size = 9; expected at most n = 8"):
-        check(spec)
+        check(spec, Local(1))
 
 
 def test_check_finds_data_that_cannot_be_had(tiny: Callable[..., Path]) -> None:
     text = "name = 'big'\n[fixed]\nproblem = 'digits'\n[[block]]\ngrid = { n = [32, 5000], lr = [0.1] }\n"
     with pytest.raises(DataError, match=r"digits: class 0 has 178 images, got n = 5000 .* Lower n or n_test"):
-        check(Spec.parse(text, "spec"))
+        check(Spec.parse(text, "spec"), Local(1))
 
 
 def test_missing_is_what_is_not_recorded(tiny: Callable[..., Path]) -> None:

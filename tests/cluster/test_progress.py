@@ -44,17 +44,17 @@ def test_sentence_names_failed_packs_and_no_idle_workers() -> None:
 
 
 def test_time_left_is_unknown_before_a_run_has_ended(tmp_path: Path) -> None:
-    watcher = Watcher(Store.create(tmp_path / "store"), planned=10)
+    watcher = Watcher(Store.create(tmp_path / "store"), planned={"a", "b"})
     assert watcher.seconds_left(watcher.look()) is None
 
 
 def test_watcher_counts_a_part_once(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "store")
-    watcher = Watcher(store, planned=2)
-    for seed in range(2):
-        run = Run(problem="sine", lr=0.1, seed=seed)
+    runs = [Run(problem="sine", lr=0.1, seed=seed) for seed in range(3)]
+    watcher = Watcher(store, planned={run.id for run in runs[:2]})  # the third is of an earlier spec
+    for seed, run in enumerate(runs):
         row = run.model_dump() | {"run_id": run.id, "status": "budget", "steps": 1}
         store.write(f"pack{seed}", {"runs": [row]}, {})
-        assert [watcher.look().recorded for _ in range(2)] == [{"budget": seed + 1}] * 2
+        assert [watcher.look().recorded for _ in range(2)] == [{"budget": min(seed + 1, 2)}] * 2
     store.compact()
     assert watcher.look().recorded == {"budget": 2}

@@ -144,7 +144,7 @@ def test_mnist_reads_plain_and_compressed_files(folder):
         ("t10k-images-idx3-ubyte", b"hello world, hello world", "not an IDX file of bytes with 3 dimension"),
         ("t10k-images-idx3-ubyte", b"", "not an IDX file"),
         ("t10k-images-idx3-ubyte", struct.pack(">4B3I", 0, 0, 8, 3, 160, 28, 28) + b"1234", "cut short, got 4 bytes; expected 125440"),
-        ("t10k-images-idx3-ubyte", struct.pack(">4B3I", 0, 0, 8, 3, 160, 1, 1) + bytes(160), "images of 1 pixels, expected 28 × 28"),
+        ("t10k-images-idx3-ubyte", struct.pack(">4B3I", 0, 0, 8, 3, 160, 1, 1) + bytes(160), "images of 1 × 1 pixels, expected 28 × 28"),
         ("t10k-labels-idx1-ubyte.gz", b"\x1f\x8bnot gzip at all", "cannot be read"),
         ("t10k-labels-idx1-ubyte.gz", gzip.compress(struct.pack(">4BI", 0, 0, 8, 1, 2) + b"ab"), "got 160 images and 2 labels"),
     ],
