@@ -76,6 +76,8 @@ class Worker:
             except Exception as error:
                 said = str(error).splitlines() or [""]
                 return Outcome(pack, "failed", f"{type(error).__name__}: {said[0]}", traceback.format_exc())
+            finally:
+                self.store.clear_progress(self.name)
             self.store.write(pack.id, tables, {"device": str(self.device), "backend": self.job.backend})
             self.store.clear_failure(pack.id)
             checkpoint.unlink(missing_ok=True)

@@ -23,7 +23,7 @@ class Eigenpair(NamedTuple):
     residual: Tensor
 
 
-def top_eigenpair(product: Product, start: Float[Tensor, "B p"], *, tolerance: float = 1e-7) -> Eigenpair:
+def top_eigenpair(product: Product, start: Float[Tensor, "B p"], *, tolerance: float = 1e-6) -> Eigenpair:
     """Find the algebraically largest eigenvalue of B symmetric matrices.
 
     Full reorthogonalisation, restarted from the best vector; the value's error is at most the residual, and about its

@@ -288,6 +288,10 @@ class Store:
             temporary.write_text(json.dumps(dict(progress)), encoding="utf-8")
             os.replace(temporary, path)
 
+    def clear_progress(self, worker: str) -> None:
+        """Forget where a worker stood, because its pack has ended, one way or another."""
+        (self.path / "progress" / f"{worker}.json").unlink(missing_ok=True)
+
     def progress(self) -> list[dict[str, Any]]:
         """What the workers said last."""
         return _read_jsons(self.path / "progress")

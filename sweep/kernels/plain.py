@@ -19,13 +19,13 @@ def supports(run: Run) -> bool:
 def tile_size(run: Run, device: torch.device) -> int:
     """How many runs to advance together: as many as keep their activations in a core's cache, all on a GPU.
 
-    Measured on CPUs with 1 MiB of second-level cache: a tensor of activations of about 1 MiB is the best compromise
-    between the cost of a torch call and that of main memory, in float32 and float64 (bench/README.md).
+    Measured on a CPU with 1 MiB of second-level cache a core: tensors of activations of about 2 MiB are the best
+    compromise between the cost of a torch call and that of memory, in float32 and float64 (bench/README.md).
     """
     if device.type != "cpu":
         return 2**20
     activations = (run.width + (run.width2 or 0)) * (run.batch_size or run.n) * (8 if run.dtype == "float64" else 4)
-    return max(1, min(512, 2**20 // activations))
+    return max(1, min(512, 2**21 // activations))
 
 
 @torch.inference_mode()

@@ -174,4 +174,5 @@ def test_failures_and_progress_are_read_back(store):
     assert [failure["error"] for failure in store.failures()] == ["boom"]
     assert [progress["step"] for progress in store.progress()] == [3]
     store.clear_failure("p")
-    assert store.failures() == []
+    store.clear_progress("w")
+    assert store.failures() == store.progress() == []
