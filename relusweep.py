@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 if TYPE_CHECKING:
     from sweep.spec import Spec
@@ -206,11 +205,11 @@ def replay(store: StoreArgument, run_id: RunArgument, data: DataOption = None) -
     opened, sweep = _open(store)
     row = find(opened, run_id)
     again = train_alone(row, sweep.measure)["runs"][0]
-    table = Table("measure", "recorded", "replayed", "relative difference", box=None)
-    for name, old, new, gap in difference(row, again):
-        table.add_row(name, str(old), str(new), "" if gap is None else f"{gap:.1e}")
     out.print(f"run {row['run_id']}, recorded in a pack of {row['pack_size']} on {row['device']}")
-    out.print(table)
+    out.print(f"{'measure':26}{'recorded':>16}{'replayed':>16}  relative difference")
+    for name, old, new, gap in difference(row, again):
+        shown = [f"{value:.9g}" if isinstance(value, float) else str(value) for value in (old, new)]
+        out.print(f"{name:26}{shown[0]:>16}{shown[1]:>16}  {'' if gap is None else f'{gap:.1e}'}".rstrip())
 
 
 @app.command()

@@ -94,11 +94,12 @@ def _proportional(measure: str, fits: pl.DataFrame) -> Verdict:
         )
         return Verdict(question, level, sentence, "finding")
     fit = fitted.row(0, named=True)
-    compare = (
-        "The interval contains 1, which is proportion, and does not single it out."
-        if not len(excluded)
-        else f"{symbol} grew {'more slowly' if fit['slope'] < 1 else 'faster'} than in proportion (exponent 1)."
-    )
+    if not len(excluded):
+        compare = "The interval contains 1, which is proportion, and does not single it out."
+    elif fit["high"] < 0:
+        compare = f"{symbol} fell where its limit grew."
+    else:
+        compare = f"{symbol} grew {'more slowly' if fit['slope'] < 1 else 'faster'} than in proportion (exponent 1)."
     return Verdict(
         question,
         level,
