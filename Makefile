@@ -30,6 +30,7 @@ bench: install
 	$(BIN)/python bench/throughput.py
 	$(BIN)/python bench/tiles.py
 	$(BIN)/python bench/sharpness.py
+	$(BIN)/python bench/expand.py
 
 clean:
 	rm -rf .venv results build *.egg-info

@@ -105,7 +105,7 @@ def run(
         err.print(f"{part}: broken ({why}); set aside as {moved}, its runs are trained again.")
     store.keep_spec(sweep.text)
     with Display(Watcher(store, planned), out) as tick:
-        failed = train(sweep, store, place, job, tick, say=err.print)
+        failed = train(sweep, planned, store, place, job, tick, say=err.print)
     for outcome in failed:
         err.print(f"pack {outcome.pack.id} of {len(outcome.pack.runs)} runs failed: {outcome.error}")
     if failed:

@@ -8,7 +8,7 @@ import torch
 
 from cluster.backend import Backend
 from sweep.data import DATA_KEYS, dataset
-from sweep.pack import make_packs, shape_key
+from sweep.pack import shape_key
 from sweep.probe import probe
 from sweep.run import Run
 from sweep.spec import Measure, Spec
@@ -76,7 +76,7 @@ def plan(spec: Spec, recorded: set[str], backend: Backend, device: torch.device)
             waiting += 1
             amounts[shape_key(run)] += 1
             examples.setdefault(shape_key(run), run)
-    packs = sum(1 for _ in make_packs(missing(spec, recorded), lambda run: backend.pack_size(run, waiting)))
+    packs = sum(-(-amounts[shape] // backend.pack_size(run, waiting)) for shape, run in examples.items())
     tables = 1 + (spec.measure.every != "end") + spec.measure.save_weights
     return Plan(
         runs=runs, recorded=runs - waiting, packs=packs, shapes=len(amounts), files=packs * tables,

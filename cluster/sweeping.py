@@ -17,12 +17,27 @@ _WAIT_SECONDS = 1.0  # between looks at what other launchers are doing
 
 
 def sweep(
-    spec: Spec, store: Store, backend: Backend, job: Job, tick: Callable[[], None], say: Callable[[str], None]
+    spec: Spec,
+    planned: set[str],
+    store: Store,
+    backend: Backend,
+    job: Job,
+    tick: Callable[[], None],
+    say: Callable[[str], None],
 ) -> list[Outcome]:
     """Train until every run of the spec is recorded or has failed; returns the packs that failed.
 
     Packs that were interrupted go on first, as they were; then the other missing runs are packed. What a living
     launcher is training already is left to it, and waited for.
+
+    Args:
+        spec: What to train.
+        planned: The ids of all its runs.
+        store: Where to record.
+        backend: Where to train.
+        job: What every worker needs to know.
+        tick: Called about twice a second, to show progress.
+        say: Tells the user why nothing moves.
     """
     failed: list[Outcome] = []
     waiting = False
@@ -30,12 +45,12 @@ def sweep(
         hopeless = {run.id for outcome in failed for run in outcome.pack.runs}
         recorded = store.recorded()
         done = recorded | hopeless
-        left = sum(1 for _ in missing(spec, done))
+        left = len(planned - done)
         if not left:
             _delete_finished(store, recorded)
             return failed
         busy = claimed_runs(store)
-        packs = _packs(spec, store, backend, done, busy)
+        packs = _packs(spec, store, backend, done, busy, left)
         first = next(packs, None)
         if first is None:
             if not waiting:
@@ -55,15 +70,12 @@ def _again(first: Pack, rest: Iterator[Pack]) -> Iterator[Pack]:
     yield from rest
 
 
-def _packs(spec: Spec, store: Store, backend: Backend, done: set[str], busy: set[str]) -> Iterator[Pack]:
+def _packs(spec: Spec, store: Store, backend: Backend, done: set[str], busy: set[str], left: int) -> Iterator[Pack]:
     resumed: set[str] = set()
-    taken = done | busy
     for pack in _interrupted(spec, store, done, busy):
         resumed.update(run.id for run in pack.runs)
         yield pack
-    taken = taken | resumed
-    count = sum(1 for _ in missing(spec, taken))
-    yield from make_packs(missing(spec, taken), lambda run: backend.pack_size(run, count))
+    yield from make_packs(missing(spec, done | busy | resumed), lambda run: backend.pack_size(run, left))
 
 
 def _interrupted(spec: Spec, store: Store, done: set[str], busy: set[str]) -> list[Pack]:

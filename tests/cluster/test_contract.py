@@ -36,7 +36,8 @@ def train(tmp_path: Path, place: str) -> Callable[..., tuple[Store, list[Outcome
         planned = Spec.read(spec)
         made.keep_spec(planned.text)
         job = Job(made.path, planned.measure, place, seconds)
-        return made, sweep(planned, made, backend(place, workers), job, lambda: None, lambda said: None)
+        ids = {run.id for run in planned.expand()}
+        return made, sweep(planned, ids, made, backend(place, workers), job, lambda: None, lambda said: None)
 
     return call
 
