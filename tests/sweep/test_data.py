@@ -1,6 +1,7 @@
 """Data: problems drawn from seeds, and files that are not what they should be."""
 
 import gzip
+import os
 import struct
 
 import numpy as np
@@ -158,3 +159,12 @@ def test_broken_mnist_files_are_named(folder, monkeypatch, name, content, messag
     with pytest.raises(DataError, match=message) as caught:
         mnist()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif("RELUSWEEP_DATA" not in os.environ, reason="wants the MNIST files: set RELUSWEEP_DATA")
+def test_real_mnist_images_make_two_balanced_classes():
+    data = draw("mnist", split="t10k", n=64, n_test=1000)
+    assert data.x.shape == (64, 784)
+    assert data.y.sum() == data.y_test.sum() == 0
+    ink = [data.x_test[data.y_test == sign].sum(1).mean() for sign in (-1, 1)]
+    assert ink[0] > 1.5 * ink[1]  # a zero takes much more ink than a one
