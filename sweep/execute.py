@@ -186,7 +186,7 @@ class _Execution:
         for start in range(0, len(finite), size):
             rows = torch.tensor(finite[start : start + size], device=self.device)
             point = self.point(rows)
-            lr = torch.tensor([training.runs[positions[row]].lr for row in rows.tolist()]).to(point.theta)
+            lr = point.theta.new_tensor([training.runs[positions[row]].lr for row in rows.tolist()])
             columns = _columns(end(point, self.point(rows, test=True) if self.pack.shape.n_test else None, lr))
             for row, measures in zip(rows.tolist(), columns, strict=True):
                 records.append(self.record(positions[row], status[row] or "", step, measures))

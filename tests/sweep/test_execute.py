@@ -44,7 +44,7 @@ def test_every_run_gets_one_row_with_known_columns():
         assert row.keys() <= {*PARAMETERS, *RESULTS}
         assert row["status"] in ("converged", "budget")
         assert row["steps"] <= 1500
-        assert row["eos_ratio"] == pytest.approx(row["lr"] * row["sharpness"] / 2)
+        assert row["eos_ratio"] == pytest.approx(row["lr"] * row["sharpness"] / 2, rel=1e-15)
         assert row["train_rmse"] == pytest.approx(math.sqrt(2 * row["loss"]))
         assert row["test_sup"] >= row["test_rmse"]
     assert tables["trajectories"] == tables["weights"] == []
