@@ -90,6 +90,7 @@ class _Execution:
         self.progress = Progress(pack.id, len(pack.runs), pack.shape.max_steps)
         self.handled = 0  # the last stop whose measures and exam are in `tables`
         self.tables: Tables = {"runs": [], "trajectories": [], "weights": []}
+        self.ended_steps = 0  # taken by the runs in `tables`
         self.clock = self.written = time.monotonic()
 
     def run(self) -> Tables:
@@ -125,8 +126,7 @@ class _Execution:
         training, progress = self.training, self.progress
         self.elapsed()
         progress.step = training.step
-        ended = sum(row["steps"] for row in self.tables["runs"])
-        progress.run_steps = ended + training.step * len(training)
+        progress.run_steps = self.ended_steps + training.step * len(training)
         self.tell(progress)
         if time.monotonic() - self.written > self.checkpoint_seconds:
             self.save()
@@ -155,6 +155,7 @@ class _Execution:
             self.tables[table] += rows
         for row in added["runs"]:
             self.progress.ended[row["status"]] += 1
+            self.ended_steps += step
         if going_on is not None:
             training.go_on(*going_on)
         self.handled = step
@@ -264,6 +265,7 @@ class _Execution:
         self.training.restore(saved["training"])
         self.handled, self.tables = saved["handled"], saved["tables"]
         self.progress.seconds, self.progress.ended = saved["seconds"], saved["ended"]
+        self.ended_steps = sum(row["steps"] for row in self.tables["runs"])
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
