@@ -1,6 +1,6 @@
 """The command line: the only room that knows all others, and it loads them when a command needs them.
 
-Exit codes: 0 done; 1 some runs failed, are missing or were interrupted before they ended; 2 misuse, said in one line.
+Exit codes: 0 done; 1 some runs failed or are missing; 2 misuse, said in one line; 130 stopped by a signal.
 """
 
 import os
@@ -66,8 +66,8 @@ def plan(
         "to train": f"{counted.missing:,}",
         "packs": f"{counted.packs:,} of {counted.shapes} tensor shape(s)",
         "files": f"{counted.files:,} in {path}",
-        "time": f"at most {duration(counted.seconds)} with {counted.workers} worker(s), {on}",
-        "device-hours": f"at most {counted.seconds * counted.workers / 3600:.2g}",
+        "time": f"about {duration(counted.seconds)} if no run ends early, {counted.workers} worker(s), {on}",
+        "device-hours": f"about {counted.seconds * counted.workers / 3600:.2g}",
     }
     for name, value in rows.items():
         out.print(f"{name:18}{value}")
@@ -96,12 +96,13 @@ def run(
     planned = check(sweep, place)
     path = out_dir or Path("results", sweep.name)
     former = Store.at(path)
-    if former is not None and former.spec_path.exists() and (name := _read_spec(former.spec_path).name) != sweep.name:
+    name = former.sweep_name() if former is not None else None
+    if name not in (None, sweep.name):
         raise MisuseError(f"{path}: holds the sweep {name!r}, got {sweep.name!r}; choose another --out, or that name.")
     store = Store.create(path)
     store.sweep_up()
     job = Job(store.path, sweep.measure, on, 60 * checkpoint_minutes)
-    for part, (why, moved) in mend(store, sweep.measure).items():
+    for part, (why, moved) in mend(store).items():
         err.print(f"{part}: broken ({why}); set aside as {moved}, its runs are trained again.")
     store.keep_spec(sweep.text)
     with Display(Watcher(store, planned), out) as tick:
@@ -112,6 +113,7 @@ def run(
         runs = sum(len(outcome.pack.runs) for outcome in failed)
         err.print(f"{path}: {runs} runs failed; see {path}/failures. The same command tries them again.")
         raise typer.Exit(1)
+    _say_lacking(store, sweep)
     out.print(f"{path}: all {len(planned)} runs are recorded. Next: relusweep report {path}")
 
 
@@ -165,6 +167,7 @@ def verify(store: StoreArgument) -> None:
         out.print(f"broken: {part}: {why}")
     for failure in opened.failures():
         out.print(f"failed: pack {failure['pack_id']}, {len(failure['run_ids'])} runs: {failure['error']}")
+    _say_lacking(opened, sweep)
     for run_id in missing[:20]:
         out.print(f"missing: {run_id}")
     if len(missing) > 20:
@@ -221,10 +224,10 @@ def export(
 ) -> None:
     """Write a run's data, weights and record into one .npz file."""
     from cluster.replay import write_npz
+    from sweep.store import Store
 
     _use_data(data)
-    opened, _ = _open(store)
-    retrained = write_npz(opened, run_id, file)
+    retrained = write_npz(Store.open(store), run_id, file)
     out.print(f"wrote {file}" + (" (weights were not saved; this run was trained again for them)" if retrained else ""))
 
 
@@ -245,6 +248,12 @@ def _read_spec(path: str | Path) -> "Spec":
     if sweep.study is not None and sweep.study not in STUDIES:
         raise MisuseError(f"{path}: study = {sweep.study!r}: unknown study; {nearest(sweep.study, tuple(STUDIES))}")
     return sweep
+
+
+def _say_lacking(store: "Store", sweep: "Spec") -> None:
+    """Name the runs that were recorded before the spec asked for moments or weights."""
+    for table, count in store.lacking(sweep.measure.every != "end", sweep.measure.save_weights).items():
+        out.print(f"{count} runs were recorded before [measure] asked for {table}; for theirs, use another --out")
 
 
 def _open(path: Path) -> "tuple[Store, Spec]":

@@ -104,8 +104,8 @@ def judge(runs: pl.DataFrame, bound: Bound) -> pl.DataFrame:
 def check_chain(runs: pl.DataFrame) -> pl.DataFrame:
     """Check 1+2S ≤ 1+2S̃ ≤ ‖mean ∇f‖² ≤ λ_max(Gauss–Newton), which holds at every point, minimum or not.
 
-    It needs one hidden ReLU layer and nothing of the training: a break means that a measure is wrong, not a theorem.
-    Without biases the 1 is absent.
+    And, for points that do not interpolate, 1+2S̃ ≤ λ_max(H) + √(1+R²) mean |r|. Both need one hidden ReLU layer and
+    nothing of the training: a break means that a measure is wrong, not a theorem. Without biases the 1 is absent.
 
     Returns:
         One row a link: `link, runs, violations, worst_excess` (largest lower/upper - 1, null without runs).
@@ -119,8 +119,9 @@ def check_chain(runs: pl.DataFrame) -> pl.DataFrame:
     )
     finite = pl.all_horizontal([step.is_finite().fill_null(False) for _, step in steps])
     shallow = runs.filter((pl.col("depth") == 1) & (pl.col("activation") == "relu") & finite)
+    corrected = ("λ_max(H) + √(1+R²) mean |r|", pl.col("sharpness") + pl.col("residual_correction"))
     links = []
-    for (low_name, low), (high_name, high) in pairwise(steps):
+    for (low_name, low), (high_name, high) in [*pairwise(steps), (steps[1], corrected)]:
         links.append(
             shallow.select(
                 link=pl.lit(f"{low_name} ≤ {high_name}").first(),

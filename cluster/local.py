@@ -50,7 +50,8 @@ class Local:
         fitting = int(_MEMORY_SHARE * free) // run_bytes(run)
         if fitting < 1:
             raise BackendError(
-                f"a run with n = {run.n}, d = {run.d}, width = {run.width} takes {run_bytes(run) / 2**30:.1f} GiB; "
+                f"a run with n = {run.n}, n_test = {run.n_test}, d = {run.d}, width = {run.width} takes "
+                f"{run_bytes(run) / 2**30:.1f} GiB; "
                 f"expected at most {_MEMORY_SHARE * free / 2**30:.1f} GiB a worker here. "
                 "Use fewer --workers or smaller runs."
             )

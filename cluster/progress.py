@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,9 +13,9 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from sweep.claim import living_packs
 from sweep.store import Store
 
-_FRESH_SECONDS = 60  # a worker that has said nothing for so long is not counted as training
 _LINE_SECONDS = 10  # between lines where there is no terminal
 
 
@@ -61,7 +60,8 @@ class Watcher:
                 self._parts[part] = counted
         self._parts = {part: counted for part, counted in self._parts.items() if part in parts}
         recorded: Counter[str] = sum(self._parts.values(), Counter())
-        working = [p for p in self.store.progress() if self._is_working(p)]
+        living = living_packs(self.store)
+        working = [p for p in self.store.progress() if p["pack_id"] in living and not self.store.has_pack(p["pack_id"])]
         in_packs: Counter[str] = sum((Counter(p["ended"]) for p in working), Counter())
         return Snapshot(
             planned=len(self.planned),
@@ -80,9 +80,6 @@ class Watcher:
             return None  # broken: `verify` names it
         pairs = zip(rows["run_id"].to_pylist(), rows["status"].to_pylist(), strict=True)
         return Counter(status for run_id, status in pairs if run_id in self.planned)
-
-    def _is_working(self, progress: dict[str, Any]) -> bool:
-        return time.time() - progress["time"] < _FRESH_SECONDS and not self.store.has_pack(progress["pack_id"])
 
     def seconds_left(self, snapshot: Snapshot) -> float | None:
         """Estimate the time to the end from the rate at which runs have ended since the first look."""

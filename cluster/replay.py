@@ -86,7 +86,8 @@ def write_npz(store: Store, run_id: str, file: Path) -> bool:
     arrays: dict[str, Any] = {"x": data.x, "y": data.y, "x_test": data.x_test, "y_test": data.y_test}
     shapes = _shapes(run)
     arrays |= {name: np.array(weights[name]).reshape(shapes[name]) for name in WEIGHTS if weights.get(name) is not None}
-    record = json.dumps(row)
+    infinite = {key: str(value) for key, value in row.items() if value == math.inf}  # JSON has no infinity: "inf"
+    record = json.dumps(row | infinite, allow_nan=False)
     with said(file), replacing(file) as temporary, open(temporary, "wb") as stream:
         np.savez(stream, record=np.array(record), **arrays)
     return not saved

@@ -69,6 +69,7 @@ class Worker:
                     pack, self.job.measure, self.device, self.job.backend, checkpoint=checkpoint,
                     checkpoint_seconds=self.job.checkpoint_seconds, pulse=self._pulse,
                 )  # fmt: skip
+                self.store.write(pack.id, tables, {"device": str(self.device), "backend": self.job.backend})
             except Interrupted:
                 return Outcome(pack, "interrupted")
             except (StoreError, DataError):
@@ -78,7 +79,6 @@ class Worker:
                 return Outcome(pack, "failed", f"{type(error).__name__}: {said[0]}", traceback.format_exc())
             finally:
                 self.store.clear_progress(self.name)
-            self.store.write(pack.id, tables, {"device": str(self.device), "backend": self.job.backend})
             self.store.clear_failure(pack.id)
             checkpoint.unlink(missing_ok=True)
             return Outcome(pack, "recorded")

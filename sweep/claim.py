@@ -16,7 +16,8 @@ from typing import Any
 
 import psutil
 
-from sweep.store import Store, said
+from sweep.durable import said
+from sweep.store import Store
 
 BEAT_SECONDS = 10
 LAPSE_SECONDS = 120
@@ -50,6 +51,12 @@ def claimed_runs(store: Store, besides: str = "") -> set[str]:
         if claim is not None and _alive(path, claim):
             found.update(claim["runs"])
     return found
+
+
+def living_packs(store: Store) -> set[str]:
+    """Ids of the packs that living processes are training now."""
+    claims = {path: _read(path) for path in (store.path / "claims").glob("[!.]*.json")}
+    return {path.stem for path, claim in claims.items() if claim is not None and _alive(path, claim)}
 
 
 def _create(path: Path, run_ids: Iterable[str]) -> bool:

@@ -3,6 +3,7 @@
 import io
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,8 +107,11 @@ class _Execution:
             self.save()
             raise
         seconds = self.elapsed() / len(self.pack.runs)
+        moments = Counter(row["run_id"] for row in self.tables["trajectories"])
+        saved = {row["run_id"] for row in self.tables["weights"]}
         for row in self.tables["runs"]:
-            row["seconds"] = seconds
+            i = row["run_id"]
+            row |= {"seconds": seconds, "moments": moments[i], "weights_saved": i in saved}
         return self.tables
 
     def next_stop(self, step: int) -> int:

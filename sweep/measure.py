@@ -299,6 +299,15 @@ def _weights_of_units(point: Point, sign: float) -> Float[Tensor, "B q"]:
     return mean * torch.linalg.vector_norm(m, dim=-1)
 
 
+def residual_correction(point: Point) -> Float[Tensor, " B"]:
+    """√(1 + R²) mean |r_j| with R = max ‖x_j‖ (R alone without biases): how far from interpolation a point is, in λ.
+
+    Of shallow networks |λ_max(H) - λ_max(GN)| is at most this, so 1 + 2S̃ ≤ sharpness + residual_correction at any
+    weights [derived here].
+    """
+    return point.residual.abs().mean(1) * torch.linalg.vector_norm(point.x, dim=-1).amax(-1)
+
+
 def variation_norm(point: Point) -> Float[Tensor, " B"]:
     """Σ |a_i| ‖w_i‖ of shallow networks."""
     named = point.architecture.named(point.theta)
@@ -347,6 +356,8 @@ def end(point: Point, test: Point | None, lr: Float[Tensor, " B"]) -> Mapping[st
         "dead_fraction": dead_fraction(point),
         "knot_points": _count(kinks),
     }
+    if len(point.before) == 1:
+        measures["residual_correction"] = residual_correction(point)
     if test is not None:
         measures |= {
             "test_rmse": test.residual.square().mean(1).sqrt(),

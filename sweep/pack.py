@@ -71,4 +71,5 @@ def run_bytes(run: Run) -> int:
     buffers = {"gd": 0, "sgd": 0, "momentum": 1, "adam": 2}[run.optimizer]
     width = 8 if run.dtype == "float64" else 4
     data = run.n * (run.d + 2 + (run.teacher_width or 0))
-    return width * (parameter_count(run) * (2 + buffers) + data) + 8 * run.n_test * (run.d + 1)
+    as_row = 100 * parameter_count(run)  # the weights as Python numbers on their way to Parquet, if they are saved
+    return width * (parameter_count(run) * (2 + buffers) + data) + 8 * run.n_test * (run.d + 1) + as_row

@@ -13,8 +13,10 @@ from sweep.data import PROBLEM_KEYS, PROBLEMS
 
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Whole = Annotated[int, Field(ge=0, lt=2**31)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Length = Annotated[float, Field(gt=0, le=1e100, allow_inf_nan=False)]
 
 
 class Run(BaseModel):
@@ -29,11 +31,11 @@ class Run(BaseModel):
     problem: str = Field(description="data set or target function")
     d: Count = Field(description="input dimension")
     n: Count = Field(description="training samples")
-    n_test: Annotated[int, Field(ge=0)] = Field(description="test samples")
+    n_test: Whole = Field(description="test samples")
     data_seed: Seed = Field(default=0, description="seed of the training and test sets")
     noise: NonNegative = Field(default=0.0, description="standard deviation of the Gaussian noise on training labels")
     domain: Literal["cube", "ball", "l1_ball", "gaussian"] | None = Field(default=None, description="law of the inputs")
-    radius: Positive | None = Field(default=None, description="size of the domain; standard deviation if gaussian")
+    radius: Length | None = Field(default=None, description="size of the domain; standard deviation if gaussian")
     frequency: Positive | None = Field(default=None, description="of the sine")
     bandwidth: Positive | None = Field(default=None, description="of the Gaussian bump")
     teacher_width: Count | None = Field(default=None, description="hidden units of the teacher")
@@ -60,12 +62,10 @@ class Run(BaseModel):
         default=1.0, description="second layer's step size over lr; 0 freezes it, inf trains it alone"
     )
     momentum: Annotated[float, Field(ge=0, lt=1)] | None = Field(default=None, description="heavy-ball factor")
-    batch_size: Annotated[int, Field(ge=0)] = Field(default=0, description="samples a step, drawn afresh; 0 = all")
+    batch_size: Whole = Field(default=0, description="samples a step, drawn afresh; 0 = all")
     weight_decay: NonNegative = Field(default=0.0, description="coupled: adds weight_decay · weight to the gradient")
     decay_bias: bool = Field(default=False, description="weight decay acts on biases too")
-    warmup_steps: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="steps over which lr rises linearly from 0"
-    )
+    warmup_steps: Whole = Field(default=0, description="steps over which lr rises linearly from 0")
     max_steps: Count = Field(default=20_000, description="steps after which an unfinished run ends")
     tolerance: NonNegative = Field(default=1e-8, description="loss at which a run has converged; 0 = never stop early")
     dtype: Literal["float64", "float32"] = Field(default="float64", description="arithmetic of the training")

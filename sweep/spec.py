@@ -32,7 +32,7 @@ class Measure(BaseModel):
     """What is measured besides the end of every run."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-    every: str = Field(default="end", pattern=r"^(end|log:[1-9][0-9]{0,3})$")
+    every: str = Field(default="end", pattern=r"^(end|log:[1-9][0-9]{0,2})$")
     save_weights: bool = False
 
     def moments(self, max_steps: int) -> tuple[int, ...]:
@@ -189,7 +189,7 @@ def _axis(key: str, raw: Any, place: str) -> list[Any]:
         values = raw
     elif isinstance(raw, dict) and len(raw) == 1 and next(iter(raw)) in (*_SPANS, "range"):
         ((kind, numbers),) = raw.items()
-        if not isinstance(numbers, list) or not all(type(v) in (int, float) for v in numbers):
+        if not isinstance(numbers, list) or not all(_is_number(v) for v in numbers):
             raise SpecError(f"{place}.{kind} = {numbers!r}; expected numbers, as in {form}.")
         values = _range(numbers, place) if kind == "range" else _span(kind, numbers, place)
     else:
@@ -239,6 +239,10 @@ def _draws(raw: dict[str, Any], place: str) -> list[dict[str, Any]]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
+def _is_number(value: Any) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) < 2**63)
+
+
 def _whole(value: Any, least: int, place: str) -> int:
     if type(value) is not int or not least <= value <= MAX_RUNS:
         raise SpecError(f"{place} = {value!r}; expected a whole number from {least} to {MAX_RUNS:,}.")
@@ -250,7 +254,7 @@ def _law(law: Any, rng: np.random.Generator, count: int, place: str) -> list[Any
     kind, values = next(iter(law.items())) if isinstance(law, dict) and len(law) == 1 else ("", None)
     if isinstance(values, list) and kind == "choice" and values:
         return [values[i] for i in rng.integers(len(values), size=count)]
-    if isinstance(values, list) and len(values) == 2 and all(type(v) in (int, float) for v in values):
+    if isinstance(values, list) and len(values) == 2 and all(_is_number(v) for v in values):
         low, high = values
         if not np.isfinite(values).all() or low >= high:
             pass

@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import time
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,6 @@ CLOCK_SECONDS = 600  # by which the clocks of two hosts on one store may differ
 COMPACT_BYTES = 256 * 2**20  # one part of a compacted store holds about this much
 _KEYS = {"runs": ("run_id",), "trajectories": ("run_id", "step"), "weights": ("run_id",)}
 _UNREADABLE = (pa.ArrowException, OSError, ValueError)  # damaged names of columns are not even text
-_OURS = {*FOLDERS, "store.json", "spec.toml", "aside", "report"}
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Store:
             names = {child.name for child in path.iterdir()}
         if "store.json" in names:
             return Store.open(path)
-        if any(name not in _OURS and not name.startswith(".") for name in names):
+        if any(not name.startswith(".store.json.") for name in names):
             raise StoreError(
                 f"{path}: a directory with other files in it, no relusweep store; "
                 "expected a new or empty one. Choose another --out."
@@ -110,6 +110,14 @@ class Store:
     def spec_path(self) -> Path:
         """The plan of this store."""
         return self.path / "spec.toml"
+
+    def sweep_name(self) -> str | None:
+        """Name of the sweep that was last run here, if its spec can still be read."""
+        try:
+            name = tomllib.loads(self.spec_path.read_text(encoding="utf-8"))["name"]
+        except (OSError, ValueError, KeyError):
+            return None
+        return name if isinstance(name, str) else None
 
     # Tables ----------------------------------------------------------------------------------------------------------
 
@@ -172,6 +180,15 @@ class Store:
         """Ids of all recorded runs; broken parts count as not recorded."""
         return set(self.read("runs", ["run_id"])[0]["run_id"].to_pylist())
 
+    def lacking(self, moments: bool, weights: bool) -> dict[str, int]:
+        """Count the recorded runs that lack moments or weights, where these are wanted."""
+        runs = self.read("runs", ["status", "moments", "weights_saved"])[0].to_pylist()
+        counts = {
+            "trajectories": sum(not row["moments"] for row in runs if moments),
+            "weights": sum(not row["weights_saved"] and row["status"] != "diverged" for row in runs if weights),
+        }
+        return {table: count for table, count in counts.items() if count}
+
     def recorded_since(self, moment: float, known: set[Path]) -> set[str]:
         """Ids in parts written since a moment (seconds of the epoch), those in `known` left out; adds to `known`.
 
@@ -200,13 +217,16 @@ class Store:
         return found
 
     def forget(self, run_ids: set[str]) -> None:
-        """Take runs out of the table `runs`, so that they count as missing."""
+        """Take runs out of the table `runs`, so that they count as missing; their parts are kept in `aside/` too."""
         for part in self.parts() if run_ids else []:
             rows = _read_part(part, SCHEMAS["runs"].names, SCHEMAS["runs"])
             kept = [index for index, run_id in enumerate(rows["run_id"].to_pylist()) if run_id not in run_ids]
             if len(kept) < len(rows):
                 metadata = pq.read_schema(part).metadata
-                self._write_part(part, rows.take(pa.array(kept, pa.int64())).replace_schema_metadata(metadata))
+                self.set_aside([part])
+                if kept:
+                    left = rows.take(pa.array(kept, pa.int64())).replace_schema_metadata(metadata)
+                    self._write_part(part, left)
 
     def set_aside(self, parts: Iterable[Path]) -> list[Path]:
         """Move broken parts out of the tables, so that their runs count as missing; returns where they went."""

@@ -311,8 +311,7 @@ def test_more_seeds_train_only_what_is_new(
 def test_store_whose_making_was_interrupted_is_made_whole(
     cli: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path
 ) -> None:
-    for name in ("runs", "trajectories", "weights"):  # a kill, a full disk or another launcher came before store.json
-        (tmp_path / "store" / name).mkdir(parents=True)
+    (tmp_path / "store").mkdir()  # a kill or a full disk came before store.json, which is written first
     (tmp_path / "store" / ".store.json.0123abcd.tmp").touch()
     said = cli("run", tiny(max_steps=1), "--out", "store", "--workers", 1)
     assert (said.code, said.err) == (0, "")
@@ -436,8 +435,8 @@ def test_plan_says_what_would_be_trained_and_writes_nothing(
     assert lines["to train"] == "1,200"
     assert lines["packs"] == "4 of 1 tensor shape(s)"
     assert lines["files"] == "8 in results/tiny"
-    assert lines["time"].startswith("at most ")
-    assert lines["time"].endswith(" with 1 worker(s), local")
+    assert lines["time"].startswith("about ")
+    assert lines["time"].endswith(", 1 worker(s), local")
     assert tree(tmp_path) == before
 
 
@@ -554,3 +553,49 @@ def test_report_of_nothing_or_of_no_study_is_refused(refused: Callable[..., str]
     Store.create(tmp_path / "new")
     assert "new: nothing to report, got 0 recorded runs" in refused("report", "new")
     assert "study = 'stabilty': unknown study" in refused("report", store, "--study", "stabilty")
+
+
+def test_folder_that_looks_like_a_store_but_has_no_marker_is_left_alone(
+    refused: Callable[..., str], tiny: Callable[..., Path], tmp_path: Path, tree: Callable[..., Any]
+) -> None:
+    for name in ("runs/theirs.parquet", "runs/.x.tmp", "weights/model.bin"):
+        (tmp_path / "theirs" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "theirs" / name).write_bytes(b"theirs")
+    before = tree(tmp_path / "theirs")
+    line = refused("run", tiny(), "--out", tmp_path / "theirs")
+    assert "a directory with other files in it, no relusweep store; expected a new or empty one" in line
+    assert tree(tmp_path / "theirs") == before
+
+
+def test_asking_for_weights_of_recorded_runs_says_that_they_have_none(
+    cli: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "store"
+    assert cli("run", tiny(max_steps=1), "--out", out, "--workers", 1).code == 0
+    asked = tiny(max_steps=1, measure="save_weights = true")
+    for command in (("run", asked, "--out", out, "--workers", 1), ("verify", out)):
+        said = cli(*command)
+        assert said.code == 0
+        assert "4 runs were recorded before [measure] asked for weights; for theirs, use another --out" in said.out
+
+
+def test_damaged_plan_of_a_store_is_replaced_by_the_next_run(
+    cli: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "store"
+    assert cli("run", tiny(max_steps=1), "--out", out, "--workers", 1).code == 0
+    (out / "spec.toml").write_text("x = [")
+    assert cli("run", tiny(max_steps=1), "--out", out, "--workers", 1).code == 0
+    assert cli("verify", out).code == 0
+
+
+def test_infinite_parameter_is_text_in_an_exported_record(
+    cli: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "store"
+    spec = tiny(grid="lr = [0.1]", max_steps=1, lr_ratio="inf")
+    assert cli("run", spec, "--out", out, "--workers", 1).code == 0
+    (run_id,) = Store.open(out).recorded()
+    assert cli("export", out, run_id, tmp_path / "net.npz").code == 0
+    record = json.loads(str(np.load(tmp_path / "net.npz")["record"]), parse_constant=pytest.fail)
+    assert record["lr_ratio"] == "inf"

@@ -1,7 +1,7 @@
 """Stability: which minima does gradient descent of step size η converge to?
 
-The sharpness, 2/η, 1+2S and 1+2S̃ against η as in Nacson et al. (ICLR 2023); three necessary conditions checked on
-every converged run; how tight they are; and the exponent with which S follows its limit.
+The sharpness, 2/η, 1+2S and 1+2S̃ against η; three necessary conditions checked on every
+converged run; how tight they are; and the exponent with which S follows its limit.
 """
 
 import polars as pl

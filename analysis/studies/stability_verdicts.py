@@ -7,7 +7,7 @@ from analysis.study import Level, Verdict
 
 AT_THE_EDGE = 0.95  # a value of at least this share of its limit is called tight, and the edge met
 SYMBOLS = {"sharpness": "λ_max", "stability_norm": "S", "oriented_stability_norm": "S̃"}
-LIMITS = {"sharpness": "2/η", "stability_norm": "1/η − ½", "oriented_stability_norm": "1/η − ½"}
+LIMITS = {"sharpness": "2/η", "stability_norm": "1/η − ½", "oriented_stability_norm": "1/η − ½"}  # 1/η without biases
 
 
 def verdicts(judged: pl.DataFrame, fits: pl.DataFrame, chain: pl.DataFrame) -> list[Verdict]:
@@ -124,7 +124,8 @@ def _chain(chain: pl.DataFrame) -> Verdict:
     return Verdict(
         question,
         "confirmed",
-        f"1+2S ≤ 1+2S̃ ≤ ‖mean ∇f‖² ≤ λ_max(Gauss–Newton), true at every point, held on {_all(runs)} that "
+        f"1+2S ≤ 1+2S̃ ≤ ‖mean ∇f‖² ≤ λ_max(Gauss–Newton), and 1+2S̃ ≤ λ_max(H) + √(1+R²) mean |r|, both true at every "
+        f"point, held on {_all(runs)} that "
         f"{_plural('has', runs, 'have')} all four, converged or not (without biases the 1 is absent).",
     )
 

@@ -13,7 +13,7 @@ from sweep.store import Store
 
 Row = dict[str, Any]
 MEASURES = (
-    "loss", "train_rmse", "test_rmse", "sharpness", "gn_sharpness", "gn_sharpness_min", "eos_ratio", "stability_norm",
+    "loss", "train_rmse", "test_rmse", "sharpness", "gn_sharpness", "gn_sharpness_min", "residual_correction", "eos_ratio", "stability_norm",
     "oriented_stability_norm", "mean_gradient_bound", "variation_norm", "parameter_norm", "dead_fraction",
     "knot_points",
 )  # fmt: skip
@@ -32,7 +32,7 @@ def row() -> Callable[..., Row]:
         results: Row = {
             "run_id": run.id, "status": "converged", "steps": 5000, "loss": 5e-9, "train_rmse": 1e-4,
             "test_rmse": 0.2 + 0.01 * seed, "sharpness": sharpness, "sharpness_residual": 1e-12,
-            "gn_sharpness": sharpness, "gn_sharpness_min": sharpness, "eos_ratio": eos,
+            "gn_sharpness": sharpness, "residual_correction": 1e-6, "gn_sharpness_min": sharpness, "eos_ratio": eos,
             "stability_norm": (floor - one) / 4, "oriented_stability_norm": (floor - one) / 2,
             "mean_gradient_bound": floor, "variation_norm": 9.0, "parameter_norm": 5.0, "dead_fraction": 0.0,
             "knot_points": 0, "seconds": 0.1, "pack_id": "p", "pack_size": 8, "device": "cpu", "backend": "local",

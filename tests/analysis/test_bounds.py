@@ -107,21 +107,28 @@ def test_judge_keeps_order_and_gives_every_run_one_outcome(frame, sweep):
 
 def test_chain_holds_with_and_without_biases(frame, row, sweep):
     chain = check_chain(frame([*sweep, row(bias=False), row(bias=False, seed=1, status="budget")]))
-    assert chain["runs"].to_list() == [len(sweep) + 2] * 3
-    assert chain["violations"].to_list() == [0, 0, 0]
+    assert chain["runs"].to_list() == [len(sweep) + 2] * 4
+    assert chain["violations"].to_list() == [0, 0, 0, 0]
 
 
 def test_chain_finds_a_wrong_measure(frame, row):
     good = row()
     bad = row(seed=1, mean_gradient_bound=good["gn_sharpness"] * (1 + 1e-6))
     chain = check_chain(frame([good, bad]))
-    assert chain["violations"].to_list() == [0, 0, 1]
+    assert chain["violations"].to_list() == [0, 0, 1, 0]
     assert chain["worst_excess"][2] == pytest.approx(1e-6)
+
+
+def test_corrected_link_holds_far_from_interpolation_and_can_break(frame, row):
+    far = row(status="budget", sharpness=1.0, residual_correction=0.0)
+    chain = check_chain(frame([row(seed=1, status="budget"), far]))
+    assert chain["link"][3] == "1+2S̃ ≤ λ_max(H) + √(1+R²) mean |r|"
+    assert chain["violations"].to_list() == [0, 0, 0, 1]
 
 
 def test_chain_is_checked_only_where_it_is_a_theorem(frame, row):
     rows = [row(depth=2), row(activation="leaky_relu"), row(status="diverged"), row(seed=1, stability_norm=None)]
     chain = check_chain(frame(rows))
-    assert chain["runs"].to_list() == [0, 0, 0]
-    assert chain["worst_excess"].null_count() == 3
+    assert chain["runs"].to_list() == [0, 0, 0, 0]
+    assert chain["worst_excess"].null_count() == 4
     assert chain.schema["violations"] == pl.Int64

@@ -7,6 +7,9 @@ import torch
 from sweep import measure
 from sweep.measure import Point
 from sweep.model import Architecture, with_ones
+from sweep.pack import Pack
+from sweep.run import Run
+from sweep.train import Training
 from tests import oracles
 from tests.sweep.test_model import CASES, make
 
@@ -157,3 +160,28 @@ def test_shared_inputs_give_the_same_measures_as_copies_of_them():
         torch.testing.assert_close(value, measure.moment(copies)[0][name], rtol=1e-11, atol=1e-12)
     assert len(runs) == 3
     assert x.shape[0] == 3
+
+
+@pytest.mark.parametrize("steps", [0, 20])
+def test_sharpness_is_found_where_gauss_newton_points_elsewhere(steps):
+    """At tiny weights the top of Gauss–Newton is the output bias, and the top of the Hessian is in the other weights."""
+    run = Run.model_validate({"problem": "digits", "n": 64, "width": 4, "init_scale": 1e-7, "lr": 0.05})
+    training = Training(Pack((run,)), torch.device("cpu"))
+    training.advance(steps, lambda: None) if steps else None
+    x, y = training.inputs(slice(0, 1))
+    point = Point(training.architecture, training.state["theta"], x, y, None)
+    weights = oracles.weights_of(point.theta[0].numpy(), run)
+    dense = torch.linalg.eigvalsh(oracles.hessian(weights, x[:, :64].contiguous(), y[0]))[-1]
+    values, _ = measure.moment(point)
+    assert float(values["gn_sharpness"]) < 0.95 * float(dense)
+    torch.testing.assert_close(values["sharpness"][0], dense, rtol=1e-8, atol=0)
+
+
+def test_residual_correction_bounds_the_gap_between_the_two_sharpnesses():
+    for case in ({"width": 9, "n": 14, "d": 3}, {"width": 9, "n": 14, "d": 3, "bias": False}):
+        _, _, point = point_of(case, count=20)
+        values, _ = measure.moment(point)
+        correction = measure.residual_correction(point)
+        assert ((values["sharpness"] - values["gn_sharpness"]).abs() <= correction * (1 + 1e-9)).all()
+        one = 1.0 if point.architecture.bias else 0.0
+        assert (one + 2 * values["oriented_stability_norm"] <= values["sharpness"] + correction).all()

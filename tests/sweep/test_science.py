@@ -150,7 +150,10 @@ def test_affine_function_has_no_stability_norm_yet_is_not_flat():
 
 
 def test_8_gradient_descent_ends_at_the_edge_and_below_the_bound(unchecked_shapes):
-    """GD on d = 2, n = 12, width 40, y = sin 2x₁ + x₂/2: λη/2 ≤ 1 on the flattest side of kinks, S ≤ S̃ ≤ 1/η - ½."""
+    """GD on d = 2, n = 12, width 40, y = sin 2x₁ + x₂/2: λη/2 ≤ 1 on the flattest side of kinks, S ≤ S̃ ≤ 1/η - ½.
+
+    With Gaussian inputs and N(0, 1) initial weights mean S falls from about 1.65 to 0.90 between η = 0.05 and 0.4.
+    """
     rates = (0.05, 0.1, 0.2, 0.4)
     base = {
         "problem": "sine", "domain": "gaussian", "n": 12, "width": 40, "init": "normal", "output_scale": 0.3,
@@ -189,7 +192,7 @@ def test_9_two_hidden_layers_realise_the_pyramid_stably(d):
     x, p = unit.x[:, :d].numpy(), unit.y[0].numpy()
     inside = p > 0
     trace = float(measure.gram(unit, unit.derivatives).diagonal(dim1=1, dim2=2).sum())
-    closed = 1 + np.mean(inside * (p**2 + 1 + np.abs(x).sum(1) ** 0 * (x**2).sum(1) + d * ((x**2).sum(1) + 1)))
+    closed = 1 + np.mean(inside * (p**2 + 1 + (x**2).sum(1) + d * ((x**2).sum(1) + 1)))
     assert trace == pytest.approx(closed, rel=1e-9)
     run = Run.model_validate({"problem": "pyramid", "d": d, "width": 2 * d, "width2": 1, "depth": 2, "lr": 1.0})
     j = oracles.jacobian(oracles.weights_of(unit.theta[0].numpy(), run), torch.from_numpy(x))
