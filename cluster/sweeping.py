@@ -14,6 +14,7 @@ from sweep.spec import Spec
 from sweep.store import Store
 
 _WAIT_SECONDS = 1.0  # between looks at what other launchers are doing
+_PATIENCE = 3  # looks before the user is told
 
 
 def sweep(
@@ -40,7 +41,7 @@ def sweep(
         say: Tells the user why nothing moves.
     """
     failed: list[Outcome] = []
-    waiting = False
+    waited = 0
     while True:
         hopeless = {run.id for outcome in failed for run in outcome.pack.runs}
         recorded = store.recorded()
@@ -53,9 +54,9 @@ def sweep(
         packs = _packs(spec, store, backend, done, busy, left)
         first = next(packs, None)
         if first is None:
-            if not waiting:
+            waited += 1
+            if waited == _PATIENCE:  # a launcher killed just now needs a moment to be gone
                 say(f"{store.path}: another launcher is training the last {left} runs; waiting for it.")
-            waiting = True
             tick()
             time.sleep(_WAIT_SECONDS)
             continue

@@ -116,7 +116,9 @@ def _read(path: Path) -> dict[str, Any] | None:
 def _alive(path: Path, claim: dict[str, Any]) -> bool:
     if claim["host"] == platform.node():
         try:
-            return abs(psutil.Process(claim["pid"]).create_time() - claim["started"]) < 1
+            process = psutil.Process(claim["pid"])
+            same = abs(process.create_time() - claim["started"]) < 1
+            return same and process.status() != psutil.STATUS_ZOMBIE  # killed, and not yet buried by its parent
         except psutil.Error:
             return False
     try:
