@@ -14,7 +14,7 @@ from sweep.spec import Spec
 from sweep.store import Store
 
 _WAIT_SECONDS = 1.0  # between looks at what other launchers are doing
-_PATIENCE = 3  # looks before the user is told
+_PATIENCE = 2  # looks before the user is told
 
 
 def sweep(
