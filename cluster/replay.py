@@ -21,7 +21,18 @@ from sweep.spec import Measure
 from sweep.store import Store, StoreError, replacing, said
 
 # What may differ between a pack and a run alone without saying anything about the run.
-_CIRCUMSTANCES = ("seconds", "pack_id", "pack_size", "device", "backend", "kernel", "code_version", "schema_version")
+_CIRCUMSTANCES = (
+    "seconds",
+    "moments",
+    "weights_saved",
+    "pack_id",
+    "pack_size",
+    "device",
+    "backend",
+    "kernel",
+    "code_version",
+    "schema_version",
+)
 
 
 def find(store: Store, run_id: str) -> dict[str, Any]:
