@@ -13,12 +13,13 @@ import torch
 
 from cluster.local import devices
 from sweep.data import dataset
+from sweep.durable import StoreError, replacing, said
 from sweep.execute import Tables, execute
 from sweep.pack import Pack
 from sweep.record import WEIGHTS
 from sweep.run import PARAMETERS, Run
 from sweep.spec import Measure
-from sweep.store import Store, StoreError, replacing, said
+from sweep.store import Store
 
 # What may differ between a pack and a run alone without saying anything about the run.
 _CIRCUMSTANCES = (

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sweep.durable import replacing, said
 from sweep.measure import Point, end, moment
 from sweep.pack import Pack, parameter_count
 from sweep.record import SCHEMA_VERSION, code_version
 from sweep.spec import Measure
-from sweep.store import replacing, said
 from sweep.train import EXAM_STEPS, PASSES, Training, tile_size
 
 CHECKPOINT_FORMAT = 1

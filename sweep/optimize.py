@@ -18,7 +18,6 @@ from torch import Tensor
 from sweep.model import BATCHES, Architecture
 from sweep.run import Run
 
-BUFFERS = {"gd": 0, "sgd": 0, "momentum": 1, "adam": 2}  # (B, p) tensors of memory
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 
 

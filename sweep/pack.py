@@ -11,6 +11,8 @@ from sweep.run import Run
 
 MAX_RUNS = 4096  # a pack is also the unit of retry and of one Parquet part
 
+BUFFERS = {"gd": 0, "sgd": 0, "momentum": 1, "adam": 2}  # what an optimizer remembers, in copies of the parameters
+
 # What has to be equal in a pack: everything that sets a tensor's shape, the program or the number of steps.
 SHAPE_KEYS = (
     "d", "n", "n_test", "depth", "width", "width2", "bias", "activation", "optimizer", "batch_size", "max_steps",
@@ -68,7 +70,7 @@ def parameter_count(run: Run) -> int:
 
 def run_bytes(run: Run) -> int:
     """Bytes that a pack keeps for each of its runs between two windows of steps, if no run shares its data."""
-    buffers = {"gd": 0, "sgd": 0, "momentum": 1, "adam": 2}[run.optimizer]
+    buffers = BUFFERS[run.optimizer]
     width = 8 if run.dtype == "float64" else 4
     data = run.n * (run.d + 2 + (run.teacher_width or 0))
     as_row = 100 * parameter_count(run)  # the weights as Python numbers on their way to Parquet, if they are saved

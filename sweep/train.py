@@ -12,8 +12,8 @@ from torch import Tensor
 from sweep.data import DATA_KEYS, dataset
 from sweep.kernels import plain
 from sweep.model import Architecture, Inputs, gradient, initial_parameters, with_ones
-from sweep.optimize import BUFFERS, Rates
-from sweep.pack import Pack
+from sweep.optimize import Rates
+from sweep.pack import BUFFERS, Pack
 from sweep.run import Run
 
 # Fused kernels go before the reference; the first that supports a run's shape trains it.
