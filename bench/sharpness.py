@@ -28,7 +28,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor, nn
 
 from sweep.data import dataset
-from sweep.measure import Point, hessian_top, pull
+from sweep.measure import Point, hessian_top
 from sweep.model import Architecture
 from sweep.pack import Pack
 from sweep.run import Run
@@ -98,7 +98,7 @@ def by_hand(networks: Networks, module: nn.Module) -> tuple[Callable[[np.ndarray
 
 def relusweep(networks: Networks) -> np.ndarray:
     fresh = Point(networks.point.architecture, networks.point.theta, networks.point.x, networks.point.y, None)
-    return hessian_top(fresh, pull(fresh, torch.ones_like(fresh.y))).value.numpy()  # from the mean gradient
+    return hessian_top(fresh).value.numpy()
 
 
 def torch_eigsh(networks: Networks) -> np.ndarray:

@@ -41,10 +41,7 @@ def top_eigenpair(product: Product, start: Float[Tensor, "B p"], *, tolerance: f
     count = start.shape[1]
     if count <= DENSE:
         return _dense(product, start)
-    generator = torch.Generator().manual_seed(0)  # the same for every run, in every pack
-    stir = torch.nn.functional.normalize(torch.randn(count, generator=generator, dtype=torch.float64), dim=0)
-    vector = torch.nn.functional.normalize(start, dim=1) + _STIR * stir.to(start)
-    vector = torch.nn.functional.normalize(vector, dim=1)
+    vector = torch.nn.functional.normalize(torch.nn.functional.normalize(start, dim=1) + stir(start), dim=1)
     pair = _krylov(product, vector, min(_BASIS, count), tolerance)
     for _ in range(_RESTARTS - 1):
         if _good(pair, tolerance):
@@ -52,6 +49,13 @@ def top_eigenpair(product: Product, start: Float[Tensor, "B p"], *, tolerance: f
         pair = _krylov(product, pair.vector, min(_BASIS, count), tolerance)
     image = product(pair.vector)
     return pair._replace(residual=torch.linalg.vector_norm(image - pair.value[:, None] * pair.vector, dim=1))
+
+
+def stir(vectors: Float[Tensor, "B p"]) -> Float[Tensor, " p"]:
+    """Give what is added to every unit start: the same for every run, in every pack."""
+    generator = torch.Generator().manual_seed(0)
+    direction = torch.randn(vectors.shape[1], generator=generator, dtype=torch.float64)
+    return _STIR * torch.nn.functional.normalize(direction, dim=0).to(vectors)
 
 
 def _good(pair: Eigenpair, tolerance: float) -> bool:

@@ -15,11 +15,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sweep.kernels import curvature
 from sweep.lanczos import Eigenpair, top_eigenpair
 from sweep.model import Architecture, Inputs, Slope, forward, gradient
 
 FORMED = 1024  # a matrix of more rows costs more than products with its factors
 _MODE_PAIRS = 64  # data on kinks that `least_gauss_newton_sharpness` will try; beyond, the recorded mode stands
+_TOGETHER = 16  # networks whose Lanczos vectors share a core's cache (bench/README.md)
 _ROUNDING = 1e-9  # |z| / ‖w‖ that counts as zero
 
 Factors = list[tuple[Float[Tensor, "B _ n"], Float[Tensor, "B _ n"]]]
@@ -134,9 +136,14 @@ def mean_gradient_bound(point: Point) -> Float[Tensor, " B"]:
 def gauss_newton_top(point: Point) -> Eigenpair:
     """Top eigenpair of the Gauss–Newton matrix (1/n) JᵀJ, equal to the Hessian where the network interpolates.
 
-    By the smaller of the n×n and the p×p matrix where it is small enough to be formed, otherwise by products alone;
-    Lanczos starts from the mean gradient, whose Rayleigh quotient is at least 1 + 2S̃.
+    By the compiled program where it serves; else by the smaller of the n×n and the p×p matrix where it is small enough
+    to be formed; else by products alone. Lanczos starts from the mean gradient, whose Rayleigh quotient is at least
+    1 + 2S̃.
     """
+    if curvature.supports(point.architecture, point.x):
+        return curvature.top_eigenpair(
+            point.architecture, point.theta, point.x, point.y, point.slope, exact=False, tolerance=1e-9
+        )
     n, p = point.n, point.architecture.count
     ones = torch.ones_like(point.y)
     if p < n and p <= FORMED:
@@ -257,13 +264,21 @@ def hessian_product(point: Point) -> Callable[[Float[Tensor, "B p"]], Float[Tens
     return product
 
 
-def hessian_top(point: Point, start: Float[Tensor, "B p"]) -> Eigenpair:
+def hessian_top(point: Point, start: Float[Tensor, "B p"] | None = None) -> Eigenpair:
     """Top eigenpair of the exact Hessian: its value is the sharpness.
 
     A twice-differentiable minimum is linearly stable under gd with step size lr iff sharpness ≤ 2/lr, and under sgd
-    only if so [M21 Lemma 1]. `start` is best the top eigenvector of Gauss–Newton.
+    only if so [M21 Lemma 1]. `start` is best the top eigenvector of Gauss–Newton; without one, the mean gradient.
     """
-    return top_eigenpair(hessian_product(point), start)
+    if curvature.supports(point.architecture, point.x):
+        return curvature.top_eigenpair(
+            point.architecture, point.theta, point.x, point.y, point.slope, exact=True, start=start
+        )
+    start = pull(point, torch.ones_like(point.y)) if start is None else start
+    size = _TOGETHER if point.theta.device.type == "cpu" else len(start)
+    tiles = [slice(first, first + size) for first in range(0, len(start), size)]
+    pairs = [top_eigenpair(hessian_product(point.rows(tile)), start[tile]) for tile in tiles]
+    return Eigenpair(*(torch.cat(parts) for parts in zip(*pairs, strict=True)))
 
 
 # Stability norms (one hidden layer) ----------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ def test_sharpness_of_both_kinds_is_the_top_of_the_dense_spectrum(case):
 
 
 def test_gauss_newton_by_products_equals_the_dense_one(monkeypatch):
-    _, _, point = point_of({"width": 20, "n": 30})
+    _, _, point = point_of({"depth": 2, "width": 20, "n": 30})
     dense = measure.gauss_newton_top(point).value
     monkeypatch.setattr(measure, "FORMED", 4)  # as if n and p were large
     torch.testing.assert_close(measure.gauss_newton_top(point).value, dense, rtol=1e-9, atol=0)
