@@ -207,7 +207,7 @@ def replay(store: StoreArgument, run_id: RunArgument, data: DataOption = None) -
     _use_data(data)
     opened, sweep = _open(store)
     row = find(opened, run_id)
-    again = train_alone(row, sweep.measure)["runs"][0]
+    again = train_alone(row, sweep.measure)["runs"].to_pylist()[0]
     out.print(f"run {row['run_id']}, recorded in a pack of {row['pack_size']} on {row['device']}")
     out.print(f"{'measure':26}{'recorded':>16}{'replayed':>16}  relative difference")
     for name, old, new, gap in difference(row, again):

@@ -93,7 +93,7 @@ def write_npz(store: Store, run_id: str, file: Path) -> bool:
             f"run {row['run_id']}: it diverged after {row['steps']} steps; there are no weights to export."
         )
     saved = _rows(store.read("weights")[0], row["run_id"])
-    weights = saved[0] if saved else train_alone(row, Measure(save_weights=True))["weights"][0]
+    weights = saved[0] if saved else train_alone(row, Measure(save_weights=True))["weights"].to_pylist()[0]
     data = dataset(run.model_dump())
     arrays: dict[str, Any] = {"x": data.x, "y": data.y, "x_test": data.x_test, "y_test": data.y_test}
     shapes = _shapes(run)

@@ -3,26 +3,28 @@
 import io
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
 from torch import Tensor
 
 from sweep.durable import replacing, said
+from sweep.harvest import Harvest
 from sweep.measure import Point, end, moment
 from sweep.pack import Pack, parameter_count
 from sweep.record import SCHEMA_VERSION, code_version
 from sweep.spec import Measure
 from sweep.train import EXAM_STEPS, PASSES, Training, tile_size
 
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2
 _MEASURE_BYTES = 2**28  # what the temporaries of one tile of measures may take
+_SAVING_SHARE = 0.05  # of the time may go into checkpoints, however large they are
 
-Tables = dict[str, list[dict[str, Any]]]
+Tables = dict[str, pa.Table]
 
 
 class Interrupted(Exception):  # noqa: N818 - a request, not an error
@@ -65,7 +67,7 @@ def execute(
         pulse: Called often; raises `Interrupted` to stop.
 
     Returns:
-        The rows of the three tables.
+        The three tables.
 
     Raises:
         Interrupted: what `pulse` raised, after the state has been written.
@@ -89,10 +91,11 @@ class _Execution:
         self.moments = frozenset(measure.moments(pack.shape.max_steps))
         self.training = Training(pack, device)
         self.progress = Progress(pack.id, len(pack.runs), pack.shape.max_steps)
-        self.handled = 0  # the last stop whose measures and exam are in `tables`
-        self.tables: Tables = {"runs": [], "trajectories": [], "weights": []}
-        self.ended_steps = 0  # taken by the runs in `tables`
+        self.handled = 0  # the last stop whose measures and exam are in `harvest`
+        self.harvest = Harvest()
+        self.ended_steps = 0  # taken by the runs in `harvest`
         self.clock = self.written = time.monotonic()
+        self.saving = 0.0  # seconds that the last checkpoint took
 
     def run(self) -> Tables:
         self.restore()
@@ -106,13 +109,8 @@ class _Execution:
         except Interrupted:
             self.save()
             raise
-        seconds = self.elapsed() / len(self.pack.runs)
-        moments = Counter(row["run_id"] for row in self.tables["trajectories"])
-        saved = {row["run_id"] for row in self.tables["weights"]}
-        for row in self.tables["runs"]:
-            i = row["run_id"]
-            row |= {"seconds": seconds, "moments": moments[i], "weights_saved": i in saved}
-        return self.tables
+        ids = [run.id for run in training.runs]
+        return self.harvest.tables(ids, training.architecture, self.elapsed() / len(ids))
 
     def next_stop(self, step: int) -> int:
         """The next exam, moment or end; at steps that do not depend on the pack."""
@@ -132,16 +130,16 @@ class _Execution:
         progress.step = training.step
         progress.run_steps = self.ended_steps + training.step * len(training)
         self.tell(progress)
-        if time.monotonic() - self.written > self.checkpoint_seconds:
+        if time.monotonic() - self.written > max(self.checkpoint_seconds, self.saving / _SAVING_SHARE):
             self.save()
 
     # Stops -----------------------------------------------------------------------------------------------------------
 
     def handle(self, step: int) -> None:
         """Record a moment, examine, take out what has ended. Interrupted half-way, it has done nothing."""
-        training, added = self.training, Tables(runs=[], trajectories=[], weights=[])
+        training, added = self.training, Harvest()
         if step in self.moments:
-            added["trajectories"] = self.trajectory_rows(step)
+            added.add_moment(step, self.measured())
         last = step >= self.pack.shape.max_steps
         going_on = None
         if last or step % EXAM_STEPS == 0:
@@ -154,39 +152,33 @@ class _Execution:
                     ("diverged" if d else "converged" if c else "budget") if e else None
                     for c, d, e in zip(converged.tolist(), diverged.tolist(), ended.tolist(), strict=True)
                 ]
-                added["runs"], added["weights"] = self.end_rows(step, status)
-        for table, rows in added.items():
-            self.tables[table] += rows
-        for row in added["runs"]:
+                self.end(step, status, added)
+        self.harvest.add(added)
+        for row in added.runs:
             self.progress.ended[row["status"]] += 1
             self.ended_steps += step
         if going_on is not None:
             training.go_on(*going_on)
         self.handled = step
 
-    def trajectory_rows(self, step: int) -> list[dict[str, Any]]:
-        rows = []
+    def measured(self) -> list[tuple[Tensor, dict[str, Tensor]]]:
+        """Measure the runs in training that are finite: positions and measures, tile by tile."""
+        tiles = []
         for tile in self.training.tiles(self.measure_tile()):
-            point, ids = self.point(tile), self.ids(tile)
-            finite = torch.isfinite(point.residual).all(1)
-            if bool(finite.all()):
-                columns = _columns(moment(point)[0])
-                rows += [{"run_id": i, "step": step} | row for i, row in zip(ids, columns, strict=True)]
-            else:
-                for b in torch.nonzero(finite).flatten().tolist():
-                    row = _columns(moment(point.rows(slice(b, b + 1)))[0])[0]
-                    rows.append({"run_id": ids[b], "step": step} | row)
+            finite = torch.isfinite(self.point(tile).residual).all(1)
+            rows = torch.arange(tile.start, tile.stop, device=self.device)[finite]
+            if len(rows):
+                tiles.append((self.training.state["position"][rows], moment(self.point(rows))[0]))
             self.pulse()
-        return rows
+        return tiles
 
-    def end_rows(self, step: int, status: list[str | None]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    def end(self, step: int, status: list[str | None], added: Harvest) -> None:
         """Measure the runs that have a status; a diverged one has no measures."""
         training = self.training
         positions = training.state["position"].tolist()
         diverged = [row for row, name in enumerate(status) if name == "diverged"]
-        records = [self.record(positions[row], "diverged", step, {}) for row in diverged]
+        added.runs += [self.record(positions[row], "diverged", step, {}) for row in diverged]
         finite = [row for row, name in enumerate(status) if name in ("converged", "budget")]
-        weights: list[dict[str, Any]] = []
         size = self.measure_tile()
         for start in range(0, len(finite), size):
             rows = torch.tensor(finite[start : start + size], device=self.device)
@@ -194,17 +186,10 @@ class _Execution:
             lr = point.theta.new_tensor([training.runs[positions[row]].lr for row in rows.tolist()])
             columns = _columns(end(point, self.point(rows, test=True) if self.pack.shape.n_test else None, lr))
             for row, measures in zip(rows.tolist(), columns, strict=True):
-                records.append(self.record(positions[row], status[row] or "", step, measures))
+                added.runs.append(self.record(positions[row], status[row] or "", step, measures))
             if self.measure.save_weights:
-                named = {
-                    name: w.reshape(len(w), -1).tolist() for name, w in point.architecture.named(point.theta).items()
-                }
-                weights += [
-                    {"run_id": i} | {name: values[index] for name, values in named.items()}
-                    for index, i in enumerate(self.ids(rows))
-                ]
+                added.weights.append((training.state["position"][rows].cpu(), point.theta.cpu()))
             self.pulse()
-        return records, weights
 
     def record(self, position: int, status: str, step: int, measures: Mapping[str, Any]) -> dict[str, Any]:
         run = self.training.runs[position]
@@ -228,9 +213,6 @@ class _Execution:
         theta = training.state["theta"][rows].double()
         return Point(training.architecture, theta, x, y, None if slope is None else slope.double())
 
-    def ids(self, rows: slice | Tensor) -> list[str]:
-        return [self.training.runs[position].id for position in self.training.state["position"][rows].tolist()]
-
     def measure_tile(self) -> int:
         """How many runs to measure at once: a tile of the training, if Gram matrices and Lanczos vectors leave room."""
         shape = self.pack.shape
@@ -243,13 +225,14 @@ class _Execution:
     def save(self) -> None:
         if self.path is None:
             return
+        started = time.monotonic()
         saved = {
             "format": CHECKPOINT_FORMAT,
             "runs": [run.model_dump() for run in self.pack.runs],
             "measure": self.measure.model_dump(),
             "training": self.training.save(),
             "handled": self.handled,
-            "tables": self.tables,
+            "harvest": vars(self.harvest),
             "seconds": self.elapsed(),
             "ended": self.progress.ended,
         }
@@ -258,6 +241,7 @@ class _Execution:
         with said(self.path), replacing(self.path) as temporary:
             temporary.write_bytes(content.getbuffer())
         self.written = time.monotonic()
+        self.saving = self.written - started
 
     def restore(self) -> None:
         """Go on from the checkpoint, if there is a readable one of this very pack."""
@@ -267,9 +251,9 @@ class _Execution:
         if {run.id for run in self.pack.runs} != set(saved["training"]["ids"]):
             return
         self.training.restore(saved["training"])
-        self.handled, self.tables = saved["handled"], saved["tables"]
+        self.handled, self.harvest = saved["handled"], Harvest(**saved["harvest"])
         self.progress.seconds, self.progress.ended = saved["seconds"], saved["ended"]
-        self.ended_steps = sum(row["steps"] for row in self.tables["runs"])
+        self.ended_steps = sum(row["steps"] for row in self.harvest.runs)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:

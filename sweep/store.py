@@ -121,12 +121,12 @@ class Store:
 
     # Tables ----------------------------------------------------------------------------------------------------------
 
-    def write(self, pack_id: str, tables: Mapping[str, Iterable[Mapping[str, Any]]], footer: Mapping[str, str]) -> None:
+    def write(self, pack_id: str, tables: Mapping[str, pa.Table | list[Any]], footer: Mapping[str, str]) -> None:
         """Record a pack: one part a table, `runs` last, since a run is done when its id is there.
 
         Args:
             pack_id: Names the parts, so that writing a pack twice replaces it by itself.
-            tables: Rows of each table; a missing column is null.
+            tables: Each table, whole or as a list of rows, where a missing column is null.
             footer: Provenance beyond `record.provenance`.
 
         Raises:
@@ -134,10 +134,11 @@ class Store:
         """
         metadata = {f"relusweep.{key}": value for key, value in (provenance() | dict(footer)).items()}
         for table in reversed(TABLES):
-            rows = list(tables.get(table, ()))
-            if rows:
-                content = pa.Table.from_pylist(rows, schema=SCHEMAS[table].with_metadata(metadata))
-                self._write_part(self.path / table / f"pack-{pack_id}.parquet", content)
+            rows = tables.get(table, [])
+            whole = pa.Table.from_pylist(rows, schema=SCHEMAS[table]) if isinstance(rows, list) else rows
+            if len(whole):
+                part = self.path / table / f"pack-{pack_id}.parquet"
+                self._write_part(part, whole.replace_schema_metadata(metadata))
 
     def _write_part(self, path: Path, content: pa.Table) -> None:
         with said(path), replacing(path) as temporary:

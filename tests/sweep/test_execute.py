@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from sweep.durable import replacing
 from sweep.execute import Interrupted, execute, load_checkpoint
 from sweep.pack import Pack
 from sweep.record import MOMENT_MEASURES, RESULTS
@@ -20,6 +21,10 @@ def runs(count=6, **parameters):
     return tuple(
         Run.model_validate(base | {"lr": 0.3 if s % 2 else 0.05, "seed": s} | parameters) for s in range(count)
     )
+
+
+def rows_of(*given, **options):
+    return {name: table.to_pylist() for name, table in execute(*given, **options).items()}
 
 
 def table(rows):
@@ -38,7 +43,7 @@ def same(one, other, tolerance=0.0):
 
 
 def test_every_run_gets_one_row_with_known_columns():
-    tables = execute(Pack(runs()), Measure(), CPU, "test")
+    tables = rows_of(Pack(runs()), Measure(), CPU, "test")
     assert len(table(tables["runs"])) == len(tables["runs"]) == 6
     for row in tables["runs"]:
         assert row.keys() <= {*PARAMETERS, *RESULTS}
@@ -51,22 +56,22 @@ def test_every_run_gets_one_row_with_known_columns():
 
 
 def test_a_row_does_not_depend_on_its_pack():
-    whole = table(execute(Pack(runs()), Measure(), CPU, "test")["runs"])
+    whole = table(rows_of(Pack(runs()), Measure(), CPU, "test")["runs"])
     alone = {}
     for run in runs():
-        alone |= table(execute(Pack((run,)), Measure(), CPU, "test")["runs"])
+        alone |= table(rows_of(Pack((run,)), Measure(), CPU, "test")["runs"])
     same(whole, alone, tolerance=1e-9)
 
 
 def test_converged_runs_are_below_the_tolerance_and_end_early():
-    rows = execute(Pack(runs(max_steps=20_000, n=3, tolerance=1e-3)), Measure(), CPU, "test")["runs"]
+    rows = rows_of(Pack(runs(max_steps=20_000, n=3, tolerance=1e-3)), Measure(), CPU, "test")["runs"]
     ended = [row for row in rows if row["status"] == "converged"]
     assert ended
     assert all(row["loss"] <= 1e-3 and row["steps"] < 20_000 and row["steps"] % 200 == 0 for row in ended)
 
 
 def test_divergence_is_a_row_without_measures():
-    rows = execute(Pack(runs(lr=60.0)), Measure(), CPU, "test")["runs"]
+    rows = rows_of(Pack(runs(lr=60.0)), Measure(), CPU, "test")["runs"]
     diverged = [row for row in rows if row["status"] == "diverged"]
     assert diverged
     for row in diverged:
@@ -76,7 +81,7 @@ def test_divergence_is_a_row_without_measures():
 
 
 def test_depth_two_and_missing_test_set_leave_their_columns_out():
-    row = execute(Pack(runs(1, depth=2, n_test=0, max_steps=5)), Measure(), CPU, "test")["runs"][0]
+    row = rows_of(Pack(runs(1, depth=2, n_test=0, max_steps=5)), Measure(), CPU, "test")["runs"][0]
     for name in ("stability_norm", "oriented_stability_norm", "variation_norm", "test_rmse", "test_sup"):
         assert row.get(name) is None
     assert row["sharpness"] > 0
@@ -85,7 +90,7 @@ def test_depth_two_and_missing_test_set_leave_their_columns_out():
 
 def test_trajectory_has_its_moments_and_ends_like_the_row():
     measure = Measure(every="log:7", save_weights=True)
-    tables = execute(Pack(runs(2, tolerance=0.0)), measure, CPU, "test")
+    tables = rows_of(Pack(runs(2, tolerance=0.0)), measure, CPU, "test")
     for row in tables["runs"]:
         moments = [m for m in tables["trajectories"] if m["run_id"] == row["run_id"]]
         assert [m["step"] for m in moments] == list(measure.moments(1500))
@@ -99,7 +104,7 @@ def test_trajectory_has_its_moments_and_ends_like_the_row():
 
 def test_trajectory_of_a_pack_with_divergence_goes_on_for_the_others():
     mixed = (*runs(1, tolerance=0.0), *runs(1, lr=60.0, tolerance=0.0))
-    tables = execute(Pack(mixed), Measure(every="log:9"), CPU, "test")
+    tables = rows_of(Pack(mixed), Measure(every="log:9"), CPU, "test")
     status = {row["run_id"]: row["status"] for row in tables["runs"]}
     last = {m["run_id"]: m["step"] for m in tables["trajectories"]}
     assert sorted(status.values()) == ["budget", "diverged"]
@@ -122,12 +127,12 @@ class Stopper:
 def test_interrupted_pack_gives_the_rows_of_an_undisturbed_one(tmp_path, rule):
     measure = Measure(every="log:6", save_weights=True)
     pack = Pack(runs(**rule))
-    whole = execute(pack, measure, CPU, "test")
+    whole = rows_of(pack, measure, CPU, "test")
     path = tmp_path / "pack.pt"
     after, resumed = 1, 0
     while True:  # stopped after 1 pulse, then 2 more, then 3 more, … until the end
         try:
-            pieces = execute(pack, measure, CPU, "test", checkpoint=path, pulse=Stopper(after))
+            pieces = rows_of(pack, measure, CPU, "test", checkpoint=path, pulse=Stopper(after))
             break
         except Interrupted:
             saved = load_checkpoint(path)
@@ -149,7 +154,7 @@ def test_state_is_written_at_intervals(tmp_path):
         if path.exists():
             steps.append(load_checkpoint(path)["training"]["step"])
 
-    execute(Pack(runs(tolerance=0.0)), Measure(), CPU, "test", checkpoint=path, checkpoint_seconds=0.0, pulse=look)
+    rows_of(Pack(runs(tolerance=0.0)), Measure(), CPU, "test", checkpoint=path, checkpoint_seconds=0.0, pulse=look)
     assert len(set(steps)) > 2
 
 
@@ -160,16 +165,49 @@ def test_damaged_checkpoint_means_starting_afresh(tmp_path, content):
     assert load_checkpoint(path) is None
     pack = Pack(runs(1, max_steps=50))
     same(
-        table(execute(pack, Measure(), CPU, "t", checkpoint=path)["runs"]),
-        table(execute(pack, Measure(), CPU, "t")["runs"]),
+        table(rows_of(pack, Measure(), CPU, "t", checkpoint=path)["runs"]),
+        table(rows_of(pack, Measure(), CPU, "t")["runs"]),
     )
 
 
 def test_checkpoint_of_another_pack_or_measure_is_not_used(tmp_path):
     path = tmp_path / "pack.pt"
     with pytest.raises(Interrupted):
-        execute(Pack(runs()), Measure(), CPU, "test", checkpoint=path, pulse=Stopper(1))
+        rows_of(Pack(runs()), Measure(), CPU, "test", checkpoint=path, pulse=Stopper(1))
     for pack, measure in ((Pack(runs(3)), Measure()), (Pack(runs()), Measure(save_weights=True))):
-        rows = execute(pack, measure, CPU, "test", checkpoint=path)
-        same(table(rows["runs"]), table(execute(pack, measure, CPU, "test")["runs"]))
+        rows = rows_of(pack, measure, CPU, "test", checkpoint=path)
+        same(table(rows["runs"]), table(rows_of(pack, measure, CPU, "test")["runs"]))
         assert len(rows["weights"]) == (len(pack.runs) if measure.save_weights else 0)
+
+
+def test_slow_checkpoints_are_written_rarely(tmp_path, monkeypatch):
+    """A state that takes a second to write may cost a twentieth of the time, whatever the interval asked for."""
+    written = []
+    monkeypatch.setattr("sweep.execute.replacing", lambda path: written.append(path) or replacing(path))
+    monkeypatch.setattr("sweep.execute._SAVING_SHARE", 1e-9)
+    rows_of(Pack(runs(tolerance=0.0)), Measure(), CPU, "test", checkpoint=tmp_path / "p.pt", checkpoint_seconds=0.0)
+    assert len(written) == 1
+
+
+def test_long_trajectories_are_kept_in_columns(tmp_path):
+    """Hundreds of bytes a moment as Python's rows, under 120 in the state on disk."""
+    path, pack, measure = tmp_path / "pack.pt", Pack(runs(16, tolerance=0.0)), Measure(every="log:250")
+    with pytest.raises(Interrupted):
+        rows_of(pack, measure, CPU, "test", checkpoint=path, pulse=AtStep(1400))
+    long = path.stat().st_size
+    with pytest.raises(Interrupted):
+        rows_of(pack, Measure(), CPU, "test", checkpoint=path, pulse=AtStep(1400))
+    moments = 16 * sum(step <= 1400 for step in measure.moments(1500))
+    assert moments > 2_000
+    assert (long - path.stat().st_size) / moments < 120
+
+
+class AtStep:
+    """Interrupts once the pack has come to a step."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def __call__(self, progress):
+        if progress.step >= self.step:
+            raise Interrupted

@@ -160,7 +160,7 @@ def test_8_gradient_descent_ends_at_the_edge_and_below_the_bound(unchecked_shape
         "warmup_steps": 1000, "max_steps": 16_000, "tolerance": 1e-7,
     }  # fmt: skip
     runs = [Run.model_validate(base | {"lr": lr, "seed": seed}) for lr in rates for seed in range(6)]
-    rows = execute(Pack(tuple(runs)), Measure(), torch.device("cpu"), "test")["runs"]
+    rows = execute(Pack(tuple(runs)), Measure(), torch.device("cpu"), "test")["runs"].to_pylist()
     ended = [row for row in rows if row["status"] == "converged"]
     assert len(ended) >= 20
     for row in ended:
