@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cluster.progress import Snapshot, sentence
+from sweep.data import PROBLEM_KEYS, PROBLEMS
 from sweep.record import RESULTS
 from sweep.run import PARAMETERS, Run
 from sweep.spec import Spec
@@ -47,7 +47,16 @@ def result_table() -> str:
     )
 
 
-def test_tables_of_parameters_and_columns_are_those_of_the_code():
+def problem_table() -> str:
+    lines = ["| problem | target | parameters of its own |", "|---|---|---|"]
+    for name, problem in PROBLEMS.items():
+        keys = ", ".join(f"`{key}`" for key in problem.defaults if key in PROBLEM_KEYS)
+        lines.append(f"| `{name}` | {problem.meaning} | {keys} |")
+    return "\n".join(lines)
+
+
+def test_tables_of_problems_parameters_and_columns_are_those_of_the_code():
+    assert problem_table() in README
     assert parameter_table() in README
     assert result_table() in README
 
@@ -92,7 +101,7 @@ def outputs(block: str, prompt: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Run everything that the README shows, in its order; gives what each command said.
+    """Run everything that the README shows, in its order; gives what each command and each program said.
 
     Runs the demo for real, so this is also the test of the shipped demo: about a minute on two cores.
     """
@@ -101,12 +110,10 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     assert shutil.which("relusweep", path=environment["PATH"])
     said = {}
     for kind, block in re.findall(r"^```(console|python)\n(.*?)^```", README, flags=re.M | re.S):
-        commands = outputs(block, r"\$ ") if kind == "console" else [f"{sys.executable} -c {shlex.quote(block)}"]
-        for command in commands:
+        for command in outputs(block, r"\$ ") if kind == "console" else [block]:
             if not command.startswith("make "):
-                done = subprocess.run(
-                    command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=False
-                )
+                words = ["bash", "-c", command] if kind == "console" else [sys.executable, "-c", command]
+                done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
                 assert (done.returncode, done.stderr) == (0, ""), command
                 said[command] = done.stdout
     assert len(said) >= 8
@@ -120,10 +127,12 @@ def test_commands_of_the_readme_say_line_by_line_what_it_shows(said):
         for command, shown in outputs(block, r"\$ ").items():
             if command in said:
                 assert compared(said[command]) == compared(shown), command
+    ((program, shown),) = re.findall(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```", README, flags=re.M | re.S)
+    assert compared(said[program]) == compared(shown)
 
 
 def test_demo_of_the_readme_is_that_of_the_makefile(said):
-    (block,) = blocks("text")
+    block = blocks("text")[0]
     shown = outputs(block, ".venv/bin/")
     (recipe,) = re.findall(r"^demo:.*\n((?:\t.*\n)+)", MAKEFILE, flags=re.M)
     assert list(shown) == re.findall(r"^\t\$\(BIN\)/(.*)$", recipe, flags=re.M)
