@@ -17,9 +17,10 @@ import polars as pl
 TOLERANCE = 1e-3
 CHAIN_TOLERANCE = 1e-7  # relative; rounding of float64 eigenvalues stays far below it
 
-# On a quadratic of curvature λ, heavy ball (m ← μm + g; θ ← θ − ηm) has the characteristic polynomial
+# On a quadratic of curvature λ, heavy ball (m ← μm + g; θ ← θ − ηm; 0 ≤ μ < 1) has the characteristic polynomial
 # z² − (1 + μ − ηλ)z + μ, whose roots both have |z| ≤ 1 exactly for 0 ≤ ηλ ≤ 2(1+μ) (Jury): the threshold of gradient
-# descent with this step size. In expectation over independent mini-batches the recursion is the same.
+# descent with this step size. In expectation over independent mini-batches the recursion is the same, so that there
+# it is necessary.
 EDGE = 1 + pl.col("momentum").fill_null(0)  # λη/2 at the edge of stability
 GD_STEP = pl.col("lr") / EDGE
 
@@ -96,8 +97,7 @@ def judge(runs: pl.DataFrame, bound: Bound) -> pl.DataFrame:
     Returns:
         One row a run, in the same order: `bound, run_id, lr, seed, data_seed, value, limit, ratio` (value over limit,
         null where the limit is not positive), `least_edge_ratio` (λ_max on the flattest side over its limit),
-        `knot_points`,
-        `outcome`, `reason` (null for a covered run).
+        `knot_points`, `outcome`, `reason` (null for a covered run).
     """
     least = pl.min_horizontal("sharpness", "gn_sharpness_min") * GD_STEP / 2
     on_kinks = (pl.col("knot_points") > 0) & (least <= 1 + TOLERANCE)
