@@ -47,7 +47,6 @@ def plan(
 ) -> None:
     """Say what a sweep would train, in how many packs, files and hours. Submits and writes nothing."""
     from cluster.backend import backend
-    from cluster.local import devices
     from cluster.plan import check
     from cluster.plan import plan as count
     from cluster.progress import duration
@@ -59,7 +58,7 @@ def plan(
     check(sweep, place)
     path = out_dir or Path("results", sweep.name)
     store = Store.at(path)
-    counted = count(sweep, store.recorded() if store else set(), place, devices()[0])
+    counted = count(sweep, store.recorded() if store else set(), place)
     rows = {
         "runs": f"{counted.runs:,}",
         "recorded already": f"{counted.recorded:,}",

@@ -1,11 +1,12 @@
 """Bounds: theorems as functions of a run's row, checked run by run.
 
-Loss (1/2n) Σ r²; η is the column `lr`, λ_max the column `sharpness`. A bound says nothing about a run that does not
-meet its assumptions: such a run is counted with the first assumption that it fails, and never as evidence.
+Loss (1/2n) Σ r²; η is the column `lr`, μ the column `momentum` (0 where null), λ_max the column `sharpness`. A bound
+says nothing about a run that does not meet its assumptions: such a run is counted with the first assumption that it
+fails, and never as evidence.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -16,32 +17,58 @@ import polars as pl
 TOLERANCE = 1e-3
 CHAIN_TOLERANCE = 1e-7  # relative; rounding of float64 eigenvalues stays far below it
 
+# On a quadratic of curvature λ, heavy ball (m ← μm + g; θ ← θ − ηm; 0 ≤ μ < 1) has the characteristic polynomial
+# z² − (1 + μ − ηλ)z + μ, whose roots both have |z| ≤ 1 exactly for 0 ≤ ηλ ≤ 2(1+μ) (Jury): the threshold of gradient
+# descent with this step size. In expectation over independent mini-batches the recursion is the same, so that there
+# it is necessary.
+EDGE = 1 + pl.col("momentum").fill_null(0)  # λη/2 at the edge of stability
+GD_STEP = pl.col("lr") / EDGE
+
 OUTCOMES = ("holds", "on_kinks", "violates", "not_covered")
 
 
 @dataclass(frozen=True, eq=False)
 class Bound:
-    """A necessary condition on every run that meets its assumptions: `column` is at most `limit(lr)`.
+    """A necessary condition on every run that meets its assumptions: `column` is at most `limit(GD_STEP)`.
 
     Attributes:
         name: What tables call it; also the column that is bounded.
-        statement: The inequality, in the symbols of the glossary.
+        symbol: The bounded measure, as the glossary has it.
         direction: `upper`: the column is at most the limit.
         column: The bounded measure.
-        limit: The right-hand side as a function of the step size; decreasing in it.
+        limit: The right-hand side as a function of the step size of gradient descent; decreasing in it.
+        words: The same in the symbols of the glossary, of a run with biases or without, with momentum or without.
+        limit_words: The limit of the runs that are spoken of.
         exclusions: (reason, condition): a run for which a condition is true is not covered.
         assumptions: The same in words, for a reader.
         source: Where it is stated or derived.
     """
 
     name: str
-    statement: str
+    symbol: str
     direction: Literal["upper"]
     column: str
     limit: Callable[[pl.Expr], pl.Expr]
+    words: Callable[[bool, bool], str]
+    limit_words: str
     exclusions: tuple[tuple[str, pl.Expr], ...]
     assumptions: tuple[str, ...]
     source: str
+
+    @property
+    def statement(self) -> str:
+        """The inequality, in the symbols of the glossary."""
+        return f"{self.symbol} ≤ {self.limit_words}"
+
+    def spoken_of(self, runs: pl.DataFrame) -> "Bound":
+        """This bound, stated with the limits that it sets the runs it covers; all of them, if it covers none."""
+        covered = runs.filter(self.applies)
+        subjects = covered if len(covered) else runs
+        biases, momentum = subjects["bias"], bool((subjects["momentum"].fill_null(0) > 0).any())
+        with_biases, without = self.words(True, momentum), self.words(False, momentum)
+        if with_biases == without or biases.all():
+            return replace(self, limit_words=with_biases)
+        return replace(self, limit_words=f"{with_biases} (without biases {without})" if biases.any() else without)
 
     @property
     def reason(self) -> pl.Expr:
@@ -60,7 +87,7 @@ def judge(runs: pl.DataFrame, bound: Bound) -> pl.DataFrame:
     """Check a bound on every run.
 
     `holds`: within the limit, up to a relative `TOLERANCE` of the step size. `on_kinks`: beyond it as recorded, but
-    some data lie on kinks and λη/2 ≤ 1 + TOLERANCE for one choice of the active sides. `violates`: beyond it
+    some data lie on kinks and λ_max/limit ≤ 1 + TOLERANCE for one choice of the active sides. `violates`: beyond it
     otherwise. `not_covered`: an assumption fails.
 
     Args:
@@ -69,19 +96,18 @@ def judge(runs: pl.DataFrame, bound: Bound) -> pl.DataFrame:
 
     Returns:
         One row a run, in the same order: `bound, run_id, lr, seed, data_seed, value, limit, ratio` (value over limit,
-        null where the limit is not positive), `least_eos_ratio` (λη/2 on the flattest side), `knot_points`,
-        `outcome`, `reason` (null for a covered run).
+        null where the limit is not positive), `least_edge_ratio` (λ_max on the flattest side over its limit),
+        `knot_points`, `outcome`, `reason` (null for a covered run).
     """
-    lr = pl.col("lr")
-    least = pl.min_horizontal("sharpness", "gn_sharpness_min") * lr / 2
+    least = pl.min_horizontal("sharpness", "gn_sharpness_min") * GD_STEP / 2
     on_kinks = (pl.col("knot_points") > 0) & (least <= 1 + TOLERANCE)
     return (
         runs.with_columns(
             bound=pl.lit(bound.name),
             value=pl.col(bound.column),
-            limit=bound.limit(lr),
-            _accepted=bound.limit(lr / (1 + TOLERANCE)),
-            least_eos_ratio=least,
+            limit=bound.limit(GD_STEP),
+            _accepted=bound.limit(GD_STEP / (1 + TOLERANCE)),
+            least_edge_ratio=least,
             reason=bound.reason,
         )
         .with_columns(
@@ -95,7 +121,7 @@ def judge(runs: pl.DataFrame, bound: Bound) -> pl.DataFrame:
             .otherwise(pl.lit("violates")),
         )
         .select(
-            "bound", "run_id", "lr", "seed", "data_seed", "value", "limit", "ratio", "least_eos_ratio", "knot_points",
+            "bound", "run_id", "lr", "seed", "data_seed", "value", "limit", "ratio", "least_edge_ratio", "knot_points",
             "outcome", "reason",
         )
     )  # fmt: skip
@@ -137,7 +163,7 @@ def check_chain(runs: pl.DataFrame) -> pl.DataFrame:
 
 _DIVERGED = ("diverged", pl.col("status") == "diverged")
 _BUDGET = ("step budget spent before convergence", pl.col("status") != "converged")
-_OPTIMIZER = ("optimizer has another threshold than 2/η", ~pl.col("optimizer").is_in(["gd", "sgd"]))
+_OPTIMIZER = ("optimizer's threshold is not one of λ_max", ~pl.col("optimizer").is_in(["gd", "sgd", "momentum"]))
 _RATIO = ("layers have different step sizes", pl.col("lr_ratio") != 1)
 _DECAY = ("weight decay: the minimum of another loss", pl.col("weight_decay") != 0)
 _WARMUP = ("converged before the warm-up reached η", pl.col("steps") < pl.col("warmup_steps"))
@@ -154,16 +180,17 @@ _SHALLOW = (*_STABLE, _DEPTH, _ACTIVATION, _RESIDUAL)
 
 _STABLE_WORDS = (
     "the run converged: its loss stayed at most `tolerance`, which stands for a linearly stable global minimum",
-    "plain gradient descent, or SGD, where the condition is necessary too; one step size η for all parameters",
+    "gradient descent, plain or with momentum μ, or mini-batches, where the condition is necessary too; one step size "
+    "η for all parameters",
     "the loss is twice differentiable at the minimum: no data on kinks; runs on kinks are judged on the flattest side",
 )
 _SHALLOW_WORDS = (
     *_STABLE_WORDS,
     "one hidden ReLU layer, all parameters trained, residuals near 0, so that the Hessian is the Gauss–Newton matrix",
-    "without biases the limit is 1/η, since the output bias contributes the ½",
+    "without biases the limit has no ½, since it is the output bias that contributes it",
 )
 _CHAIN_SOURCE = (
-    "From 1+2S ≤ 1+2S̃ ≤ ‖mean ∇f‖² ≤ λ_max(Gauss–Newton) ≤ 2/η, derived in this project and checked on random "
+    "From 1+2S ≤ 1+2S̃ ≤ ‖mean ∇f‖² ≤ λ_max(Gauss–Newton) ≤ 2(1+μ)/η, derived in this project and checked on random "
     "networks; for S it is the form in which Liang et al. 2025 (arXiv:2506.20779) quote "
     "Nacson, Mulayoff, Ongie, Michaeli, Soudry, ICLR 2023 (arXiv:2306.17499), appendix F.2."
 )
@@ -173,33 +200,45 @@ def _norm_limit(lr: pl.Expr) -> pl.Expr:
     return pl.when(pl.col("bias")).then(1 / lr - 0.5).otherwise(1 / lr)
 
 
+def _norm_words(bias: bool, momentum: bool) -> str:
+    return ("(1+μ)/η" if momentum else "1/η") + (" − ½" if bias else "")
+
+
 BOUNDS: dict[str, Bound] = {
     "sharpness": Bound(
         name="sharpness",
-        statement="λ_max ≤ 2/η",
+        symbol="λ_max",
         direction="upper",
         column="sharpness",
         limit=lambda lr: 2 / lr,
+        words=lambda bias, momentum: "2(1+μ)/η" if momentum else "2/η",
+        limit_words="2/η",
         exclusions=_STABLE,
         assumptions=_STABLE_WORDS,
-        source="Mulayoff, Michaeli, Soudry, NeurIPS 2021, Lemma 1 (if and only if for gd; necessary for sgd).",
+        source="Mulayoff, Michaeli, Soudry, NeurIPS 2021, Lemma 1 (if and only if for gd; necessary for sgd). With "
+        "momentum μ, heavy ball, derived in this project: both roots of z² − (1+μ−ηλ)z + μ have |z| ≤ 1 exactly for "
+        "0 ≤ ηλ ≤ 2(1+μ).",
     ),
     "stability_norm": Bound(
         name="stability_norm",
-        statement="S ≤ 1/η − ½",
+        symbol="S",
         direction="upper",
         column="stability_norm",
         limit=_norm_limit,
+        words=_norm_words,
+        limit_words="1/η − ½",
         exclusions=_SHALLOW,
         assumptions=_SHALLOW_WORDS,
         source=_CHAIN_SOURCE,
     ),
     "oriented_stability_norm": Bound(
         name="oriented_stability_norm",
-        statement="S̃ ≤ 1/η − ½",
+        symbol="S̃",
         direction="upper",
         column="oriented_stability_norm",
         limit=_norm_limit,
+        words=_norm_words,
+        limit_words="1/η − ½",
         exclusions=_SHALLOW,
         assumptions=_SHALLOW_WORDS,
         source="From the same chain of inequalities, derived in this project and checked on random networks.",

@@ -42,16 +42,18 @@ def stability(panels: Panels) -> Figure:
 
 
 def edge(panels: Panels, medians: Panels) -> Figure:
-    """λ_max η/2 of every converged run against η, with the median; 1 is the edge of stability of gd.
+    """λ_max η/2 of every converged run against η, with the median and the edge of stability.
 
-    Frames of `panels` have `lr, eos_ratio`; those of `medians` are summaries.
+    Frames of `panels` have `lr, eos_ratio, edge`; those of `medians` are summaries.
     """
     with styled():
         figure, cells = sheet(panels, height=3.0)
         for title, data, cell in cells:
             axes = figure.add_subplot(cell)
             points = thin(data)
-            axes.axhline(1, color="black", linestyle="--", linewidth=1.2, label="edge of stability of gd")
+            names = medians[title].row(0, named=True)
+            label = rf"$\lambda_{{\max}}$ = {names['edge_name']}"
+            axes.axhline(data["edge"][0], color="black", linestyle=names["edge_style"], linewidth=1.2, label=label)
             axes.plot(
                 points["lr"], points["eos_ratio"], ".", color=SKY, alpha=0.5, rasterized=heavy(points), label="run"
             )
@@ -114,12 +116,12 @@ def errors(panels: Panels) -> Figure:
 
 
 def paths(panels: Panels) -> Figure:
-    """λ_max η/2 along training; one line a step size. Frames have `lr, step, eos_ratio`."""
+    """λ_max η/2 along training; one line a step size. Frames have `lr, edge, step, eos_ratio`."""
     with styled():
         figure, cells = sheet(panels, height=3.2)
         for title, data, cell in cells:
             axes = figure.add_subplot(cell)
-            axes.axhline(1, color="black", linestyle="--", linewidth=1.2)
+            axes.axhline(data["edge"][0], color="black", linestyle="--", linewidth=1.2)
             rates = data["lr"].unique().sort().to_list()
             for index, lr in enumerate(rates):
                 line = data.filter(lr=lr).sort("step")

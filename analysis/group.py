@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from analysis.bounds import GD_STEP
 from analysis.table import PARAMETERS
 
 WITHIN = ("lr", "seed", "data_seed")  # what may vary inside a group
@@ -86,8 +87,9 @@ def summarise(grouping: Grouping, measures: list[str]) -> pl.DataFrame:
             minimum to speak of.
 
     Returns:
-        `group, label, lr, edge` (2/lr), `runs, converged, budget, diverged`, and for each measure its 10 %, 50 % and
-        90 % quantiles `*_q10, *_median, *_q90`, linearly interpolated; null where no run converged. Sorted.
+        `group, label, lr, edge` (of stability: 2/lr, with momentum μ 2(1+μ)/lr), `runs, converged, budget, diverged`,
+        and for each measure its 10 %, 50 % and 90 % quantiles `*_q10, *_median, *_q90`, linearly interpolated; null
+        where no run converged. Sorted.
     """
     converged = pl.col("status") == "converged"
     quantiles = [
@@ -99,10 +101,11 @@ def summarise(grouping: Grouping, measures: list[str]) -> pl.DataFrame:
     table = (
         bin_step_sizes(grouping.runs)
         .group_by("group", "step_size")
-        .agg(pl.len().cast(pl.Int64).alias("runs"), *counts, *quantiles)
+        .agg(pl.col("momentum").first(), pl.len().cast(pl.Int64).alias("runs"), *counts, *quantiles)
         .rename({"step_size": "lr"})
         .sort("group", "lr")
-        .with_columns(edge=2 / pl.col("lr"))
+        .with_columns(edge=2 / GD_STEP)
+        .drop("momentum")
     )
     labelled = table.join(grouping.groups.select("group", "label"), on="group", maintain_order="left")
     head = ["group", "label", "lr", "edge", "runs", *OUTCOMES]

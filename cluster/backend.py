@@ -5,11 +5,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from sweep.pack import Pack
 from sweep.run import Run
 from sweep.spec import Measure
+
+if TYPE_CHECKING:
+    import torch
 
 ATTEMPTS = 3  # a pack whose worker crashed is tried this often before its runs are listed as failed
 
@@ -51,6 +54,11 @@ class Backend(Protocol):
     """
 
     workers: int
+
+    @property
+    def device(self) -> "torch.device":
+        """A device of this machine, as like those of the workers as there is: where `plan` times a run."""
+        ...
 
     def pack_size(self, run: Run, missing: int) -> int:
         """Say how many runs of this shape to put into one pack when so many runs are to be trained.

@@ -41,10 +41,15 @@ class Local:
         self.workers = workers or (len(found) if found[0].type == "cuda" else cores)
         self.devices = [found[index % len(found)] for index in range(self.workers)]
 
+    @property
+    def device(self) -> torch.device:
+        """See `Backend`: the device of the first worker."""
+        return self.devices[0]
+
     def pack_size(self, run: Run, missing: int) -> int:
         """See `Backend`: bounded by memory, but no larger than keeps all workers busy to the end."""
-        if self.devices[0].type == "cuda":
-            free = torch.cuda.mem_get_info(self.devices[0])[0]
+        if self.device.type == "cuda":
+            free = torch.cuda.mem_get_info(self.device)[0]
         else:
             free = psutil.virtual_memory().available // self.workers
         fitting = int(_MEMORY_SHARE * free) // run_bytes(run)
@@ -56,7 +61,7 @@ class Local:
                 "Use fewer --workers or smaller runs."
             )
         fair = -(-missing // (_PACKS_PER_WORKER * self.workers))
-        return min(MAX_RUNS, fitting, max(fair, min(tile_size(run, self.devices[0]), _SMALL_TILE)))
+        return min(MAX_RUNS, fitting, max(fair, min(tile_size(run, self.device), _SMALL_TILE)))
 
     def train(self, job: Job, packs: Iterator[Pack], tick: Callable[[], None]) -> Iterator[Outcome]:
         """See `Backend`; one worker trains in this process, several in processes of their own."""
@@ -72,7 +77,7 @@ class Local:
             return False
 
         torch.set_num_threads(1)
-        worker = Worker(job, self.devices[0], gone=look)
+        worker = Worker(job, self.device, gone=look)
         store = Store(job.store)
         with worker.heeding_signals():
             for pack in packs:

@@ -65,7 +65,7 @@ def missing(spec: Spec, recorded: set[str]) -> Iterable[Run]:
     return (run for run in spec.expand() if run.id not in recorded)
 
 
-def plan(spec: Spec, recorded: set[str], backend: Backend, device: torch.device) -> Plan:
+def plan(spec: Spec, recorded: set[str], backend: Backend) -> Plan:
     """Count packs and files, and probe how long the runs take at most, each using all its steps."""
     runs, waiting = 0, 0
     amounts: Counter[tuple[object, ...]] = Counter()
@@ -80,7 +80,7 @@ def plan(spec: Spec, recorded: set[str], backend: Backend, device: torch.device)
     tables = 1 + (spec.measure.every != "end") + spec.measure.save_weights
     return Plan(
         runs=runs, recorded=runs - waiting, packs=packs, shapes=len(amounts), files=packs * tables,
-        seconds=_seconds(amounts, examples, spec.measure, device) / backend.workers, workers=backend.workers,
+        seconds=_seconds(amounts, examples, spec.measure, backend.device) / backend.workers, workers=backend.workers,
     )  # fmt: skip
 
 

@@ -61,7 +61,8 @@ class Watcher:
         self._parts = {part: counted for part, counted in self._parts.items() if part in parts}
         recorded: Counter[str] = sum(self._parts.values(), Counter())
         living = living_packs(self.store)
-        working = [p for p in self.store.progress() if p["pack_id"] in living and not self.store.has_pack(p["pack_id"])]
+        said = [p for p in self.store.progress() if living.get(p["pack_id"]) == p["worker"]]  # the dead said things too
+        working = [p for p in said if not self.store.has_pack(p["pack_id"])]
         in_packs: Counter[str] = sum((Counter(p["ended"]) for p in working), Counter())
         return Snapshot(
             planned=len(self.planned),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from cluster.backend import Backend, Job, Outcome
 from cluster.plan import missing
-from sweep.claim import claimed_runs
+from sweep.claim import claimed_runs, living_packs
 from sweep.execute import load_checkpoint
 from sweep.pack import Pack, make_packs
 from sweep.run import Run
@@ -38,7 +38,7 @@ def sweep(
         backend: Where to train.
         job: What every worker needs to know.
         tick: Called about twice a second, to show progress.
-        say: Tells the user why nothing moves.
+        say: Tells the user why nothing moves, and what is thrown away.
     """
     failed: list[Outcome] = []
     waited = 0
@@ -48,7 +48,7 @@ def sweep(
         done = recorded | hopeless
         left = len(planned - done)
         if not left:
-            _delete_finished(store, recorded)
+            _delete_finished(store, recorded, say)
             return failed
         busy = claimed_runs(store)
         packs = _packs(spec, store, backend, done, busy, left)
@@ -96,9 +96,17 @@ def _interrupted(spec: Spec, store: Store, done: set[str], busy: set[str]) -> li
     return found
 
 
-def _delete_finished(store: Store, recorded: set[str]) -> None:
-    """Delete states whose runs are all recorded: their worker was killed between the record and the deletion."""
+def _delete_finished(store: Store, recorded: set[str], say: Callable[[str], None]) -> None:
+    """Delete states whose runs are all recorded: their worker was killed between the record and the deletion.
+
+    And those that cannot be read: nobody can go on from them, and their pack may never be asked for again. A pack that
+    someone is training keeps its state, whoever wrote it.
+    """
+    training = living_packs(store)
     for path in store.checkpoints():
         saved = load_checkpoint(path)
-        if saved and set(saved["training"]["ids"]) <= recorded:
-            path.unlink(missing_ok=True)
+        if saved is None and path.stem not in training and path.exists():
+            say(f"{path}: a state that cannot be read (damaged, or of another version); deleted.")
+        elif saved is None or not set(saved["training"]["ids"]) <= recorded:
+            continue
+        path.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from cluster.backend import Job, Outcome
-from sweep.claim import claimed, claimed_runs
+from sweep.claim import claimed, claimed_runs, worker_name
 from sweep.data import DataError
 from sweep.execute import Interrupted, Progress, execute
 from sweep.pack import Pack
@@ -38,7 +38,7 @@ class Worker:
         """
         self.job, self.device, self.gone = job, device, gone
         self.store = Store(job.store)
-        self.name = f"{platform.node()}-{os.getpid()}"
+        self.name = worker_name(platform.node(), os.getpid())
         self.stop = threading.Event()
         self._told = 0.0
         self._read: set[Path] = set()

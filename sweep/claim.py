@@ -53,10 +53,16 @@ def claimed_runs(store: Store, besides: str = "") -> set[str]:
     return found
 
 
-def living_packs(store: Store) -> set[str]:
-    """Ids of the packs that living processes are training now."""
+def living_packs(store: Store) -> dict[str, str]:
+    """Ids of the packs that living processes are training now, each with the worker that does."""
     claims = {path: _read(path) for path in (store.path / "claims").glob("[!.]*.json")}
-    return {path.stem for path, claim in claims.items() if claim is not None and _alive(path, claim)}
+    living = {path.stem: claim for path, claim in claims.items() if claim is not None and _alive(path, claim)}
+    return {pack_id: worker_name(claim["host"], claim["pid"]) for pack_id, claim in living.items()}
+
+
+def worker_name(host: str, pid: int) -> str:
+    """What a worker's progress is filed under."""
+    return f"{host}-{pid}"
 
 
 def _create(path: Path, run_ids: Iterable[str]) -> bool:

@@ -22,6 +22,12 @@ from sweep.run import PARAMETERS, Run
 SHIPPED = Path(__file__).parent / "specs"
 MAX_RUNS = 10_000_000  # beyond this a grid is a typing error
 _SPANS = {"log": np.geomspace, "linear": np.linspace}
+_FORMS = {  # of texts that have one, in words: a regular expression is no help to who got it wrong
+    "block": "one table or more. Write [[block]].",
+    "name": "letters, digits, '_', '-' and '.', a letter or digit first. It becomes the name of a directory.",
+    "every": "'end', or 'log:N' with N from 1 to 999. Write 'log:20' for 20 log-spaced moments.",
+    "classes": "two digits with a comma between them. Write '0,1'.",
+}
 
 
 class SpecError(Exception):
@@ -274,7 +280,7 @@ def _check(key: str, value: Any, place: str) -> None:
     try:
         _validator(key).validate_python(value)
     except ValidationError as error:
-        raise SpecError(f"{place} {_what(error.errors()[0], PARAMETERS)}") from None
+        raise SpecError(f"{place} {_what(error.errors()[0], PARAMETERS, key)}") from None
 
 
 @cache
@@ -291,7 +297,7 @@ def _sentence(place: str, error: ValidationError, known: tuple[str, ...]) -> str
     """Say the first thing that is wrong, with its path in the file."""
     first = error.errors()[0]
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
-    what = _what(first, known)
+    what = _what(first, known, str(first["loc"][-1]) if first["loc"] else "")
     return (
         f"{place}: {path.removeprefix('.')}{' ' if what.startswith('=') else ': '}{what}"
         if path
@@ -299,15 +305,17 @@ def _sentence(place: str, error: ValidationError, known: tuple[str, ...]) -> str
     )
 
 
-def _what(error: Any, known: tuple[str, ...]) -> str:
-    """Say one validation error as `= value; expected …`, or name the nearest known key."""
+def _what(error: Any, known: tuple[str, ...], key: str) -> str:
+    """Say one validation error of a key as `= value; expected …`, or name the nearest known key."""
     if error["type"] == "extra_forbidden":
-        return f"unknown key; {nearest(str(error['loc'][-1]), known)}"
+        return f"unknown key; {nearest(key, known)}"
     if error["type"] == "missing":
         return "missing; expected it here or in [fixed]."
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
-    message = error["msg"].replace("Input should be ", "").replace("String should match", "a string that matches")
+    if key in _FORMS:
+        return f"= {error['input']!r}; expected {_FORMS[key]}"
+    message = error["msg"].replace("Input should be ", "").replace("valid dictionary", "table")
     near = difflib.get_close_matches(str(error["input"]), error.get("ctx", {}).get("expected", "").split("'")[1::2], 1)
     return f"= {error['input']!r}; expected {message}." + (f" Did you mean {near[0]!r}?" if near else "")
 

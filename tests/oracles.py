@@ -49,6 +49,17 @@ def jacobian(weights: Weights, x: Tensor, slope: float = 0.0) -> Tensor:
     return torch.autograd.functional.jacobian(lambda t: output(_unflat(t, weights), x, slope), _flat(weights))
 
 
+def heavy_ball(curvature: float, lr: float, momentum: float) -> np.ndarray:
+    """One step of m ← μ m + λ θ, θ ← θ - η m on the quadratic of curvature λ, as the matrix that takes (θ, m) on."""
+    m = np.array([curvature, momentum])
+    return np.stack([np.array([1, 0]) - lr * m, m])
+
+
+def growth(step: np.ndarray) -> float:
+    """Largest |eigenvalue|: the factor by which a deviation grows a step in the end."""
+    return float(np.abs(np.linalg.eigvals(step)).max())
+
+
 def train(run: Run, weights: Weights, x: Tensor, y: Tensor, batches: list[Tensor] | None = None) -> Weights:
     """Train one network with torch.optim and autograd, for run.max_steps steps; `batches` gives the rows of a step."""
     weights = {name: w.clone().requires_grad_() for name, w in weights.items()}

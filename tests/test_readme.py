@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from cluster.progress import Snapshot, sentence
+from sweep.data import PROBLEM_KEYS, PROBLEMS
 from sweep.record import RESULTS
 from sweep.run import PARAMETERS, Run
 from sweep.spec import Spec
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 PAGES = [path for path in ROOT.rglob("*.md") if not {".venv", "results", ".git"} & set(path.relative_to(ROOT).parts)]
 
 
@@ -44,7 +47,16 @@ def result_table() -> str:
     )
 
 
-def test_tables_of_parameters_and_columns_are_those_of_the_code():
+def problem_table() -> str:
+    lines = ["| problem | target | parameters of its own |", "|---|---|---|"]
+    for name, problem in PROBLEMS.items():
+        keys = ", ".join(f"`{key}`" for key in problem.defaults if key in PROBLEM_KEYS)
+        lines.append(f"| `{name}` | {problem.meaning} | {keys} |")
+    return "\n".join(lines)
+
+
+def test_tables_of_problems_parameters_and_columns_are_those_of_the_code():
+    assert problem_table() in README
     assert parameter_table() in README
     assert result_table() in README
 
@@ -65,31 +77,74 @@ def test_links_lead_to_files_that_are_there(page):
 
 
 def masked(line: str) -> str:
-    """A line without its numbers, which differ from machine to machine."""
-    return " ".join(re.sub(r"[\d.,]+(e[+-]\d+)?", "#", line).split())
+    """A line without its numbers and times, which differ from machine to machine, and without the device's name."""
+    line = re.sub(r"\d+ (s|min|h)( \d+ (s|min))?( left|(?= if))", "<time>", line)
+    line = re.sub(r"-?\d[\d.,]*(e[+-]\d+)?", "#", line)
+    return " ".join(re.sub(r"(in a pack of # on) .*", r"\1 <device>", line).split())
 
 
-def test_commands_of_the_readme_run_and_end_as_shown(tmp_path):
-    """Runs the demo for real, so this is also the test of the shipped demo: about a minute on two cores."""
+def compared(shown: str) -> list[str]:
+    """The lines of an output that are the same everywhere: how often progress is told depends on the machine."""
+    return [masked(line) for line in shown.splitlines() if " training on " not in line]
+
+
+def told() -> set[str]:
+    """The forms that a line of progress may have."""
+    moment = Snapshot(9, {"budget": 1}, {"budget": 1}, 7, 2, 1e5, 0)
+    return {masked(sentence(moment, seconds)) for seconds in (None, 5, 65)}
+
+
+def outputs(block: str, prompt: str) -> dict[str, str]:
+    """What a block shows of each command."""
+    return dict(re.findall(rf"^{prompt}(.*)\n((?:(?!{prompt}).*\n)*)", block, flags=re.M))
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Run everything that the README shows, in its order; gives what each command and each program said.
+
+    Runs the demo for real, so this is also the test of the shipped demo: about a minute on two cores.
+    """
+    folder = tmp_path_factory.mktemp("readme")
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     assert shutil.which("relusweep", path=environment["PATH"])
-    ran = 0
+    said = {}
     for kind, block in re.findall(r"^```(console|python)\n(.*?)^```", README, flags=re.M | re.S):
-        if kind == "python":
-            subprocess.run([sys.executable, "-c", block], cwd=tmp_path, env=environment, check=True)
-            ran += 1
-            continue
-        for command, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, flags=re.M):
-            if command.startswith("make "):
-                assert re.search(rf"^{command.removeprefix('make ')}:", (ROOT / "Makefile").read_text(), flags=re.M)
-                continue
-            done = subprocess.run(
-                command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-            )
-            assert done.returncode == 0, f"{command}: {done.stderr}"
-            said, expected = (text.strip().splitlines()[-1] for text in (done.stdout, shown))
-            assert masked(said) == masked(expected), command
-            ran += 1
-    assert ran >= 8
-    assert (tmp_path / "results/demo/report/index.html").exists()
-    assert (tmp_path / "network.npz").exists()
+        for command in outputs(block, r"\$ ") if kind == "console" else [block]:
+            if not command.startswith("make "):
+                words = ["bash", "-c", command] if kind == "console" else [sys.executable, "-c", command]
+                done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+                assert (done.returncode, done.stderr) == (0, ""), command
+                said[command] = done.stdout
+    assert len(said) >= 8
+    assert (folder / "results/demo/report/index.html").exists()
+    assert (folder / "network.npz").exists()
+    return said
+
+
+def test_commands_of_the_readme_say_line_by_line_what_it_shows(said):
+    for block in blocks("console"):
+        for command, shown in outputs(block, r"\$ ").items():
+            if command in said:
+                assert compared(said[command]) == compared(shown), command
+    ((program, shown),) = re.findall(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```", README, flags=re.M | re.S)
+    assert compared(said[program]) == compared(shown)
+
+
+def test_demo_of_the_readme_is_that_of_the_makefile(said):
+    block = blocks("text")[0]
+    shown = outputs(block, ".venv/bin/")
+    (recipe,) = re.findall(r"^demo:.*\n((?:\t.*\n)+)", MAKEFILE, flags=re.M)
+    assert list(shown) == re.findall(r"^\t\$\(BIN\)/(.*)$", recipe, flags=re.M)
+    for command, lines in shown.items():
+        assert compared(said[command]) == compared(lines), command
+
+
+def test_progress_is_told_in_the_form_that_the_readme_shows(said):
+    for line in (README + "".join(said.values())).splitlines():
+        assert " training on " not in line or masked(line) in told()
+
+
+def test_makefile_has_the_targets_that_the_readme_names():
+    for target in re.findall(r"^\$ make (\S+)$", README, flags=re.M):
+        assert re.search(rf"^{target}:", MAKEFILE, flags=re.M)

@@ -35,8 +35,9 @@ def study(table: Table) -> StudyResult:
     tags = runs.select("run_id", "group").join(
         grouping.groups.select("group", "label"), on="group", maintain_order="left"
     )
+    bounds = [bound.spoken_of(runs) for bound in BOUNDS.values()]
     judged = pl.concat(
-        judge(runs, bound).join(tags, on="run_id", how="left", maintain_order="left") for bound in BOUNDS.values()
+        judge(runs, bound).join(tags, on="run_id", how="left", maintain_order="left") for bound in bounds
     )
     summary = summarise(grouping, MEASURES)
     fits = fit_exponents(grouping, judged)
@@ -61,7 +62,7 @@ def study(table: Table) -> StudyResult:
         "summary": summary,
         "groups": grouping.groups,
     }
-    notes = coverage(runs, summary, not_covered)
+    notes = coverage(bounds, runs, summary, not_covered)
     left_out = len(grouping.groups) - MOST_PANELS
     if left_out > 0:
         notes.append(
@@ -70,11 +71,11 @@ def study(table: Table) -> StudyResult:
     return StudyResult(
         title="Stability of minima",
         question="Which minima can gradient descent with step size η converge to?",
-        verdicts=verdicts(judged, fits, chain),
+        verdicts=verdicts(bounds, judged, fits, chain),
         tables=tables,
         figures=draw(grouping, judged, summary, fits, table.trajectories),
         shown=SHOWN,
-        bounds=list(BOUNDS.values()),
+        bounds=bounds,
         notes=notes,
         glossary=GLOSSARY,
     )
@@ -106,8 +107,9 @@ def fit_exponents(grouping: Grouping, judged: pl.DataFrame) -> pl.DataFrame:
     Runs of one seed pair (seed, data_seed) share their initial weights and data across step sizes: they are a cluster.
 
     Returns:
-        A row a group and bound: `group, label, measure, slope, low, high, level, n, clusters, dropped, r2, intercept,
-        note`; `note` says why there is no fit.
+        A row a group and bound: `group, label, measure, slope, low, high, level, n, clusters, seeds, data_seeds,
+        dropped, r2, intercept, note`; `seeds` and `data_seeds` are how many different ones the clusters are made of,
+        `note` says why there is no fit.
     """
     covered = judged.filter(pl.col("outcome") != "not_covered").with_columns(
         cluster=pl.struct("seed", "data_seed").rank("dense")
@@ -118,13 +120,16 @@ def fit_exponents(grouping: Grouping, judged: pl.DataFrame) -> pl.DataFrame:
     for (index, label), name in ((g, b) for g in grouping.groups.select("group", "label").rows() for b in BOUNDS):
         part = parts.get((index, name), nothing).sort("run_id")
         fit = fit_power(part["limit"].to_numpy(), part["value"].to_numpy(), part["cluster"].to_numpy())
-        row = {"group": index, "label": label, "measure": name}
+        fitted = part.filter(pl.col("limit") > 0, pl.col("value") > 0)
+        counts = {"seeds": fitted["seed"].n_unique(), "data_seeds": fitted["data_seed"].n_unique()}
+        row = {"group": index, "label": label, "measure": name} | counts
         rows.append(row | (vars(fit) if isinstance(fit, Fit) else {"note": fit.reason}))
     return pl.DataFrame(rows, schema=FIT_SCHEMA)
 
 
 FIT_SCHEMA = {
     "group": pl.Int64, "label": pl.String, "measure": pl.String, "slope": pl.Float64, "low": pl.Float64,
-    "high": pl.Float64, "level": pl.Float64, "n": pl.Int64, "clusters": pl.Int64, "dropped": pl.Int64,
+    "high": pl.Float64, "level": pl.Float64, "n": pl.Int64, "clusters": pl.Int64, "seeds": pl.Int64,
+    "data_seeds": pl.Int64, "dropped": pl.Int64,
     "r2": pl.Float64, "intercept": pl.Float64, "note": pl.String,
 }  # fmt: skip

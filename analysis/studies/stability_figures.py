@@ -6,6 +6,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from analysis import figures
+from analysis.bounds import EDGE
 from analysis.group import Grouping, shown
 
 MOST_PANELS = 8
@@ -30,10 +31,10 @@ def draw(
     for label, index in groups.items():
         runs = grouping.runs.filter(group=index)
         summaries[label] = summary.filter(group=index).with_columns(**_names(runs))
-        at_edge = runs.filter(status="converged").select("lr", "eos_ratio").drop_nulls()
+        at_edge = runs.filter(status="converged").select("lr", "eos_ratio", edge=EDGE).drop_nulls()
         if len(at_edge):
             edges[label] = at_edge
-        points = _points(judged.filter(group=index), bias=bool(runs["bias"][0]))
+        points = _points(judged.filter(group=index), _norm_limit(runs))
         if len(points):
             norms[label] = points
         if summaries[label]["train_rmse_median"].drop_nulls().len():
@@ -56,17 +57,25 @@ def draw(
 
 def _names(runs: pl.DataFrame) -> dict[str, pl.Expr]:
     """Legend texts of a group, whose runs share optimizer and bias."""
-    plain = runs["optimizer"][0] in ("gd", "sgd")
+    optimizer = runs["optimizer"][0]
+    name = {"momentum": r"$2(1+\mu)/\eta$", "adam": r"$2/\eta$ (threshold of gd only)"}.get(optimizer, r"$2/\eta$")
     one = "1+" if runs["bias"][0] else ""
     return {
-        "edge_name": pl.lit(r"$2/\eta$" if plain else r"$2/\eta$ (threshold of gd only)"),
-        "edge_style": pl.lit("--" if plain else ":"),
+        "edge_name": pl.lit(name),
+        "edge_style": pl.lit(":" if optimizer == "adam" else "--"),
         "floor_name": pl.lit(f"${one}2S$"),
         "oriented_floor_name": pl.lit(rf"${one}2\tilde{{S}}$"),
     }
 
 
-def _points(judged: pl.DataFrame, bias: bool) -> pl.DataFrame:
+def _norm_limit(runs: pl.DataFrame) -> str:
+    """The limit of the norms of a group, whose runs share optimizer and bias."""
+    rate = r"(1+\mu)/\eta" if runs["optimizer"][0] == "momentum" else r"1/\eta"
+    half = r"-\frac{1}{2}" if runs["bias"][0] else ""
+    return f"limit ${rate}{half}$"
+
+
+def _points(judged: pl.DataFrame, limit_name: str) -> pl.DataFrame:
     """Covered runs as `measure, limit, value, outcome, limit_name`; what has no logarithm is not drawn."""
     drawable = (pl.col("outcome") != "not_covered") & (pl.col("limit") > 0) & (pl.col("value") > 0)
     return pl.concat(
@@ -76,7 +85,7 @@ def _points(judged: pl.DataFrame, bias: bool) -> pl.DataFrame:
             "value",
             "outcome",
             measure=pl.lit(symbol),
-            limit_name=pl.lit(r"limit $1/\eta-\frac{1}{2}$" if bias else r"limit $1/\eta$"),
+            limit_name=pl.lit(limit_name),
         )
         for name, symbol in NORMS.items()
     )
@@ -95,16 +104,15 @@ def _lines(points: pl.DataFrame, fits: pl.DataFrame) -> pl.DataFrame:
 
 
 def _moments(runs: pl.DataFrame, trajectories: pl.DataFrame) -> pl.DataFrame:
-    """Median of λ_max η/2 over the runs that were still training, for a few step sizes: `lr, step, eos_ratio`."""
-    moments = (
-        trajectories.select("run_id", "step", "sharpness").drop_nulls().join(runs.select("run_id", "lr"), on="run_id")
-    )
+    """Median of λ_max η/2 over the runs still in training, for a few step sizes: `lr, edge, step, eos_ratio`."""
+    rates_of_runs = runs.select("run_id", "lr", edge=EDGE)
+    moments = trajectories.select("run_id", "step", "sharpness").drop_nulls().join(rates_of_runs, on="run_id")
     rates = moments["lr"].unique().sort()
     last = max(1, min(MOST_PATHS, len(rates)) - 1)
     chosen = sorted({round(i * (len(rates) - 1) / last) for i in range(last + 1)}) if len(rates) else []
     return (
         moments.filter(pl.col("lr").is_in(rates.gather(chosen).to_list()))
-        .group_by("lr", "step")
+        .group_by("lr", "edge", "step")
         .agg(eos_ratio=(pl.col("sharpness") * pl.col("lr") / 2).median())
         .filter(pl.col("eos_ratio") > 0)
         .sort("lr", "step")

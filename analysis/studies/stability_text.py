@@ -6,8 +6,8 @@ SHOWN: dict[str, Shown] = {
     "stability": Shown(
         "Sharpness and stability norms against the step size",
         "Medians over the seeds of converged runs, with bands from the 10 % to the 90 % quantile. At a linearly stable "
-        "minimum 1+2S ≤ 1+2S̃ ≤ λ_max ≤ 2/η. The strip gives the share of runs that converged, spent their step budget, "
-        "or diverged.",
+        "minimum 1+2S ≤ 1+2S̃ ≤ λ_max ≤ 2/η; with momentum μ the last is 2(1+μ)/η. The strip gives the share of runs "
+        "that converged, spent their step budget, or diverged.",
     ),
     "norms": Shown(
         "Stability norms against their limit",
@@ -17,8 +17,8 @@ SHOWN: dict[str, Shown] = {
     ),
     "edge": Shown(
         "How near to the edge of stability",
-        "λ_max η/2 of every converged run; gradient descent is linearly stable at a minimum only up to 1. Values far "
-        "below 1 mean that training never met the edge, not that its minima are flat.",
+        "λ_max η/2 of every converged run; gradient descent is linearly stable at a minimum only up to 1, with "
+        "momentum μ up to 1+μ. Values far below mean that training never met the edge, not that its minima are flat.",
     ),
     "errors": Shown(
         "Error against the step size",
@@ -36,7 +36,7 @@ SHOWN: dict[str, Shown] = {
     ),
     "violations": Shown(
         "Violations",
-        "Runs beyond a bound that covers them. least_eos_ratio is λ_max η/2 on the flattest side of kinks.",
+        "Runs beyond a bound that covers them. least_edge_ratio is λ_max on the flattest side of kinks over its limit.",
     ),
     "on_kinks": Shown(
         "Runs on kinks",
@@ -49,8 +49,9 @@ SHOWN: dict[str, Shown] = {
     "fits": Shown(
         "Exponents",
         "Measure ∝ limit^slope by least squares on logarithms; low and high are the ends of the interval, with the "
-        "cluster-robust variance (CR1) over seed pairs and Student's quantile with one degree of freedom less than "
-        "clusters. note says why there is no fit.",
+        "cluster-robust variance (CR1) and Student's quantile with one degree of freedom less than clusters. A cluster "
+        "is all runs of one seed on one data seed; seeds and data_seeds count the different ones. note says why there "
+        "is no fit.",
     ),
     "chain": Shown(
         "Agreement of the measures",
@@ -58,7 +59,9 @@ SHOWN: dict[str, Shown] = {
         "worst_excess is the largest lower side over upper side, minus 1.",
     ),
     "summary": Shown(
-        "Every step size", "Counts, and quantiles over the seeds of converged runs (q10, median, q90). edge is 2/lr."
+        "Every step size",
+        "Counts, and quantiles over the seeds of converged runs (q10, median, q90). edge is 2/η, "
+        "with momentum μ 2(1+μ)/η.",
     ),
     "groups": Shown(
         "Groups", "Runs of a group differ only in step size and seeds; columns are what differs between groups."
@@ -67,8 +70,9 @@ SHOWN: dict[str, Shown] = {
 
 GLOSSARY: list[tuple[str, str]] = [
     ("η", "step size, column lr"),
+    ("μ", "momentum, the factor of heavy ball: m ← μ m + ∇L, θ ← θ − η m; 0 for gd and sgd"),
     ("λ_max", "sharpness: largest eigenvalue of the Hessian of the loss (1/2n) Σ r²"),
-    ("λ_max η/2", "eos_ratio; 1 is the edge of stability of gradient descent"),
+    ("λ_max η/2", "eos_ratio; the edge of stability is at 1, with momentum μ at 1+μ"),
     ("S", "stability norm Σ |a_i| ‖w_i‖ g(u_i, t_i) of f(x) = Σ a_i relu(w_i·x + b_i) + c, u = w/‖w‖, t = −b/‖w‖"),
     ("S̃", "oriented stability norm: the same sum with g̃ ≥ g"),
     (

@@ -1,29 +1,31 @@
 """Sentences of the stability study: what was seen, on how many runs, and what was not."""
 
+from collections.abc import Mapping
+
 import polars as pl
 
-from analysis.bounds import BOUNDS, TOLERANCE, Bound
+from analysis.bounds import TOLERANCE, Bound
 from analysis.study import Level, Verdict
 
 AT_THE_EDGE = 0.95  # a value of at least this share of its limit is called tight, and the edge met
-SYMBOLS = {"sharpness": "λ_max", "stability_norm": "S", "oriented_stability_norm": "S̃"}
-LIMITS = {"sharpness": "2/η", "stability_norm": "1/η − ½", "oriented_stability_norm": "1/η − ½"}  # 1/η without biases
 
 
-def verdicts(judged: pl.DataFrame, fits: pl.DataFrame, chain: pl.DataFrame) -> list[Verdict]:
+def verdicts(bounds: list[Bound], judged: pl.DataFrame, fits: pl.DataFrame, chain: pl.DataFrame) -> list[Verdict]:
     """Say what the data say.
 
     Args:
+        bounds: As they speak of these runs, the sharpness first.
         judged: Rows of `bounds.judge`, of all bounds.
         fits: The study's table of exponents.
         chain: Rows of `bounds.check_chain`.
     """
-    rows = {name: judged.filter(bound=name) for name in BOUNDS}
-    norms = ("oriented_stability_norm", "stability_norm")
+    rows = {bound.name: judged.filter(bound=bound.name) for bound in bounds}
+    sharpness, *norms = bounds
+    norms.reverse()  # the sharper bound first
     return [
-        *(_holds(bound, rows[name]) for name, bound in BOUNDS.items()),
-        *(_tight(BOUNDS[name], rows[name], rows["sharpness"]) for name in norms),
-        *(_proportional(name, fits.filter(measure=name)) for name in norms),
+        *(_holds(bound, rows[bound.name]) for bound in bounds),
+        *(_tight(bound, rows[bound.name], sharpness, rows[sharpness.name]) for bound in norms),
+        *(_proportional(bound, fits.filter(measure=bound.name)) for bound in norms),
         _chain(chain),
     ]
 
@@ -54,32 +56,32 @@ def _holds(bound: Bound, rows: pl.DataFrame) -> Verdict:
     return Verdict(question, "confirmed", f"The bound held on {all_of_them} it covers {where}.{aside}")
 
 
-def _tight(bound: Bound, rows: pl.DataFrame, sharpness: pl.DataFrame) -> Verdict:
-    symbol = SYMBOLS[bound.name]
+def _tight(bound: Bound, rows: pl.DataFrame, sharpness: Bound, edge: pl.DataFrame) -> Verdict:
     question = f"Is {bound.statement} tight on these data?"
     ratios = rows.filter(pl.col("outcome") != "not_covered")["ratio"].drop_nulls()
     if not len(ratios):
         return Verdict(question, "undecided", f"Nothing can be said: {_no_run(rows)}.", "finding")
     most, middle = _number(ratios.max()), _number(ratios.median())
-    met = _number(sharpness.filter(pl.col("outcome") != "not_covered")["ratio"].max())
-    seen = f"{symbol} came to {_percent(most)} of its limit at most, {_percent(middle)} in the median run"
+    met = _number(edge.filter(pl.col("outcome") != "not_covered")["ratio"].max())
+    reached = f"{met:.3g} of its limit {sharpness.limit_words}"
+    seen = f"{bound.symbol} came to {_percent(most)} of its limit at most, {_percent(middle)} in the median run"
     if most >= AT_THE_EDGE:
         return Verdict(question, "confirmed", f"{seen}.", "finding")
     if met >= AT_THE_EDGE:
-        sentence = f"{seen}, although λ_max η/2 reached {met:.3g}: the edge of stability was met."
+        sentence = f"{seen}, although {sharpness.symbol} reached {reached}: the edge of stability was met."
         return Verdict(question, "refuted", sentence, "finding")
     return Verdict(
         question,
         "undecided",
-        f"{seen}. But λ_max η/2 reached only {met:.3g}: no run met the edge of stability, so this says little about "
-        "tightness. Larger step sizes, or large initial weights with warm-up, would.",
+        f"{seen}. But {sharpness.symbol} reached only {reached}: no run met the edge of stability, so this says little "
+        "about tightness. Larger step sizes, or large initial weights with warm-up, would.",
         "finding",
     )
 
 
-def _proportional(measure: str, fits: pl.DataFrame) -> Verdict:
-    symbol, limit = SYMBOLS[measure], LIMITS[measure]
-    question = f"Does {symbol} grow in proportion to its limit {limit}?"
+def _proportional(bound: Bound, fits: pl.DataFrame) -> Verdict:
+    symbol = bound.symbol
+    question = f"Does {symbol} grow in proportion to its limit {bound.limit_words}?"
     fitted = fits.filter(pl.col("slope").is_not_null())
     if not len(fitted):
         reasons = "; ".join(fits["note"].drop_nulls().unique(maintain_order=True).head(3))
@@ -90,7 +92,7 @@ def _proportional(measure: str, fits: pl.DataFrame) -> Verdict:
         sentence = (
             f"{symbol} was fitted by a power of the limit in {len(fitted)} groups, with exponents "
             f"{_span(fitted['slope'])}; in {len(excluded)} of them the interval excludes 1, which is proportion "
-            "(no correction for looking at several)."
+            f"(intervals over {_chances(fitted)}; no correction for looking at several)."
         )
         return Verdict(question, level, sentence, "finding")
     fit = fitted.row(0, named=True)
@@ -104,9 +106,27 @@ def _proportional(measure: str, fits: pl.DataFrame) -> Verdict:
         question,
         level,
         f"{symbol} followed its limit with exponent {fit['slope']:.3g} ({_percent(fit['level'])} interval "
-        f"{fit['low']:.3g} to {fit['high']:.3g}; {fit['n']} runs, {fit['clusters']} seeds). {compare}",
+        f"{fit['low']:.3g} to {fit['high']:.3g} over {_chance(fit)}; {fit['n']} runs). {compare}",
         "finding",
     )
+
+
+def _chance(fit: Mapping[str, int]) -> str:
+    """Say over what an interval is one: what was drawn anew from cluster to cluster, and what was not."""
+    clusters, seeds, data_seeds = fit["clusters"], fit["seeds"], fit["data_seeds"]
+    if data_seeds == 1:
+        return f"{clusters} seeds, given one data set"
+    if seeds == 1:
+        return f"{clusters} data seeds, given one seed of the initial weights"
+    if clusters == seeds == data_seeds:
+        return f"{clusters} seeds, each with a data seed of its own"
+    return f"{clusters} pairs of {seeds} seeds and {data_seeds} data seeds, as if pairs were independent"
+
+
+def _chances(fits: pl.DataFrame) -> str:
+    if (fits["data_seeds"] == 1).all():
+        return "seeds, given one data set a group"
+    return "pairs of seed and data seed, as if pairs were independent; the table of exponents counts them"
 
 
 def _chain(chain: pl.DataFrame) -> Verdict:
@@ -130,7 +150,7 @@ def _chain(chain: pl.DataFrame) -> Verdict:
     )
 
 
-def coverage(runs: pl.DataFrame, summary: pl.DataFrame, not_covered: pl.DataFrame) -> list[str]:
+def coverage(bounds: list[Bound], runs: pl.DataFrame, summary: pl.DataFrame, not_covered: pl.DataFrame) -> list[str]:
     """Say what the verdicts do not cover, and where training diverged."""
     notes = []
     diverged = summary.filter(pl.col("diverged") > 0)
@@ -148,7 +168,7 @@ def coverage(runs: pl.DataFrame, summary: pl.DataFrame, not_covered: pl.DataFram
             f"{_runs(budget)} ({_percent(budget / len(runs))}) spent the step budget before convergence; "
             "no bound is claimed for them, and the medians leave them out."
         )
-    for bound in BOUNDS.values():
+    for bound in bounds:
         rows = not_covered.filter(bound=bound.name)
         if len(rows):
             reasons = "; ".join(f"{row['runs']} {row['reason']}" for row in rows.iter_rows(named=True))

@@ -2,6 +2,7 @@ import polars as pl
 import pytest
 
 from analysis.bounds import BOUNDS, OUTCOMES, TOLERANCE, check_chain, judge
+from tests import oracles
 
 
 def outcome(frame, row, bound="sharpness"):
@@ -25,6 +26,48 @@ def test_sharpness_limit_is_2_over_lr(frame, row):
 @pytest.mark.parametrize(("bias", "limit"), [(True, 3.5), (False, 4.0)])
 def test_norm_limit_is_half_smaller_with_an_output_bias(frame, row, name, bias, limit):
     assert outcome(frame, row(lr=0.25, bias=bias), name)["limit"] == limit
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+def test_momentum_has_the_limit_beyond_which_heavy_ball_is_unstable(frame, row, momentum):
+    heavy = row(lr=0.2, optimizer="momentum", momentum=momentum)
+    limit = outcome(frame, heavy)["limit"]
+    assert oracles.growth(oracles.heavy_ball(limit * (1 - 1e-6), 0.2, momentum)) < 1
+    assert oracles.growth(oracles.heavy_ball(limit * (1 + 1e-6), 0.2, momentum)) > 1
+    for name in ("stability_norm", "oriented_stability_norm"):
+        assert outcome(frame, heavy, name)["limit"] == pytest.approx((limit - 1) / 2)
+
+
+def test_run_with_momentum_is_judged_by_its_own_edge(frame, row):
+    heavy = {"optimizer": "momentum", "momentum": 0.5}
+    assert outcome(frame, row(eos=1.4, **heavy))["outcome"] == "holds"
+    assert outcome(frame, row(eos=1.6, **heavy))["outcome"] == "violates"
+    kinked = outcome(frame, row(lr=0.1, eos=1.6, knot_points=1, gn_sharpness_min=29.0, **heavy))
+    assert (kinked["outcome"], kinked["least_edge_ratio"]) == ("on_kinks", pytest.approx(29 / 30))
+
+
+HEAVY = {"optimizer": "momentum", "momentum": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "edge", "norm"),
+    [
+        ([{}], "2/η", "1/η − ½"),
+        ([{"optimizer": "sgd", "batch_size": 8}], "2/η", "1/η − ½"),
+        ([{"bias": False}], "2/η", "1/η"),
+        ([{}, {"bias": False}], "2/η", "1/η − ½ (without biases 1/η)"),
+        ([HEAVY], "2(1+μ)/η", "(1+μ)/η − ½"),
+        ([HEAVY, {}], "2(1+μ)/η", "(1+μ)/η − ½"),
+        ([HEAVY, {"bias": False}], "2(1+μ)/η", "(1+μ)/η − ½ (without biases (1+μ)/η)"),
+        ([{**HEAVY, "bias": False}], "2(1+μ)/η", "(1+μ)/η"),
+        ([{}, {"bias": False, "status": "budget"}, {**HEAVY, "status": "diverged"}], "2/η", "1/η − ½"),
+        ([{"bias": False, "status": "budget"}], "2/η", "1/η"),  # none is covered
+    ],
+)
+def test_statement_has_the_limits_of_the_runs_it_covers(frame, row, kinds, edge, norm):
+    runs = frame([row(seed=seed, **kind) for seed, kind in enumerate(kinds)])
+    said = [bound.spoken_of(runs).statement for bound in BOUNDS.values()]
+    assert said == [f"λ_max ≤ {edge}", f"S ≤ {norm}", f"S̃ ≤ {norm}"]
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -58,8 +101,7 @@ def test_run_on_kinks_is_judged_on_its_flattest_side(frame, row, name):
     [
         ({"status": "diverged"}, "diverged"),
         ({"status": "budget"}, "step budget"),
-        ({"optimizer": "momentum"}, "another threshold"),
-        ({"optimizer": "adam"}, "another threshold"),
+        ({"optimizer": "adam"}, "threshold is not one of λ_max"),
         ({"lr_ratio": 0.0}, "different step sizes"),
         ({"lr_ratio": float("inf")}, "different step sizes"),
         ({"weight_decay": 1e-3}, "weight decay"),

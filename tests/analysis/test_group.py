@@ -39,6 +39,11 @@ def test_summary_takes_quantiles_of_converged_runs_only(frame, row):
     assert second["edge"] == 10.0
 
 
+def test_summary_has_the_edge_of_momentum_runs(frame, row):
+    rows = [row(0.2), row(0.2, optimizer="momentum", momentum=0.5)]
+    assert sorted(summarise(group(frame(rows)), [])["edge"]) == [10.0, 15.0]
+
+
 def test_summary_pools_step_sizes_of_a_random_sweep(frame, row):
     rates = np.exp(np.random.default_rng(0).uniform(np.log(0.01), 0, 300))
     summary = summarise(group(frame([row(float(lr)) for lr in rates])), ["eos_ratio"])

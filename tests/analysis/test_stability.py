@@ -26,6 +26,20 @@ def test_verdict_counts_the_runs_and_the_range_that_it_speaks_of(studied, sweep,
     assert found.sentence == "The bound held on all 32 converged runs it covers (step sizes 0.02 to 0.4)."
 
 
+def test_verdicts_and_notes_say_the_limits_that_were_used(studied, row, sweep):
+    unbiased = [row(lr, seed, bias=False) for lr in (0.1, 0.2, 0.4) for seed in range(3)]
+    alone = studied([*unbiased, row(0.3, 9, bias=False, status="budget")], name="alone")
+    assert verdict(alone, "Does S̃ ≤ 1/η hold?").level == "confirmed"
+    assert verdict(alone, "Does S̃ grow").question == "Does S̃ grow in proportion to its limit 1/η?"
+    assert any(note.startswith("S̃ ≤ 1/η covers 9 of 10 runs.") for note in alone.notes)
+    assert [bound.statement for bound in alone.bounds] == ["λ_max ≤ 2/η", "S ≤ 1/η", "S̃ ≤ 1/η"]
+    both = studied([*unbiased, *sweep], name="both")
+    assert verdict(both, "Does S̃ ≤ 1/η − ½ (without biases 1/η) hold?").level == "confirmed"
+    heavy = studied([row(lr, 0, eos=1.8, optimizer="momentum", momentum=0.9) for lr in (0.1, 0.2)], name="heavy")
+    assert verdict(heavy, "Does λ_max ≤ 2(1+μ)/η hold?").level == "confirmed"
+    assert "λ_max reached only 0.947 of its limit 2(1+μ)/η" in verdict(heavy, "Is S ≤ (1+μ)/η − ½ tight").sentence
+
+
 def test_planted_violation_is_found_listed_and_said(studied, row, sweep):
     planted = row(0.3, seed=9, eos=1.2)
     result = studied([*sweep, planted])
@@ -56,7 +70,7 @@ def test_runs_that_are_not_covered_are_counted_and_named(studied, row, sweep):
     result = studied(rows)
     assert verdict(result, HOLD[0]).level == "confirmed"
     counted = {(r["bound"], r["reason"]): r["runs"] for r in result.tables["not_covered"].iter_rows(named=True)}
-    assert counted["sharpness", "optimizer has another threshold than 2/η"] == 2
+    assert counted["sharpness", "optimizer's threshold is not one of λ_max"] == 2
     assert counted["sharpness", "diverged"] == 1
     notes = " ".join(result.notes)
     assert "λ_max ≤ 2/η covers 32 of 36 runs" in notes
@@ -111,6 +125,43 @@ def test_fit_is_refused_with_two_seeds(studied, row):
 def test_clusters_are_pairs_of_seeds(studied, row):
     result = studied([row(lr, s, data_seed=t) for lr in (0.1, 0.2, 0.3) for s in range(2) for t in range(2)])
     assert result.tables["fits"]["clusters"].to_list() == [4, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"),
+    [
+        ([(s, 7) for s in range(4)], "over 4 seeds, given one data set; 12 runs)"),
+        ([(s, s) for s in range(4)], "over 4 seeds, each with a data seed of its own; 12 runs)"),
+        ([(7, t) for t in range(4)], "over 4 data seeds, given one seed of the initial weights; 12 runs)"),
+        (
+            [(s, t) for s in range(2) for t in range(2)],
+            "over 4 pairs of 2 seeds and 2 data seeds, as if pairs were indep",
+        ),
+        ([(0, 0), (1, 1), (2, 1)], "over 3 pairs of 3 seeds and 2 data seeds, as if pairs were independent; 9 runs)"),
+    ],
+)
+def test_verdict_says_what_its_interval_is_over(studied, row, seeds, words):
+    rows = [row(lr, s, data_seed=t, eos=0.8 + 0.1 * lr * (s + t)) for lr in (0.1, 0.2, 0.3) for s, t in seeds]
+    assert words in verdict(studied(rows), "Does S grow").sentence
+
+
+def test_interval_is_over_the_runs_that_were_fitted(studied, row):
+    rows = [row(lr, s, eos=0.9 + 0.01 * s) for lr in (0.1, 0.2, 0.3) for s in range(4)]
+    no_logarithm = [row(lr, 9, data_seed=1, stability_norm=0.0) for lr in (0.1, 0.2, 0.3)]
+    sentence = verdict(studied([*rows, *no_logarithm]), "Does S grow").sentence
+    assert "over 4 seeds, given one data set; 12 runs)" in sentence
+
+
+@pytest.mark.parametrize(
+    ("data_seeds", "words"),
+    [(1, "intervals over seeds, given one data set a group"), (2, "intervals over pairs of seed and data seed, as if")],
+)
+def test_verdict_on_several_groups_says_what_their_intervals_are_over(studied, row, data_seeds, words):
+    rows = [
+        row(lr, s, data_seed=s % data_seeds, width=width)
+        for lr in (0.1, 0.2, 0.3) for s in range(4) for width in (8, 16)
+    ]  # fmt: skip
+    assert words in verdict(studied(rows), "Does S grow").sentence
 
 
 def test_wrong_measure_discredits_the_other_verdicts(studied, row, sweep):

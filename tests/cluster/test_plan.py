@@ -1,17 +1,17 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from cluster.backend import BackendError, backend
+from cluster.backend import BackendError, Job, Outcome, backend
 from cluster.local import Local
 from cluster.plan import check, missing, plan
 from sweep.data import DataError
+from sweep.pack import Pack
+from sweep.probe import Cost
 from sweep.run import Run
 from sweep.spec import Spec, SpecError
-
-CPU = torch.device("cpu")
 
 
 def test_check_counts_every_run_once(tiny: Callable[..., Path]) -> None:
@@ -43,16 +43,35 @@ def test_plan_counts_runs_packs_shapes_and_files(tiny: Callable[..., Path]) -> N
     grid = "lr = [0.1], width = [2, 3, 4], seed = { range = [0, 40] }"
     spec = Spec.read(tiny(grid=grid, measure="every = 'log:3'"))
     done = {run.id for run in spec.expand() if run.width == 2}
-    counted = plan(spec, done, backend("local", 1), CPU)
+    counted = plan(spec, done, backend("local", 1))
     assert (counted.runs, counted.recorded, counted.missing, counted.shapes) == (120, 40, 80, 2)
     assert counted.packs == 2 * 2  # 40 runs a shape, at most 32 a pack where that few are left
     assert counted.files == 2 * counted.packs  # ends and moments
     assert counted.seconds > 0
 
 
+def test_plan_times_a_run_on_the_device_that_the_back_end_names(
+    tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Elsewhere:
+        workers, device = 3, torch.device("meta")
+
+        def pack_size(self, run: Run, missing: int) -> int:
+            return 1
+
+        def train(self, job: Job, packs: Iterator[Pack], tick: Callable[[], None]) -> Iterator[Outcome]:
+            raise AssertionError
+
+    probed = []
+    monkeypatch.setattr("cluster.plan.probe", lambda runs, device: probed.append(device) or Cost(1.0, 0.0))
+    counted = plan(Spec.read(tiny(max_steps=30)), set(), Elsewhere())
+    assert probed == [torch.device("meta")]
+    assert (counted.packs, counted.workers, counted.seconds) == (4, 3, 40)
+
+
 def test_plan_of_a_recorded_sweep_is_empty(tiny: Callable[..., Path]) -> None:
     spec = Spec.read(tiny())
-    counted = plan(spec, {run.id for run in spec.expand()}, backend("local", 2), CPU)
+    counted = plan(spec, {run.id for run in spec.expand()}, backend("local", 2))
     assert (counted.missing, counted.packs, counted.files, counted.seconds) == (0, 0, 0, 0)
 
 

@@ -14,6 +14,7 @@ import psutil
 import pytest
 import torch
 
+from sweep.claim import claimed
 from sweep.execute import load_checkpoint
 from sweep.pack import Pack
 from sweep.spec import Spec
@@ -229,6 +230,20 @@ def test_damaged_state_is_no_obstacle(
     assert cli("run", spec, "--out", store.path, "--workers", 1).code == 0
     assert len(store.recorded()) == 4
     assert not store.checkpoints()
+
+
+def test_unreadable_state_that_no_pack_asks_for_is_deleted_at_the_end_and_said(
+    cli: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    spec, store = tiny(max_steps=1), Store.create(tmp_path / "store")
+    damaged, in_training = store.checkpoint("of-another-spec"), store.checkpoint("in-training")
+    for path in (damaged, in_training):
+        path.write_bytes(b"garbage")
+    with claimed(store, "in-training", ["a run of another spec"]):
+        said = cli("run", spec, "--out", store.path, "--workers", 1)
+    assert said.code == 0
+    assert said.err == f"{damaged}: a state that cannot be read (damaged, or of another version); deleted.\n"
+    assert store.checkpoints() == [in_training]
 
 
 def test_state_is_read_without_running_code_from_it(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from sweep.model import initial_parameters
-from sweep.optimize import draw_batches
+from sweep.model import Architecture, initial_parameters
+from sweep.optimize import Rates, draw_batches, update
 from sweep.pack import Pack
 from sweep.run import Run
 from sweep.train import Training
@@ -50,6 +50,20 @@ def test_packed_training_equals_torch_optim_on_each_run_alone(rule, twist):
         got = oracles.weights_of(training.state["theta"][row].numpy(), run)
         for name, w in expected.items():
             torch.testing.assert_close(got[name], w, rtol=1e-10, atol=1e-12, msg=f"{name} of {run.lr}")
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.3, 0.9])
+def test_heavy_ball_is_stable_on_a_quadratic_up_to_twice_one_plus_momentum_over_lr(momentum):
+    lr = 0.2
+    run = Run.model_validate({"problem": "sine", "optimizer": "momentum", "momentum": momentum, "lr": lr})
+    rates = Rates.of([run, run], Architecture.of(run), torch.float64, torch.device("cpu"))
+    for share in (0.01, 0.5, 0.99, 1.01, 1.5):
+        curvature = share * 2 * (1 + momentum) / lr
+        theta, m = torch.tensor([[1.0], [0.0]]).double(), torch.tensor([[0.0], [1.0]]).double()  # (θ, m) of two runs
+        update("momentum", theta, (m,), curvature * theta, rates, 0, False)
+        step = torch.cat([theta, m], 1).T.numpy()
+        np.testing.assert_allclose(step, oracles.heavy_ball(curvature, lr, momentum), rtol=1e-12, atol=1e-12)
+        assert (oracles.growth(step) < 1) == (share < 1)
 
 
 def test_frozen_layers_do_not_move():

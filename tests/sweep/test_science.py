@@ -173,6 +173,24 @@ def test_8_gradient_descent_ends_at_the_edge_and_below_the_bound(unchecked_shape
     assert norms[0] > 1.5 * norms[-1]
 
 
+def test_heavy_ball_ends_at_an_edge_of_its_own(unchecked_shapes):
+    """As above with momentum μ = 0.5: λη/2 reaches 1 + μ and not more, and S̃ ≤ (1+μ)/η - ½."""
+    base = {
+        "problem": "sine", "domain": "gaussian", "n": 12, "width": 40, "init": "normal", "output_scale": 0.3,
+        "warmup_steps": 1000, "max_steps": 12_000, "tolerance": 1e-7, "optimizer": "momentum", "momentum": 0.5,
+    }  # fmt: skip
+    runs = [Run.model_validate(base | {"lr": lr, "seed": seed}) for lr in (0.2, 0.4) for seed in range(6)]
+    rows = execute(Pack(tuple(runs)), Measure(), torch.device("cpu"), "test")["runs"]
+    ended = [row for row in rows if row["status"] == "converged"]
+    assert len(ended) >= 8
+    for row in ended:
+        assert row["gn_sharpness_min"] * row["lr"] / 2 <= 1.5 * (1 + 1e-3)
+        assert row["oriented_stability_norm"] <= 1.5 / row["lr"] - 0.5
+    ratios = [row["eos_ratio"] for row in ended]
+    assert np.median(ratios) > 1.2  # far beyond the edge of gradient descent
+    assert max(ratios) > 0.99 * 1.5
+
+
 def pyramid_network(d: int, s: float, q: float, a: float, c2: float, n: int = 400) -> Point:
     """[1 - ‖x‖₁]₊ as 2d units σ(±s x_i) and one unit of weights -q, bias c₂ and output weight a, on the ball."""
     rng = np.random.default_rng(9)

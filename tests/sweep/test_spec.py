@@ -110,8 +110,8 @@ def test_demo_has_at_least_240_runs():
         ("random = { count = 3, width = { normal = [0, 1] } }", "expected { uniform = "),
         ("random = { count = 3, lr_ratio = { uniform = [1.0, 1.0] } }", "lo below hi"),
         ("random = { count = 3, wdith = { integers = [1, 4] } }", "unknown parameter `wdith`; did you mean `width`"),
-        ("fixed = 3", r"block\[0\].fixed = 3; expected a valid dictionary"),
-        ("[measure]\nevery = 'log:0'", "measure.every = 'log:0'; expected a string that matches"),
+        ("fixed = 3", r"block\[0\].fixed = 3; expected a table"),
+        ("[measure]\nevery = 'log:0'", "measure.every = 'log:0'; expected 'end', or 'log:N' with N from 1 to 999. Write 'log:20'"),
         ("[measure]\nevry = 'end'", "measure.evry: unknown key; did you mean `every`"),
         ("fixed = {", "x.toml: not valid TOML: "),
     ],
@@ -127,7 +127,10 @@ def test_wrong_spec_is_refused_with_place_and_cure(body, message):
     [
         ("", "x.toml: name: missing"),
         ('name = "x"', "x.toml: block: missing"),
-        ('name = "a b"\n[[block]]', "name = 'a b'; expected a string that matches"),
+        (
+            'name = "a b"\n[[block]]',
+            "name = 'a b'; expected letters, digits, '_', '-' and '.', a letter or digit first",
+        ),
         ('name = "x"\nstdy = "s"\n[[block]]', "stdy: unknown key; did you mean `study`"),
         ('name = "x"\nblock = []', "block = .*; expected"),
         ('name = "x"\n[fixed]\nwdth = 3\n[[block]]', "fixed.wdth: unknown parameter; did you mean `width`"),

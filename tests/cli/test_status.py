@@ -1,0 +1,87 @@
+"""`relusweep status` and `watch`: where a sweep stands, whatever has become of its workers."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweep.store import Store
+
+
+def test_status_says_how_many_have_ended_and_how(cli: Callable[..., Any], store: Path) -> None:
+    said = cli("status", store)
+    assert (said.code, said.err) == (0, "")
+    assert said.out == "4/4 runs · 0 converged, 2 at budget, 2 diverged\n"
+
+
+def test_watch_follows_a_sweep_of_another_process_to_its_end(
+    cli: Callable[..., Any],
+    launch: Callable[..., Any],
+    until: Callable[..., Any],
+    tiny: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    process = launch("run", tiny(max_steps=6000), "--out", "store", "--workers", 1)
+    until(lambda: any((tmp_path / "store" / "progress").glob("[!.]*.json")) or process.poll() is not None)
+    during = cli("status", "store").out
+    said = cli("watch", "store")
+    assert process.wait(timeout=60) == 0
+    assert "0/4 runs" in during
+    assert "4 training on 1 worker(s)" in during
+    assert (said.code, said.err) == (0, "")
+    assert said.out.splitlines()[-1] == "4/4 runs · 0 converged, 4 at budget, 0 diverged"
+
+
+def test_watch_does_not_end_while_planned_runs_are_missing(
+    cli: Callable[..., Any], launch: Callable[..., Any], tiny: Callable[..., Path], store: Path
+) -> None:
+    Store(store).keep_spec(tiny(grid="lr = [0.07], seed = [0, 1, 2, 3]").read_text())  # 4 others are recorded
+    process = launch("watch", store)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=4)
+
+
+def training(store: Path) -> set[str]:
+    """Ids of the packs that workers, alive or not, said to be training and that are not recorded."""
+    said = Store(store).progress()
+    return {progress["pack_id"] for progress in said if not Store(store).has_pack(progress["pack_id"])}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_status_and_watch_after_kill_9_count_the_recorded_and_no_dead_worker(
+    cli: Callable[..., Any],
+    launch: Callable[..., Any],
+    until: Callable[..., Any],
+    tiny: Callable[..., Path],
+    tmp_path: Path,
+    rows_on_disk: Callable[..., Any],
+    workers: int,
+) -> None:
+    store = tmp_path / "store"
+    spec = tiny(grid="lr = [0.05, 0.1], seed = [0, 1], width = [3, 4, 5, 6]", max_steps=4000)  # 4 packs of 4 runs
+    command = ("run", spec, "--out", store, "--checkpoint-minutes", 0, "--workers", workers)
+    first = launch(*command)
+    until(lambda: (store / "runs").exists() and len(Store(store).parts()) >= workers and training(store))
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    recorded, left = rows_on_disk(store)["runs"], training(store)
+    assert left, "what the dead said last is still there"
+    assert 4 <= recorded < 16
+    assert cli("status", store).out == f"{recorded}/16 runs · 0 converged, {recorded} at budget, 0 diverged\n"
+
+    watching = launch("watch", store)
+    second = launch("run", spec, "--out", store, "--workers", 1)
+    until(lambda: any(p["pack_id"] in left and p["worker"].endswith(f"-{second.pid}") for p in Store(store).progress()))
+    second.send_signal(signal.SIGSTOP)  # so that the pack does not end before it is looked at
+    during = cli("status", store).out
+    second.send_signal(signal.SIGCONT)
+    assert second.wait(timeout=60) == 0
+    out, err = watching.communicate(timeout=60)
+    assert " · 4 training on 1 worker(s) · " in during, "a pack that goes on is not counted for the dead as well"
+    assert (watching.returncode, err) == (0, "")
+    assert out.splitlines()[-1] == "16/16 runs · 0 converged, 16 at budget, 0 diverged"
+    assert cli("verify", store).out == f"{store}: planned 16 = recorded 16 + missing 0\n"

@@ -1,0 +1,89 @@
+"""`relusweep verify`, and the mending of what it names."""
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from sweep.spec import Spec
+from sweep.store import Store
+
+
+def test_status_and_verify_count_only_what_the_present_spec_plans(
+    cli: Callable[..., Any], tiny: Callable[..., Path], store: Path
+) -> None:
+    Store(store).keep_spec(tiny(grid="lr = [0.07], seed = [0, 1, 2, 3]").read_text())
+    verified = cli("verify", store)
+    assert verified.code == 1
+    assert f"{store}: planned 4 = recorded 0 + missing 4" in verified.out
+    assert "4 recorded runs belong to an earlier spec" in verified.out
+    assert cli("status", store).out.startswith("0/4 runs")
+
+
+def test_verify_lists_what_is_missing_and_says_what_to_do(
+    cli: Callable[..., Any], tiny: Callable[..., Path], store: Path
+) -> None:
+    text = tiny(grid="lr = [0.05], seed = { range = [0, 30] }").read_text()
+    Store(store).keep_spec(text)
+    missing = [run.id for run in Spec.parse(text, "spec").expand()][2:]
+    said = cli("verify", store)
+    assert said.code == 1
+    assert f"{store}: planned 30 = recorded 2 + missing 28\n" in said.out
+    assert [line for line in said.out.splitlines() if line.startswith("missing")] == [
+        *(f"missing: {run_id}" for run_id in missing[:20]), "missing: … and 8 more"
+    ]  # fmt: skip
+    assert f"The same `relusweep run` trains what is missing and sets broken parts aside: --out {store}" in said.out
+
+
+@pytest.mark.parametrize("how", ["half", "empty", "ids", "loss", "not parquet"])
+@pytest.mark.parametrize("table", ["runs", "trajectories", "weights"])
+def test_corrupt_part_is_named_set_aside_and_redone(
+    cli: Callable[..., Any],
+    kept: Path,
+    store: Path,
+    equal_tables: Callable[[Path, Path], None],
+    table: str,
+    how: str,
+) -> None:
+    (part,) = Store(store).parts(table)
+    content = bytearray(part.read_bytes())
+    if how in ("half", "empty"):
+        content = content[: len(content) // 2 if how == "half" else 0]
+    elif how == "not parquet":
+        content = bytearray(b"not a part")
+    else:
+        group = pq.read_metadata(part).row_group(0)
+        wanted = {"ids": "run_id", "loss": {"weights": "w1.list.element"}.get(table, "loss")}[how]
+        (column,) = [c for c in map(group.column, range(group.num_columns)) if c.path_in_schema == wanted]
+        start = column.dictionary_page_offset or column.data_page_offset
+        content[start + column.total_compressed_size - 3] ^= 0x40  # in the middle of its data page
+    part.write_bytes(content)
+
+    verified = cli("verify", store)
+    assert verified.code == 1
+    assert f"broken: {part}: " in verified.out
+
+    again = cli("run", store / "spec.toml", "--out", store, "--workers", 1)
+    assert again.code == 0
+    (aside,) = [path for path in (store / "aside").iterdir() if path.read_bytes() == content]
+    (line,) = [line for line in again.err.splitlines() if line.startswith(f"{part}: broken (")]
+    assert f"set aside as {aside}" in line
+    equal_tables(store, kept)
+    assert cli("verify", store).code == 0
+
+
+@pytest.mark.parametrize("name", [b"lost", b"los\xff"])
+def test_damaged_name_of_a_column_breaks_its_part(cli: Callable[..., Any], store: Path, name: bytes) -> None:
+    (part,) = Store(store).parts()
+    content = part.read_bytes()
+    (length,) = struct.unpack("<I", content[-8:-4])  # of the footer, which has no checksum
+    place = content.index(b"\x18\x04loss", len(content) - 8 - length)
+    part.write_bytes(content[: place + 2] + name + content[place + 6 :])
+    said = cli("verify", store)
+    assert said.code == 1
+    assert f"broken: {part}: " in said.out
+    assert cli("run", store / "spec.toml", "--out", store, "--workers", 1).code == 0
+    assert None not in [row["loss"] for row in Store(store).read()[0].to_pylist() if row["status"] == "budget"]
