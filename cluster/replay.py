@@ -16,8 +16,8 @@ from sweep.data import dataset
 from sweep.durable import StoreError, replacing, said
 from sweep.execute import Tables, execute
 from sweep.pack import Pack
-from sweep.part import KEYS, distinct, pieces, stack
-from sweep.record import SCHEMAS, WEIGHTS
+from sweep.part import distinct, stack
+from sweep.record import KEYS, SCHEMAS, WEIGHTS
 from sweep.run import PARAMETERS, Run
 from sweep.spec import Measure
 from sweep.store import Store
@@ -54,8 +54,8 @@ def find(store: Store, run_id: str) -> dict[str, Any]:
 
 
 def _rows(store: Store, table: str, run_id: str) -> list[dict[str, Any]]:
-    def chosen(part: Path) -> pa.Table:
-        return stack((_beginning(rows, run_id) for rows in pieces(part, SCHEMAS[table])), SCHEMAS[table])
+    def chosen(rows: Iterator[pa.Table]) -> pa.Table:
+        return stack((_beginning(piece, run_id) for piece in rows), SCHEMAS[table])
 
     return distinct(stack(store.each(table, chosen)[0], SCHEMAS[table]), KEYS[table]).to_pylist()
 

@@ -8,9 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweep.durable import replacing, said
-from sweep.record import SCHEMA_VERSION, SCHEMAS
+from sweep.record import KEYS, SCHEMA_VERSION, SCHEMAS
 
-KEYS = {"runs": ("run_id",), "trajectories": ("run_id", "step"), "weights": ("run_id",)}
 UNREADABLE = (pa.ArrowException, OSError, ValueError)  # damaged names of columns are not even text
 _PIECE_ROWS = 2**14  # in memory at once: a compacted part may hold a million
 

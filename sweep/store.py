@@ -25,8 +25,8 @@ import pyarrow.parquet as pq
 
 from sweep.durable import StoreError, replacing, said, write_json
 from sweep.ids import Keys, RunIds, keys_of
-from sweep.part import KEYS, UNREADABLE, columns_of, distinct, pieces, read_part, stack, write_part
-from sweep.record import SCHEMA_VERSION, SCHEMAS, provenance
+from sweep.part import UNREADABLE, columns_of, distinct, pieces, read_part, stack, write_part
+from sweep.record import KEYS, SCHEMA_VERSION, SCHEMAS, provenance
 
 TABLES = tuple(SCHEMAS)
 FOLDERS = (*TABLES, "checkpoints", "claims", "progress", "failures")
@@ -168,18 +168,26 @@ class Store:
                 if file.name.endswith(".parquet") and not file.name.startswith(".")
             }
 
-    def each(self, table: str, take: Callable[[Path], T]) -> tuple[list[T], dict[Path, str]]:
-        """Take something from every part of a table; no more than one part need be in memory at once.
+    def each(
+        self, table: str, take: Callable[[Iterator[pa.Table]], T], columns: list[str] | None = None
+    ) -> tuple[list[T], dict[Path, str]]:
+        """Take something from every part of a table, so that they need not be in memory together.
+
+        Args:
+            table: `runs`, `trajectories` or `weights`.
+            take: Is given the rows of one part, piece by piece, and has to go through them all.
+            columns: Those wanted; the table's key columns come along.
 
         Returns:
             What was taken, and the parts that could not be read with the reason.
         """
+        wanted = columns_of(table, columns)
         taken, broken = [], {}
         for _ in range(2):  # a part that vanished while we read was compacted: list again, once
             taken, broken = [], {}
             for part in self.parts(table):
                 try:
-                    taken.append(take(part))
+                    taken.append(take(pieces(part, wanted)))
                 except UNREADABLE as error:
                     broken[part] = str(error).splitlines()[0]
             there = {part: why for part, why in broken.items() if part.exists()}
@@ -199,27 +207,21 @@ class Store:
             The rows, and the parts that could not be read with the reason.
         """
         wanted = columns_of(table, columns)
-        found, broken = self.each(table, lambda part: read_part(part, wanted))
+        found, broken = self.each(table, lambda rows: stack(rows, wanted), columns)
         return distinct(stack(found, wanted), KEYS[table]), broken
 
     def broken(self, table: str) -> dict[Path, str]:
         """Read every page of a table's parts, one after the other; returns those that cannot be read, and why."""
-
-        def read_through(part: Path) -> None:
-            for _ in pieces(part, SCHEMAS[table]):
-                pass
-
-        return self.each(table, read_through)[1]
+        return self.each(table, lambda rows: sum(map(len, rows)))[1]
 
     def run_ids(self, table: str, where: pc.Expression | None = None) -> RunIds:
         """Ids of the runs in a table; with `where`, of those rows only. Broken parts count as not there."""
-        columns = columns_of(table, _ASKED if where is not None else [])
 
-        def take(part: Path) -> Keys:
-            found = (rows if where is None else rows.filter(where) for rows in pieces(part, columns))
-            return RunIds.of(*(keys_of(rows["run_id"]) for rows in found)).keys
+        def take(rows: Iterator[pa.Table]) -> Keys:
+            chosen = (piece if where is None else piece.filter(where) for piece in rows)
+            return RunIds.of(*(keys_of(piece["run_id"]) for piece in chosen)).keys
 
-        return RunIds.of(*self.each(table, take)[0])
+        return RunIds.of(*self.each(table, take, [] if where is None else _ASKED)[0])
 
     def recorded(self) -> RunIds:
         """Ids of all recorded runs; broken parts count as not recorded."""
