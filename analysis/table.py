@@ -69,7 +69,18 @@ def load(stores: Sequence[str | Path]) -> Table:
         sources.append(Source(str(store.path), _count(rows), len(store.failures()), unreadable))
     if not any(source.rows for source in sources):
         raise TableError(_nothing(sources))
-    return Table(_union(runs, "runs"), _union(moments, "trajectories"), tuple(sources))
+    table = Table(_union(runs, "runs"), _union(moments, "trajectories"), tuple(sources))
+    pa.default_memory_pool().release_unused()  # what the pieces took, before a study needs it
+    return table
+
+
+def varied(runs: pl.DataFrame) -> list[str]:
+    """Name the parameters that have more than one value.
+
+    Asks the whole frame: a column that is taken out of it by name is written out, and stays so, though it be one value.
+    """
+    values = runs.select(pl.col(PARAMETERS).n_unique()).row(0, named=True)
+    return [name for name in PARAMETERS if values[name] > 1]
 
 
 @dataclass(frozen=True, eq=False)
