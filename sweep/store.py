@@ -31,7 +31,7 @@ from sweep.record import KEYS, SCHEMA_VERSION, SCHEMAS, provenance
 TABLES = tuple(SCHEMAS)
 FOLDERS = (*TABLES, "checkpoints", "claims", "progress", "failures")
 CLOCK_SECONDS = 600  # by which the clocks of two hosts on one store may differ
-COMPACT_BYTES = 256 * 2**20  # one part of a compacted store holds about this much
+COMPACT_BYTES = 64 * 2**20  # one part of a compacted store holds about this much; making it took 0.8 GiB
 HAS_MOMENTS = pc.field("moments") > 0
 HAS_WEIGHTS = pc.field("weights_saved")
 _DIVERGED = pc.field("status") == "diverged"
