@@ -76,7 +76,7 @@ def write(spec_path: str, store_path: str) -> None:
     store.keep_spec(spec.text)
     runs = iter(spec.expand())
     while pack := list(islice(runs, PACK)):
-        store.write(pack[0].id[:16], {"runs": rows(pack)}, {"device": "cpu", "backend": "local"})
+        store.write(pack[0].id[:16], {"runs": list(rows(pack))}, {"device": "cpu", "backend": "local"})
 
 
 def rows(pack: list) -> Iterator[dict]:

@@ -1,4 +1,4 @@
-"""Ids: a set of run ids that fits the memory of a laptop: 16 bytes a run, where Python's sets of text need 130."""
+"""Ids: a set of run ids that fits the memory of a laptop: 16 bytes a run, where a Python set of texts takes 115."""
 
 from collections.abc import Iterable, Iterator, Set
 from typing import Any, final
