@@ -25,12 +25,14 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
+RUNS ?= 100000 # of the stores that are measured: `make bench RUNS=1000000`
 bench: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r bench/requirements.txt
 	$(BIN)/python bench/throughput.py
 	$(BIN)/python bench/tiles.py
 	$(BIN)/python bench/sharpness.py
 	$(BIN)/python bench/expand.py
+	$(BIN)/python bench/stores.py $(RUNS)
 
 clean:
 	rm -rf .venv results build *.egg-info

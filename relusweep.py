@@ -15,6 +15,7 @@ from rich.console import Console
 if TYPE_CHECKING:
     from sweep.spec import Spec
     from sweep.store import Store
+    from sweep.tally import Tally
 
 app = typer.Typer(
     name="relusweep",
@@ -26,6 +27,7 @@ app = typer.Typer(
 out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
+_MOST_NAMED = 20  # missing runs that `verify` lists
 _STOPPED = 130  # exit code after Ctrl-C and the other stop signals
 
 SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A spec file, or the name of a shipped one.")]
@@ -47,7 +49,6 @@ def plan(
 ) -> None:
     """Say what a sweep would train, in how many packs, files and hours. Submits and writes nothing."""
     from cluster.backend import backend
-    from cluster.plan import check
     from cluster.plan import plan as count
     from cluster.progress import duration
     from sweep.store import Store
@@ -55,7 +56,6 @@ def plan(
     _use_data(data)
     sweep = _read_spec(spec)
     place = backend(on, workers)
-    check(sweep, place)
     path = out_dir or Path("results", sweep.name)
     store = Store.at(path)
     counted = count(sweep, store.recorded() if store else set(), place)
@@ -88,6 +88,7 @@ def run(
     from cluster.sweeping import sweep as train
     from sweep.mend import mend
     from sweep.store import Store
+    from sweep.tally import Tally
 
     _use_data(data)
     sweep = _read_spec(spec)
@@ -104,8 +105,9 @@ def run(
     for part, (why, moved) in mend(store).items():
         err.print(f"{part}: broken ({why}); set aside as {moved}, its runs are trained again.")
     store.keep_spec(sweep.text)
-    with Display(Watcher(store, planned), out) as tick:
-        failed = train(sweep, planned, store, place, job, tick, say=err.print)
+    tally = Tally(store, planned)
+    with Display(Watcher(tally), out) as tick:
+        failed = train(sweep, tally, place, job, tick, say=err.print)
     for outcome in failed:
         err.print(f"pack {outcome.pack.id} of {len(outcome.pack.runs)} runs failed: {outcome.error}")
     if failed:
@@ -122,8 +124,7 @@ def status(store: StoreArgument) -> None:
     from cluster.progress import Watcher, sentence
 
     opened, sweep = _open(store)
-    watcher = Watcher(opened, {run.id for run in sweep.expand()})
-    out.print(sentence(watcher.look(), None))
+    out.print(sentence(Watcher(_tally(opened, sweep)).look(), None))
     for failure in opened.failures():
         runs = len(failure["run_ids"])
         out.print(f"pack {failure['pack_id']} of {runs} runs failed on {failure['host']}: {failure['error']}")
@@ -134,13 +135,14 @@ def watch(store: StoreArgument) -> None:
     """Follow a sweep until all its runs are recorded; Ctrl-C ends the watching, not the sweep."""
     from cluster.progress import Display, Watcher
 
-    opened, sweep = _open(store)
-    watcher = Watcher(opened, {run.id for run in sweep.expand()})
+    tally = _tally(*_open(store))
     try:
-        with Display(watcher, out) as tick:
-            while watcher.look().done < len(watcher.planned):
+        with Display(Watcher(tally), out) as tick:
+            tally.look()
+            while tally.missing:
                 tick()
                 time.sleep(1)
+                tally.look()
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
 
@@ -153,13 +155,15 @@ def verify(store: StoreArgument) -> None:
     opened, sweep = _open(store)
     broken = {part: why for table in TABLES for part, why in opened.broken(table).items()}
     recorded = opened.recorded()
-    planned, missing = 0, []
+    planned, missing, named = 0, 0, []
     for run in sweep.expand():
         planned += 1
         if run.id not in recorded:
-            missing.append(run.id)
-    extra = len(recorded) - (planned - len(missing))
-    out.print(f"{store}: planned {planned} = recorded {planned - len(missing)} + missing {len(missing)}")
+            missing += 1
+            if missing <= _MOST_NAMED:
+                named.append(run.id)
+    extra = len(recorded) - (planned - missing)
+    out.print(f"{store}: planned {planned} = recorded {planned - missing} + missing {missing}")
     if extra:
         out.print(f"{extra} recorded runs belong to an earlier spec of this store")
     for part, why in broken.items():
@@ -167,10 +171,10 @@ def verify(store: StoreArgument) -> None:
     for failure in opened.failures():
         out.print(f"failed: pack {failure['pack_id']}, {len(failure['run_ids'])} runs: {failure['error']}")
     _say_lacking(opened, sweep)
-    for run_id in missing[:20]:
+    for run_id in named:
         out.print(f"missing: {run_id}")
-    if len(missing) > 20:
-        out.print(f"missing: … and {len(missing) - 20} more")
+    if missing > _MOST_NAMED:
+        out.print(f"missing: … and {missing - _MOST_NAMED} more")
     if missing or broken:
         out.print(f"The same `relusweep run` trains what is missing and sets broken parts aside: --out {store}")
         raise typer.Exit(1)
@@ -253,6 +257,13 @@ def _say_lacking(store: "Store", sweep: "Spec") -> None:
     """Name the runs that were recorded before the spec asked for moments or weights."""
     for table, count in store.lacking(sweep.measure.every != "end", sweep.measure.save_weights).items():
         out.print(f"{count} runs were recorded before [measure] asked for {table}; for theirs, use another --out")
+
+
+def _tally(store: "Store", sweep: "Spec") -> "Tally":
+    from sweep.ids import RunIds
+    from sweep.tally import Tally
+
+    return Tally(store, RunIds(run.id for run in sweep.expand()))
 
 
 def _open(path: Path) -> "tuple[Store, Spec]":

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from analysis.bounds import GD_STEP
-from analysis.table import PARAMETERS
+from analysis.table import varied
 
 WITHIN = ("lr", "seed", "data_seed")  # what may vary inside a group
 MOST_STEP_SIZES = 60  # more than this (random sweeps) are pooled into bins
@@ -32,7 +32,7 @@ def group(runs: pl.DataFrame) -> Grouping:
     A label names only the parameters that are needed to tell the groups apart, taken greedily in the order of
     the columns: where `problem` differs, so do `n` and `radius`, and they need no mention.
     """
-    varying = [name for name in PARAMETERS if name not in WITHIN and runs[name].n_unique() > 1]
+    varying = [name for name in varied(runs) if name not in WITHIN]
     if not varying:
         groups = pl.DataFrame({"group": [0], "label": ["all runs"], "runs": [len(runs)]})
         return Grouping(runs.with_columns(group=pl.lit(0, pl.Int64)), groups)

@@ -22,7 +22,7 @@ from markupsafe import Markup
 from analysis.sheet import save
 from analysis.studies import STUDIES
 from analysis.study import Study, StudyResult
-from analysis.table import PARAMETERS, Table, load
+from analysis.table import PARAMETERS, Table, load, varied
 from sweep.record import code_version
 from sweep.store import Store, said
 
@@ -175,14 +175,15 @@ def _page(name: str, result: StudyResult, table: Table, notes: list[str], files:
     )
     environment.filters["cell"] = _cell
     runs = table.runs
+    first, varying = runs.head(1).row(0, named=True), varied(runs)
     return environment.get_template("report.html").render(
         name=name,
         result=result,
         notes=[*result.notes, *notes],
         pictures={key: _inline(key, files[f"{key}.svg"], result.shown[key].title) for key in result.figures},
         most_rows=MOST_ROWS,
-        setting={p: runs[p][0] for p in PARAMETERS if runs[p].n_unique() == 1 and runs[p][0] is not None},
-        varied={p: _range(runs[p]) for p in PARAMETERS if runs[p].n_unique() > 1},
+        setting={p: first[p] for p in PARAMETERS if p not in varying and first[p] is not None},
+        varied={p: _range(runs[p]) for p in varying},
         statuses=dict(runs["status"].value_counts().sort("count", "status", descending=[True, False]).iter_rows()),
         sources=table.sources,
         made_by=_made_by(runs),
@@ -210,7 +211,8 @@ def _range(values: pl.Series) -> str:
 
 def _made_by(runs: pl.DataFrame) -> dict[str, str]:
     columns = ("code_version", "schema_version", "kernel", "backend", "device", "dtype")
-    return {name: ", ".join(str(v) for v in runs[name].unique().sort() if v is not None) or "–" for name in columns}
+    found = {name: runs.select(pl.col(name).unique().sort().drop_nulls())[name] for name in columns}
+    return {name: ", ".join(map(str, values)) or "–" for name, values in found.items()}
 
 
 def _cell(value: Any) -> str:

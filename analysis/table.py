@@ -3,13 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
-from sweep.record import RESULTS, SCHEMAS
+from sweep.record import KEYS, RESULTS, SCHEMAS
 from sweep.store import Store
 
 PARAMETERS = tuple(name for name in SCHEMAS["runs"].names if name not in RESULTS)
+_TYPES: dict[str, dict[str, pl.DataType]] = {
+    table: {**pl.DataFrame(pl.from_arrow(schema.empty_table())).schema, "store": pl.String()}
+    for table, schema in SCHEMAS.items()
+}
 
 
 class TableError(Exception):
@@ -53,28 +59,91 @@ def load(stores: Sequence[str | Path]) -> Table:
         TableError: if no run is recorded in any of them.
     """
     opened = [Store.open(path) for path in stores]
-    runs, trajectories, sources = [], [], []
+    runs, moments, sources = [], [], []
     for store in opened:
         rows, broken = _read(store, "runs")
-        moments, broken_moments = _read(store, "trajectories")
-        runs.append(rows)
-        trajectories.append(moments)
+        points, broken_moments = _read(store, "trajectories")
+        runs += rows
+        moments += points
         unreadable = tuple((str(part), reason) for part, reason in {**broken, **broken_moments}.items())
-        sources.append(Source(str(store.path), len(rows), len(store.failures()), unreadable))
-    if not any(map(len, runs)):
+        sources.append(Source(str(store.path), _count(rows), len(store.failures()), unreadable))
+    if not any(source.rows for source in sources):
         raise TableError(_nothing(sources))
-    return Table(_union(runs, "run_id"), _union(trajectories, "run_id", "step"), tuple(sources))
+    table = Table(_union(runs, "runs"), _union(moments, "trajectories"), tuple(sources))
+    pa.default_memory_pool().release_unused()  # what the pieces took, before a study needs it
+    return table
 
 
-def _read(store: Store, table: str) -> tuple[pl.DataFrame, dict[Path, str]]:
-    rows, broken = store.read(table)
-    frame = pl.DataFrame(pl.from_arrow(rows))
-    return frame.with_columns(store=pl.lit(str(store.path))), broken
+def varied(runs: pl.DataFrame) -> list[str]:
+    """Name the parameters that have more than one value.
+
+    Asks the whole frame: a column that is taken out of it by name is written out, and stays so, though it be one value.
+    """
+    values = runs.select(pl.col(PARAMETERS).n_unique()).row(0, named=True)
+    return [name for name in PARAMETERS if values[name] > 1]
 
 
-def _union(frames: list[pl.DataFrame], *keys: str) -> pl.DataFrame:
-    """Stack frames, keep the first of rows with equal keys, and sort: the order of parts and stores leaves no trace."""
-    return pl.concat(frames).unique(keys, keep="first", maintain_order=True).sort(keys)
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """Rows of a part, by column; a column that has one value in all of them is kept as that value."""
+
+    height: int
+    varying: dict[str, pl.Series]
+    constant: dict[str, Any]
+
+    def pop(self, name: str, kind: pl.DataType) -> pl.Series:
+        """Give a column, and let it go."""
+        if name in self.varying:
+            return self.varying.pop(name)
+        return pl.Series(name, [self.constant[name]], kind).new_from_index(0, self.height)
+
+
+def _read(store: Store, table: str) -> tuple[list[_Piece], dict[Path, str]]:
+    def split(rows: pa.Table) -> _Piece:
+        columns = {column.name: column for column in pl.DataFrame(pl.from_arrow(rows))}
+        constant = {name: column[0] for name, column in columns.items() if column.n_unique() == 1}
+        constant = {name: value for name, value in constant.items() if name not in KEYS[table]}
+        varying = {name: column for name, column in columns.items() if name not in constant}
+        return _Piece(len(rows), varying, constant | {"store": str(store.path)})
+
+    taken, broken = store.each(table, lambda rows: [split(piece) for piece in rows])
+    return [piece for part in taken for piece in part], broken
+
+
+def _count(found: list[_Piece]) -> int:
+    return pl.concat([piece.varying["run_id"] for piece in found]).n_unique() if found else 0
+
+
+def _union(found: list[_Piece], table: str) -> pl.DataFrame:
+    """Stack pieces, keep the first of rows with equal keys, and sort: the order of parts and stores leaves no trace.
+
+    Of a sweep's many parameters few vary; the others stay one value, which takes no memory in the rows. Those that do
+    are stacked one after the other, and the pieces emptied, so that the table is never in memory twice.
+    """
+    if not found:
+        return pl.DataFrame(schema=_TYPES[table])
+    order = _order(found, KEYS[table])
+    values = {name: {piece.constant.get(name, piece) for piece in found} for name in _TYPES[table]}
+    shared = {name: pl.lit(each.pop(), _TYPES[table][name]) for name, each in values.items() if _is_value(each)}
+    varying = [
+        pl.concat([piece.pop(name, kind) for piece in found]).gather(order)
+        for name, kind in _TYPES[table].items()
+        if name not in shared
+    ]
+    return pl.DataFrame(varying).with_columns(**shared).select(*_TYPES[table])
+
+
+def _is_value(values: set[Any]) -> bool:
+    """Tell that all pieces have one constant value; a piece stands for a column that varies in it."""
+    return len(values) == 1 and not any(isinstance(value, _Piece) for value in values)
+
+
+def _order(found: list[_Piece], keys: tuple[str, ...]) -> pl.Series:
+    rows = pl.concat([pl.DataFrame([piece.varying[key] for key in keys]) for piece in found])
+    rows = rows.with_row_index("_row").sort(keys, maintain_order=True)
+    if rows.select(keys).n_unique() < len(rows):
+        rows = rows.unique(keys, keep="first", maintain_order=True)
+    return rows["_row"]
 
 
 def _nothing(sources: list[Source]) -> str:

@@ -1,20 +1,22 @@
 """Plan: what a sweep would train, in how many packs, files and seconds; submits nothing and writes nothing."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
+from operator import attrgetter
 
 import torch
 
 from cluster.backend import Backend
 from sweep.data import DATA_KEYS, dataset
+from sweep.ids import RunIds
 from sweep.pack import shape_key
 from sweep.probe import probe
 from sweep.run import Run
 from sweep.spec import Measure, Spec
 
 _PROBED_SHAPES = 6  # the most costly ones by multiply-adds; the others are scaled from the nearest
-_SEEDLESS = tuple(key for key in DATA_KEYS if key != "data_seed")
+_kind_of_data = attrgetter(*(key for key in DATA_KEYS if key != "data_seed"))
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Plan:
         return self.runs - self.recorded
 
 
-def check(spec: Spec, backend: Backend) -> set[str]:
+def check(spec: Spec, backend: Backend) -> RunIds:
     """Look at every run, its memory and its kind of data before anything is trained or written.
 
     Returns:
@@ -46,31 +48,29 @@ def check(spec: Spec, backend: Backend) -> set[str]:
         BackendError: for the first run that no worker has room for.
         DataError: for the first data set that cannot be had.
     """
-    ids, shapes, kinds = set(), set(), set()
+    return RunIds(run.id for run in _checked(spec, backend))
+
+
+def _checked(spec: Spec, backend: Backend) -> Iterator[Run]:
+    shapes, kinds = set(), set()
     for run in spec.expand():
-        ids.add(run.id)
         shape = shape_key(run)
         if shape not in shapes:
             shapes.add(shape)
             backend.pack_size(run, 1)
-        kind = tuple(getattr(run, key) for key in _SEEDLESS)
+        kind = _kind_of_data(run)
         if kind not in kinds:
             kinds.add(kind)
             dataset(run.__dict__)
-    return ids
+        yield run
 
 
-def missing(spec: Spec, recorded: set[str]) -> Iterable[Run]:
-    """Yield the runs of a spec that are not recorded."""
-    return (run for run in spec.expand() if run.id not in recorded)
-
-
-def plan(spec: Spec, recorded: set[str], backend: Backend) -> Plan:
-    """Count packs and files, and probe how long the runs take at most, each using all its steps."""
+def plan(spec: Spec, recorded: Set[str], backend: Backend) -> Plan:
+    """Check a spec, count packs and files, and probe how long the runs take at most, each using all its steps."""
     runs, waiting = 0, 0
     amounts: Counter[tuple[object, ...]] = Counter()
     examples: dict[tuple[object, ...], Run] = {}
-    for run in spec.expand():
+    for run in _checked(spec, backend):
         runs += 1
         if run.id not in recorded:
             waiting += 1

@@ -3,18 +3,15 @@
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from sweep.claim import living_packs
-from sweep.store import Store
+from sweep.tally import Tally
 
 _LINE_SECONDS = 10  # between lines where there is no terminal
 
@@ -44,43 +41,28 @@ class Snapshot:
 
 @dataclass
 class Watcher:
-    """Takes snapshots; remembers the parts that it has counted, since a part never changes."""
+    """Takes snapshots of the planned runs of a store."""
 
-    store: Store
-    planned: set[str]  # ids; a store may hold runs of an earlier spec too
-    _parts: dict[Path, Counter[str]] = field(default_factory=dict)
+    tally: Tally
     _started: tuple[float, int] | None = None
 
     def look(self) -> Snapshot:
         """Read what has changed and sum up."""
-        parts = set(self.store.parts())
-        for part in parts - self._parts.keys():
-            counted = self._count(part)
-            if counted is not None:
-                self._parts[part] = counted
-        self._parts = {part: counted for part, counted in self._parts.items() if part in parts}
-        recorded: Counter[str] = sum(self._parts.values(), Counter())
-        living = living_packs(self.store)
-        said = [p for p in self.store.progress() if living.get(p["pack_id"]) == p["worker"]]  # the dead said things too
-        working = [p for p in said if not self.store.has_pack(p["pack_id"])]
+        self.tally.look()
+        store = self.tally.store
+        living = living_packs(store)
+        said = [p for p in store.progress() if living.get(p["pack_id"]) == p["worker"]]  # the dead said things too
+        working = [p for p in said if not store.has_pack(p["pack_id"])]
         in_packs: Counter[str] = sum((Counter(p["ended"]) for p in working), Counter())
         return Snapshot(
-            planned=len(self.planned),
-            recorded=dict(recorded),
+            planned=len(self.tally.planned),
+            recorded=self.tally.by_status,
             in_packs=dict(in_packs),
             training=sum(p["runs"] for p in working) - sum(in_packs.values()),
             workers=len(working),
             run_steps_per_second=sum(p["run_steps"] / max(p["seconds"], 1e-9) for p in working),
-            failed_packs=len(self.store.failures()),
+            failed_packs=len(store.failures()),
         )
-
-    def _count(self, part: Path) -> Counter[str] | None:
-        try:
-            rows = pq.read_table(part, columns=["run_id", "status"])
-        except (pa.ArrowException, OSError, ValueError):
-            return None  # broken: `verify` names it
-        pairs = zip(rows["run_id"].to_pylist(), rows["status"].to_pylist(), strict=True)
-        return Counter(status for run_id, status in pairs if run_id in self.planned)
 
     def seconds_left(self, snapshot: Snapshot) -> float | None:
         """Estimate the time to the end from the rate at which runs have ended since the first look."""

@@ -16,7 +16,8 @@ from sweep.data import dataset
 from sweep.durable import StoreError, replacing, said
 from sweep.execute import Tables, execute
 from sweep.pack import Pack
-from sweep.record import WEIGHTS
+from sweep.part import distinct, stack
+from sweep.record import KEYS, SCHEMAS, WEIGHTS
 from sweep.run import PARAMETERS, Run
 from sweep.spec import Measure
 from sweep.store import Store
@@ -42,7 +43,7 @@ def find(store: Store, run_id: str) -> dict[str, Any]:
     Raises:
         StoreError: if no run, or more than one, begins so.
     """
-    rows = _rows(store.read("runs")[0], run_id)
+    rows = _rows(store, "runs", run_id)
     if len(rows) != 1:
         what = "no recorded run" if not len(rows) else f"{len(rows)} recorded runs"
         raise StoreError(
@@ -52,9 +53,16 @@ def find(store: Store, run_id: str) -> dict[str, Any]:
     return rows[0]
 
 
-def _rows(table: pa.Table, run_id: str) -> list[dict[str, Any]]:
-    chosen = [index for index, name in enumerate(table["run_id"].to_pylist()) if name.startswith(run_id)]
-    return table.take(pa.array(chosen, pa.int64())).to_pylist()
+def _rows(store: Store, table: str, run_id: str) -> list[dict[str, Any]]:
+    def chosen(rows: Iterator[pa.Table]) -> pa.Table:
+        return stack((_beginning(piece, run_id) for piece in rows), SCHEMAS[table])
+
+    return distinct(stack(store.each(table, chosen)[0], SCHEMAS[table]), KEYS[table]).to_pylist()
+
+
+def _beginning(rows: pa.Table, run_id: str) -> pa.Table:
+    chosen = [index for index, name in enumerate(rows["run_id"].to_pylist()) if name.startswith(run_id)]
+    return rows.take(pa.array(chosen, pa.int64()))
 
 
 def train_alone(row: dict[str, Any], measure: Measure) -> Tables:
@@ -92,7 +100,7 @@ def write_npz(store: Store, run_id: str, file: Path) -> bool:
         raise StoreError(
             f"run {row['run_id']}: it diverged after {row['steps']} steps; there are no weights to export."
         )
-    saved = _rows(store.read("weights")[0], row["run_id"])
+    saved = _rows(store, "weights", row["run_id"])
     weights = saved[0] if saved else train_alone(row, Measure(save_weights=True))["weights"].to_pylist()[0]
     data = dataset(run.model_dump())
     arrays: dict[str, Any] = {"x": data.x, "y": data.y, "x_test": data.x_test, "y_test": data.y_test}

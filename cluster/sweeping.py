@@ -3,28 +3,25 @@
 import random
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
 
 from cluster.backend import Backend, Job, Outcome
-from cluster.plan import missing
 from sweep.claim import claimed_runs, living_packs
 from sweep.execute import load_checkpoint
+from sweep.ids import RunIds
 from sweep.pack import Pack, make_packs
 from sweep.run import Run
 from sweep.spec import Spec
 from sweep.store import Store
+from sweep.tally import Tally
 
 _WAIT_SECONDS = 1.0  # between looks at what other launchers are doing
 _PATIENCE = 2  # looks before the user is told
 
 
 def sweep(
-    spec: Spec,
-    planned: set[str],
-    store: Store,
-    backend: Backend,
-    job: Job,
-    tick: Callable[[], None],
-    say: Callable[[str], None],
+    spec: Spec, tally: Tally, backend: Backend, job: Job, tick: Callable[[], None], say: Callable[[str], None]
 ) -> list[Outcome]:
     """Train until every run of the spec is recorded or has failed; returns the packs that failed.
 
@@ -33,77 +30,68 @@ def sweep(
 
     Args:
         spec: What to train.
-        planned: The ids of all its runs.
-        store: Where to record.
+        tally: All its runs, and where to record them.
         backend: Where to train.
         job: What every worker needs to know.
         tick: Called about twice a second, to show progress.
         say: Tells the user why nothing moves, and what is thrown away.
     """
+    store = tally.store
     failed: list[Outcome] = []
     waited = 0
     while True:
-        hopeless = {run.id for outcome in failed for run in outcome.pack.runs}
-        recorded = store.recorded()
-        done = recorded | hopeless
-        left = len(planned - done)
+        tally.look()
+        left = tally.missing - {run.id for outcome in failed for run in outcome.pack.runs}
         if not left:
-            _delete_finished(store, recorded, say)
+            _delete_finished(store, say)
             return failed
-        busy = claimed_runs(store)
-        packs = _packs(spec, store, backend, done, busy, left)
-        first = next(packs, None)
-        if first is None:
+        free = left - claimed_runs(store)
+        if not free:
             waited += 1
             if waited == _PATIENCE:  # a launcher killed just now needs a moment to be gone
-                say(f"{store.path}: another launcher is training the last {left} runs; waiting for it.")
+                say(f"{store.path}: another launcher is training the last {len(left)} runs; waiting for it.")
             tick()
             time.sleep(_WAIT_SECONDS)
             continue
-        outcomes = list(backend.train(job, _again(first, packs), tick))
-        failed += [outcome for outcome in outcomes if outcome.kind == "failed"]
-        if all(outcome.kind == "elsewhere" for outcome in outcomes):
+        gave_way = True
+        for outcome in backend.train(job, _packs(spec, store, backend, free, len(left)), tick):
+            gave_way &= outcome.kind == "elsewhere"
+            if outcome.kind == "failed":  # the others are let go: a pack holds thousands of runs
+                failed.append(outcome)
+        if gave_way:
             time.sleep(_WAIT_SECONDS * random.random())  # two launchers that gave way to each other part again
 
 
-def _again(first: Pack, rest: Iterator[Pack]) -> Iterator[Pack]:
-    yield first
-    yield from rest
+def _packs(spec: Spec, store: Store, backend: Backend, free: RunIds, left: int) -> Iterator[Pack]:
+    """Pack the runs that nobody trains: first as they were interrupted, then the others as they come."""
+    for path in store.checkpoints():
+        pack = _interrupted(spec, path)
+        ids = {run.id for run in pack.runs} if pack else set()
+        if pack and ids <= free:
+            free -= ids
+            yield pack
+    runs = (run for run in spec.expand() if run.id in free)
+    yield from make_packs(islice(runs, len(free)), lambda run: backend.pack_size(run, left))
 
 
-def _packs(spec: Spec, store: Store, backend: Backend, done: set[str], busy: set[str], left: int) -> Iterator[Pack]:
-    resumed: set[str] = set()
-    for pack in _interrupted(spec, store, done, busy):
-        resumed.update(run.id for run in pack.runs)
-        yield pack
-    yield from make_packs(missing(spec, done | busy | resumed), lambda run: backend.pack_size(run, left))
+def _interrupted(spec: Spec, path: Path) -> Pack | None:
+    """Read which pack a state is of; None if it cannot go on with what the spec measures."""
+    saved = load_checkpoint(path)
+    if not saved or not saved["runs"] or saved["measure"] != spec.measure.model_dump():
+        return None
+    return Pack(tuple(Run.model_validate(run) for run in saved["runs"]))
 
 
-def _interrupted(spec: Spec, store: Store, done: set[str], busy: set[str]) -> list[Pack]:
-    """Packs with a state on disk, all of whose runs are still wanted."""
-    paths = store.checkpoints()
-    if not paths:
-        return []
-    wanted = {run.id for run in missing(spec, done | busy)}
-    found = []
-    for path in paths:
-        saved = load_checkpoint(path)
-        runs = tuple(Run.model_validate(run) for run in saved["runs"]) if saved else ()
-        ids = {run.id for run in runs}
-        if runs and ids <= wanted and saved and saved["measure"] == spec.measure.model_dump():
-            found.append(Pack(runs))
-            wanted -= ids
-    return found
-
-
-def _delete_finished(store: Store, recorded: set[str], say: Callable[[str], None]) -> None:
+def _delete_finished(store: Store, say: Callable[[str], None]) -> None:
     """Delete states whose runs are all recorded: their worker was killed between the record and the deletion.
 
     And those that cannot be read: nobody can go on from them, and their pack may never be asked for again. A pack that
     someone is training keeps its state, whoever wrote it.
     """
+    paths = store.checkpoints()
+    recorded = store.recorded() if paths else RunIds()
     training = living_packs(store)
-    for path in store.checkpoints():
+    for path in paths:
         saved = load_checkpoint(path)
         if saved is None and path.stem not in training and path.exists():
             say(f"{path}: a state that cannot be read (damaged, or of another version); deleted.")

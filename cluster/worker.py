@@ -18,6 +18,7 @@ from cluster.backend import Job, Outcome
 from sweep.claim import claimed, claimed_runs, worker_name
 from sweep.data import DataError
 from sweep.execute import Interrupted, Progress, execute
+from sweep.ids import MergedIds
 from sweep.pack import Pack
 from sweep.store import Store, StoreError
 
@@ -42,7 +43,7 @@ class Worker:
         self.stop = threading.Event()
         self._told = 0.0
         self._read: set[Path] = set()
-        self._recorded: set[str] = set()
+        self._recorded = MergedIds()
 
     @contextmanager
     def heeding_signals(self) -> Iterator[None]:
@@ -61,9 +62,10 @@ class Worker:
             ids = {run.id for run in pack.runs}
             if not mine or ids & claimed_runs(self.store, besides=pack.id):
                 return Outcome(pack, "elsewhere")
-            self._recorded |= self.store.recorded_since(self.job.since, self._read)
-            if ids & self._recorded:  # by another launcher, after ours had looked
-                return Outcome(pack, "recorded" if ids <= self._recorded else "elsewhere")
+            self._recorded.add(self.store.recorded_since(self.job.since, self._read))
+            recorded = self._recorded.among(ids)
+            if recorded:  # by another launcher, after ours had looked
+                return Outcome(pack, "recorded" if recorded == ids else "elsewhere")
             try:
                 tables = execute(
                     pack, self.job.measure, self.device, self.job.backend, checkpoint=checkpoint,

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from sweep.store import TABLES, Store
+from sweep.store import HAS_MOMENTS, HAS_WEIGHTS, TABLES, Store
+
+_PROMISED = {"trajectories": HAS_MOMENTS, "weights": HAS_WEIGHTS}  # rows of `runs` that have rows in that table
 
 
 def mend(store: Store) -> dict[Path, tuple[str, Path]]:
@@ -17,7 +19,5 @@ def mend(store: Store) -> dict[Path, tuple[str, Path]]:
     broken = {part: why for table in TABLES for part, why in store.broken(table).items()}
     moved = dict(zip(broken, store.set_aside(broken), strict=True))
     for table in {part.parent.name for part in broken} - {"runs"}:
-        runs = store.read("runs", ["moments", "weights_saved"])[0].to_pylist()
-        had = {row["run_id"] for row in runs if (row["moments"] if table == "trajectories" else row["weights_saved"])}
-        store.forget(had - set(store.read(table, ["run_id"])[0]["run_id"].to_pylist()))
+        store.forget(store.run_ids("runs", _PROMISED[table]) - store.run_ids(table))
     return {part: (why, moved[part]) for part, why in broken.items()}

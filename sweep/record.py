@@ -84,6 +84,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "trajectories": _schema({"run_id": pa.string(), "step": pa.int64()} | {m: pa.float64() for m in MOMENT_MEASURES}),
     "weights": _schema({"run_id": pa.string()} | {w: pa.list_(pa.float64()) for w in WEIGHTS}),
 }
+KEYS = {"runs": ("run_id",), "trajectories": ("run_id", "step"), "weights": ("run_id",)}  # no two rows agree in them
 
 
 @cache

@@ -14,24 +14,29 @@ import os
 import secrets
 import time
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sweep.durable import StoreError, replacing, said, write_json
-from sweep.record import SCHEMA_VERSION, SCHEMAS, provenance
+from sweep.ids import Keys, RunIds, keys_of
+from sweep.part import UNREADABLE, columns_of, distinct, pieces, read_part, stack, write_part
+from sweep.record import KEYS, SCHEMA_VERSION, SCHEMAS, provenance
 
 TABLES = tuple(SCHEMAS)
 FOLDERS = (*TABLES, "checkpoints", "claims", "progress", "failures")
 CLOCK_SECONDS = 600  # by which the clocks of two hosts on one store may differ
-COMPACT_BYTES = 256 * 2**20  # one part of a compacted store holds about this much
-_KEYS = {"runs": ("run_id",), "trajectories": ("run_id", "step"), "weights": ("run_id",)}
-_UNREADABLE = (pa.ArrowException, OSError, ValueError)  # damaged names of columns are not even text
+COMPACT_BYTES = 64 * 2**20  # one part of a compacted store holds about this much; making it took 0.8 GiB
+HAS_MOMENTS = pc.field("moments") > 0
+HAS_WEIGHTS = pc.field("weights_saved")
+_DIVERGED = pc.field("status") == "diverged"
+_ASKED = ["status", "moments", "weights_saved"]  # columns of `runs` that conditions are about
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -141,8 +146,7 @@ class Store:
                 self._write_part(part, whole.replace_schema_metadata(metadata))
 
     def _write_part(self, path: Path, content: pa.Table) -> None:
-        with said(path), replacing(path) as temporary:
-            pq.write_table(content, temporary, compression="zstd", write_page_checksum=True)
+        write_part(path, content)
 
     def has_pack(self, pack_id: str) -> bool:
         """Tell whether this very pack has been recorded, and not yet compacted."""
@@ -150,7 +154,47 @@ class Store:
 
     def parts(self, table: str = "runs") -> list[Path]:
         """List the parts of a table; temporary names begin with a dot and are not listed."""
-        return sorted((self.path / table).glob("[!.]*.parquet"))
+        return sorted(self.inodes(table))
+
+    def inodes(self, table: str = "runs") -> dict[Path, int]:
+        """Tell of each part which file it is: the same path with another inode is another part."""
+        folder = self.path / table
+        if not folder.is_dir():
+            return {}  # `create` was killed
+        with os.scandir(folder) as files:
+            return {
+                folder / file.name: file.inode()
+                for file in files
+                if file.name.endswith(".parquet") and not file.name.startswith(".")
+            }
+
+    def each(
+        self, table: str, take: Callable[[Iterator[pa.Table]], T], columns: list[str] | None = None
+    ) -> tuple[list[T], dict[Path, str]]:
+        """Take something from every part of a table, so that they need not be in memory together.
+
+        Args:
+            table: `runs`, `trajectories` or `weights`.
+            take: Is given the rows of one part, piece by piece, and has to go through them all.
+            columns: Those wanted; the table's key columns come along.
+
+        Returns:
+            What was taken, and the parts that could not be read with the reason.
+        """
+        wanted = columns_of(table, columns)
+        taken, broken = [], {}
+        for _ in range(2):  # a part that vanished while we read was compacted: list again, once
+            taken, broken = [], {}
+            for part in self.parts(table):
+                try:
+                    taken.append(take(pieces(part, wanted)))
+                except UNREADABLE as error:
+                    broken[part] = str(error).splitlines()[0]
+            there = {part: why for part, why in broken.items() if part.exists()}
+            if len(there) == len(broken):
+                break
+            broken = there
+        return taken, broken
 
     def read(self, table: str = "runs", columns: list[str] | None = None) -> tuple[pa.Table, dict[Path, str]]:
         """Read a table from all its readable parts, no row twice.
@@ -162,72 +206,60 @@ class Store:
         Returns:
             The rows, and the parts that could not be read with the reason.
         """
-        schema, keys = SCHEMAS[table], _KEYS[table]
-        wanted = schema.names if columns is None else [name for name in schema.names if name in {*keys, *columns}]
-        pieces, broken = [], {}
-        for attempt in (1, 2):  # a part that vanished while we read was compacted: list again, once
-            pieces, broken = [], {}
-            for part in self.parts(table):
-                try:
-                    pieces.append(_read_part(part, wanted, schema))
-                except _UNREADABLE as error:
-                    broken[part] = str(error).splitlines()[0]
-            if attempt == 2 or all(part.exists() for part in broken):
-                break
-        rows = pa.concat_tables(pieces) if pieces else pa.table({n: [] for n in wanted}, _subschema(schema, wanted))
-        return _distinct(rows, keys), broken
+        wanted = columns_of(table, columns)
+        found, broken = self.each(table, lambda rows: stack(rows, wanted), columns)
+        return distinct(stack(found, wanted), KEYS[table]), broken
 
-    def recorded(self) -> set[str]:
+    def broken(self, table: str) -> dict[Path, str]:
+        """Read every page of a table's parts, one after the other; returns those that cannot be read, and why."""
+        return self.each(table, lambda rows: sum(map(len, rows)))[1]
+
+    def run_ids(self, table: str, where: pc.Expression | None = None) -> RunIds:
+        """Ids of the runs in a table; with `where`, of those rows only. Broken parts count as not there."""
+
+        def take(rows: Iterator[pa.Table]) -> Keys:
+            chosen = (piece if where is None else piece.filter(where) for piece in rows)
+            return RunIds.of(*(keys_of(piece["run_id"]) for piece in chosen)).keys
+
+        return RunIds.of(*self.each(table, take, [] if where is None else _ASKED)[0])
+
+    def recorded(self) -> RunIds:
         """Ids of all recorded runs; broken parts count as not recorded."""
-        return set(self.read("runs", ["run_id"])[0]["run_id"].to_pylist())
+        return self.run_ids("runs")
 
     def lacking(self, moments: bool, weights: bool) -> dict[str, int]:
         """Count the recorded runs that lack moments or weights, where these are wanted."""
-        runs = self.read("runs", ["status", "moments", "weights_saved"])[0].to_pylist()
         counts = {
-            "trajectories": sum(not row["moments"] for row in runs if moments),
-            "weights": sum(not row["weights_saved"] and row["status"] != "diverged" for row in runs if weights),
+            "trajectories": len(self.recorded() - self.run_ids("runs", HAS_MOMENTS)) if moments else 0,
+            "weights": len(self.recorded() - self.run_ids("runs", HAS_WEIGHTS | _DIVERGED)) if weights else 0,
         }
         return {table: count for table, count in counts.items() if count}
 
-    def recorded_since(self, moment: float, known: set[Path]) -> set[str]:
+    def recorded_since(self, moment: float, known: set[Path]) -> RunIds:
         """Ids in parts written since a moment (seconds of the epoch), those in `known` left out; adds to `known`.
 
         Clocks of hosts may differ by CLOCK_SECONDS.
         """
-        found: set[str] = set()
+        found = []
         for part in set(self.parts()) - known:
             try:
                 if part.stat().st_mtime > moment - CLOCK_SECONDS:
-                    found.update(_read_part(part, ["run_id"], SCHEMAS["runs"])["run_id"].to_pylist())
-            except _UNREADABLE:
+                    found.append(keys_of(read_part(part, columns_of("runs", []))["run_id"]))
+            except UNREADABLE:
                 continue
             known.add(part)
-        return found
+        return RunIds.of(*found)
 
-    def broken(self, table: str) -> dict[Path, str]:
-        """Read every page of a table's parts, one after the other; returns those that cannot be read, and why."""
-        found = {}
-        for part in self.parts(table):
-            try:
-                _read_part(part, SCHEMAS[table].names, SCHEMAS[table])
-            except FileNotFoundError:
-                continue  # compacted just now
-            except _UNREADABLE as error:
-                found[part] = str(error).splitlines()[0]
-        return found
-
-    def forget(self, run_ids: set[str]) -> None:
+    def forget(self, run_ids: RunIds) -> None:
         """Take runs out of the table `runs`, so that they count as missing; their parts are kept in `aside/` too."""
         for part in self.parts() if run_ids else []:
-            rows = _read_part(part, SCHEMAS["runs"].names, SCHEMAS["runs"])
-            kept = [index for index, run_id in enumerate(rows["run_id"].to_pylist()) if run_id not in run_ids]
-            if len(kept) < len(rows):
+            rows = read_part(part, SCHEMAS["runs"])
+            forgotten = run_ids.find(keys_of(rows["run_id"]))[1]
+            if forgotten.any():
                 metadata = pq.read_schema(part).metadata
                 self.set_aside([part])
-                if kept:
-                    left = rows.take(pa.array(kept, pa.int64())).replace_schema_metadata(metadata)
-                    self._write_part(part, left)
+                if not forgotten.all():
+                    self._write_part(part, rows.filter(pa.array(~forgotten)).replace_schema_metadata(metadata))
 
     def set_aside(self, parts: Iterable[Path]) -> list[Path]:
         """Move broken parts out of the tables, so that their runs count as missing; returns where they went."""
@@ -258,17 +290,17 @@ class Store:
     def _merge(self, table: str, parts: list[Path]) -> int:
         if len(parts) < 2:
             return len(parts)
-        schema, pieces, merged = SCHEMAS[table], [], []
+        found, merged = [], []
         for part in parts:
             try:
-                pieces.append(_read_part(part, schema.names, schema))
+                found.append(read_part(part, SCHEMAS[table]))
                 merged.append(part)
-            except _UNREADABLE:
+            except UNREADABLE:
                 continue
-        rows = _distinct(pa.concat_tables(pieces), _KEYS[table]) if pieces else None
-        if rows is None:
+        if not merged:
             return len(parts)
-        rows = rows.sort_by([(key, "ascending") for key in _KEYS[table]])
+        rows = distinct(pa.concat_tables(found), KEYS[table])
+        rows = rows.sort_by([(key, "ascending") for key in KEYS[table]])
         digest = hashlib.blake2b("".join(rows["run_id"].to_pylist()).encode(), digest_size=8).hexdigest()
         metadata = {f"relusweep.{key}": value for key, value in provenance().items()}
         target = self.path / table / f"compact-{digest}.parquet"
@@ -327,30 +359,6 @@ class Store:
                         path.unlink()
                 except OSError:
                     continue  # another launcher was faster
-
-
-def _read_part(part: Path, columns: list[str], schema: pa.Schema) -> pa.Table:
-    """Read one part with its checksums verified; columns that an older part lacks are null."""
-    file = pq.ParquetFile(part, page_checksum_verification=True)
-    names = file.schema_arrow.names
-    written_by = (file.schema_arrow.metadata or {}).get(b"relusweep.schema_version", b"")
-    if names != schema.names and not (written_by.isdigit() and int(written_by) < SCHEMA_VERSION):
-        raise pa.ArrowInvalid("its columns are not those of this table")
-    present = [name for name in columns if name in names]
-    rows = file.read(columns=present)
-    arrays = [rows[name] if name in present else pa.nulls(len(rows), schema.field(name).type) for name in columns]
-    return pa.table(arrays, names=columns).cast(_subschema(schema, columns))
-
-
-def _subschema(schema: pa.Schema, columns: list[str]) -> pa.Schema:
-    return pa.schema([schema.field(name) for name in columns])
-
-
-def _distinct(rows: pa.Table, keys: tuple[str, ...]) -> pa.Table:
-    """Keep the first of rows with equal keys, in their order."""
-    indexed = rows.select(keys).append_column("_row", pa.array(np.arange(len(rows))))
-    firsts = indexed.group_by(list(keys), use_threads=False).aggregate([("_row", "min")])["_row_min"]
-    return rows if len(firsts) == len(rows) else rows.take(firsts)
 
 
 def _by_size(parts: list[Path]) -> Iterator[list[Path]]:

@@ -14,9 +14,11 @@ import pytest
 
 from cluster.backend import ATTEMPTS, Job, Outcome, backend
 from cluster.sweeping import sweep
+from sweep.ids import RunIds
 from sweep.pack import Pack
 from sweep.spec import Spec
 from sweep.store import Store
+from sweep.tally import Tally
 
 BACKENDS = ["local"]
 WIDTHS = "lr = [0.05, 0.1], seed = [0, 1], width = [3, 4, 5]"  # three tensor shapes, so three packs
@@ -36,8 +38,8 @@ def train(tmp_path: Path, place: str) -> Callable[..., tuple[Store, list[Outcome
         planned = Spec.read(spec)
         made.keep_spec(planned.text)
         job = Job(made.path, planned.measure, place, seconds)
-        ids = {run.id for run in planned.expand()}
-        return made, sweep(planned, ids, made, backend(place, workers), job, lambda: None, lambda said: None)
+        tally = Tally(made, RunIds(run.id for run in planned.expand()))
+        return made, sweep(planned, tally, backend(place, workers), job, lambda: None, lambda said: None)
 
     return call
 

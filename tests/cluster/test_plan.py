@@ -6,7 +6,7 @@ import torch
 
 from cluster.backend import BackendError, Job, Outcome, backend
 from cluster.local import Local
-from cluster.plan import check, missing, plan
+from cluster.plan import check, plan
 from sweep.data import DataError
 from sweep.pack import Pack
 from sweep.probe import Cost
@@ -31,12 +31,6 @@ def test_check_finds_data_that_cannot_be_had(tiny: Callable[..., Path]) -> None:
     text = "name = 'big'\n[fixed]\nproblem = 'digits'\n[[block]]\ngrid = { n = [32, 5000], lr = [0.1] }\n"
     with pytest.raises(DataError, match=r"digits: class 0 has 178 images, got n = 5000 .* Lower n or n_test"):
         check(Spec.parse(text, "spec"), Local(1))
-
-
-def test_missing_is_what_is_not_recorded(tiny: Callable[..., Path]) -> None:
-    spec = Spec.read(tiny())
-    runs = list(spec.expand())
-    assert list(missing(spec, {runs[0].id, runs[2].id, "of another spec"})) == [runs[1], runs[3]]
 
 
 def test_plan_counts_runs_packs_shapes_and_files(tiny: Callable[..., Path]) -> None:

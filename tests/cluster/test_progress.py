@@ -3,8 +3,10 @@ from pathlib import Path
 import pytest
 
 from cluster.progress import Snapshot, Watcher, duration, sentence
+from sweep.ids import RunIds
 from sweep.run import Run
 from sweep.store import Store
+from sweep.tally import Tally
 
 
 def snapshot(**given: object) -> Snapshot:
@@ -44,14 +46,14 @@ def test_sentence_names_failed_packs_and_no_idle_workers() -> None:
 
 
 def test_time_left_is_unknown_before_a_run_has_ended(tmp_path: Path) -> None:
-    watcher = Watcher(Store.create(tmp_path / "store"), planned={"a", "b"})
+    watcher = Watcher(Tally(Store.create(tmp_path / "store"), RunIds(["aa" * 16, "bb" * 16])))
     assert watcher.seconds_left(watcher.look()) is None
 
 
 def test_watcher_counts_a_part_once(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "store")
     runs = [Run(problem="sine", lr=0.1, seed=seed) for seed in range(3)]
-    watcher = Watcher(store, planned={run.id for run in runs[:2]})  # the third is of an earlier spec
+    watcher = Watcher(Tally(store, RunIds(run.id for run in runs[:2])))  # the third is of an earlier spec
     for seed, run in enumerate(runs):
         row = run.model_dump() | {"run_id": run.id, "status": "budget", "steps": 1}
         store.write(f"pack{seed}", {"runs": [row]}, {})

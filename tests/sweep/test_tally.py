@@ -1,0 +1,146 @@
+"""Tally: exact, whatever happens to the parts meanwhile; and every part is read once."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sweep.tally
+from sweep.ids import RunIds
+from sweep.run import Run
+from sweep.store import Store
+from sweep.tally import Tally
+
+ROOT = Path(__file__).parent.parent.parent
+RUNS = [Run.model_validate({"problem": "sine", "lr": 0.1, "seed": seed}) for seed in range(6)]
+
+
+def rows(*seeds, status="budget"):
+    return [RUNS[seed].model_dump() | {"run_id": RUNS[seed].id, "status": status} for seed in seeds]
+
+
+@pytest.fixture
+def store(tmp_path):
+    made = Store.create(tmp_path / "store")
+    made.write("a", {"runs": rows(0, 1)}, {})
+    made.write("b", {"runs": rows(2, status="diverged")}, {})
+    return made
+
+
+@pytest.fixture
+def tally(store):
+    return Tally(store, RunIds(run.id for run in RUNS[1:5]))  # the first and the last belong to an earlier spec
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """Names of the parts that a tally reads, as often as it does."""
+    names, pieces = [], sweep.tally.pieces
+
+    def reading(part, columns):
+        names.append(part.name)
+        return pieces(part, columns)
+
+    monkeypatch.setattr(sweep.tally, "pieces", reading)
+    return names
+
+
+def missing(tally):
+    tally.look()
+    return [seed for seed, run in enumerate(RUNS) if run.id in tally.missing]
+
+
+def test_planned_runs_are_counted_by_status(tally):
+    assert missing(tally) == [3, 4]
+    assert tally.by_status == {"budget": 1, "diverged": 1}
+
+
+def test_part_is_read_once(tally, store, read):
+    for _ in range(3):
+        tally.look()
+    store.write("c", {"runs": rows(3)}, {})
+    for _ in range(3):
+        assert missing(tally) == [4]
+    assert read == ["pack-a.parquet", "pack-b.parquet", "pack-c.parquet"]
+
+
+def test_run_in_two_parts_counts_once(tally, store):
+    store.write("c", {"runs": rows(1, 2)}, {})
+    assert missing(tally) == [3, 4]
+    assert sum(tally.by_status.values()) == 2
+
+
+def test_compaction_changes_nothing(tally, store):
+    tally.look()
+    store.compact()
+    assert missing(tally) == [3, 4]
+    assert tally.by_status == {"budget": 1, "diverged": 1}
+
+
+def test_runs_of_a_part_that_was_set_aside_are_missing(tally, store):
+    tally.look()
+    store.set_aside(store.parts()[:1])
+    assert missing(tally) == [1, 3, 4]
+
+
+def test_run_that_was_forgotten_is_missing_though_its_part_has_the_old_name(tally, store):
+    store.write("c", {"runs": rows(3, 4)}, {})
+    assert missing(tally) == []
+    store.forget(RunIds([RUNS[4].id]))
+    assert len(store.parts()) == 3
+    assert missing(tally) == [4]
+
+
+def test_runs_of_a_broken_part_are_missing_until_it_is_written_again(tally, store):
+    part = store.parts()[1]
+    part.write_bytes(b"broken")
+    assert missing(tally) == [2, 3, 4]
+    store.write("b", {"runs": rows(2)}, {})
+    assert missing(tally) == [3, 4]
+
+
+MEASURED = """
+import resource, sys
+from sweep.ids import RunIds
+from sweep.mend import mend
+from sweep.store import Store
+from sweep.tally import Tally
+
+def work(path):
+    store = Store.open(path)
+    mend(store)
+    tally = Tally(store, store.recorded())
+    tally.look()
+    assert not tally.missing
+    return len(tally.planned)
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+few, many = sys.argv[1:]
+small = work(few)
+before = peak()
+large = work(many)
+print(1024 * (peak() - before) / (large - small))
+"""
+
+
+def test_memory_grows_by_few_bytes_a_run(tmp_path):
+    """Both stores have parts of the same size, so that what is measured is what each further run costs."""
+    paths = [tmp_path / "few", tmp_path / "many"]
+    for path, packs in zip(paths, (4, 100), strict=True):
+        made = Store.create(path)
+        for pack in range(packs):
+            made.write(f"{pack}", {"runs": [_row(1000 * pack + number) for number in range(1000)]}, {})
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, *paths], cwd=ROOT, capture_output=True, text=True, check=False,
+        env=os.environ | {"ARROW_DEFAULT_MEMORY_POOL": "system"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 60  # a Python set of the ids takes 96, the rows 740
+
+
+def _row(number):
+    return RUNS[0].model_dump() | {"run_id": f"{number * 2**100 % 2**128:032x}", "status": "budget", "moments": 0}
