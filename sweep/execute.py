@@ -18,10 +18,10 @@ from sweep.measure import Point, end, moment
 from sweep.pack import Pack, parameter_count
 from sweep.record import SCHEMA_VERSION, code_version
 from sweep.spec import Measure
-from sweep.train import EXAM_STEPS, PASSES, Training, tile_size
+from sweep.train import EXAM_STEPS, PASSES, Training
 
 CHECKPOINT_FORMAT = 2
-_MEASURE_BYTES = 2**28  # what the temporaries of one tile of measures may take
+_MEASURE_BYTES = 2**26  # what the temporaries of one tile of measures may take
 _SAVING_SHARE = 0.05  # of the time may go into checkpoints, however large they are
 
 Tables = dict[str, pa.Table]
@@ -214,11 +214,11 @@ class _Execution:
         return Point(training.architecture, theta, x, y, None if slope is None else slope.double())
 
     def measure_tile(self) -> int:
-        """How many runs to measure at once: a tile of the training, if Gram matrices and Lanczos vectors leave room."""
+        """How many runs to measure at once: their activations, Gram matrices and Lanczos vectors have to be held."""
         shape = self.pack.shape
         n, p = shape.n, parameter_count(shape)
         numbers = n * min(n, p) * 3 + 40 * p + 12 * n * (shape.width + (shape.width2 or 0) + shape.d)
-        return max(1, min(tile_size(shape, self.device), 256, _MEASURE_BYTES // (8 * numbers)))
+        return max(1, min(256, _MEASURE_BYTES // (8 * numbers)))
 
     # Checkpoints -----------------------------------------------------------------------------------------------------
 

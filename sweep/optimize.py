@@ -104,14 +104,25 @@ def draw_batches(
 ) -> Int[Tensor, "steps B batch"]:
     """Draw a uniformly random subset of the n samples for every step and run, independent of all others.
 
-    Independent subsets, not epochs: the stability theory of SGD (Mulayoff & Michaeli 2024) is about these. Sample j has
-    a random key that is a function of (seed, purpose, step, j); the batch_size smallest keys form the batch, so that a
-    run draws the same in every pack, on every device, and after an interruption.
+    Independent subsets, not epochs: the stability theory of SGD (Mulayoff & Michaeli 2024) is about these. A batch is
+    the beginning of a shuffle (Fisher & Yates), whose t-th exchange is a function of (seed, purpose, step, t) alone, so
+    that a run draws the same in every pack, on every device, and after an interruption.
     """
+    count = len(seed)
     step = torch.arange(first_step, first_step + steps, device=seed.device)
-    counter = step[:, None, None] * n + torch.arange(n, device=seed.device)
-    stream = _mix(seed + (BATCHES << 32))[:, None]  # seeds have 31 bits
-    return _mix(stream + counter * _GOLDEN).topk(batch_size, -1, largest=False, sorted=False).indices
+    order = torch.arange(n, device=seed.device).expand(steps, count, n).clone()
+    for t in range(batch_size):
+        bits = _mix(streams(seed) + (step * n + t)[:, None] * _GOLDEN) >> 33 & 2**31 - 1
+        pick = t + (bits * (n - t) >> 31)[..., None]
+        picked = order.gather(-1, pick)
+        order.scatter_(-1, pick, order[..., t : t + 1].clone())
+        order[..., t : t + 1] = picked
+    return order[..., :batch_size]
+
+
+def streams(seed: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
+    """Where the random numbers of each run's batches begin; seeds have 31 bits."""
+    return _mix(seed + (BATCHES << 32))
 
 
 _GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # 64-bit constants as signed integers, which torch has; products wrap around

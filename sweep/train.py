@@ -10,14 +10,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sweep.data import DATA_KEYS, dataset
-from sweep.kernels import plain
-from sweep.model import Architecture, Inputs, gradient, initial_parameters, with_ones
+from sweep.kernels import fused, plain
+from sweep.model import Architecture, Inputs, initial_parameters, with_ones
 from sweep.optimize import Rates
 from sweep.pack import BUFFERS, Pack
 from sweep.run import Run
 
 # Fused kernels go before the reference; the first that supports a run's shape trains it.
-KERNELS = (plain,)
+KERNELS = (fused, plain)
 EXAM_STEPS = 200  # a run can end at multiples of this, and at its max_steps
 PASSES = 5  # exams in a row that a run has to pass: at lr · sharpness / 2 = 1.01 a deviation grows e^20-fold meanwhile
 DIVERGED = 1e10  # a loss above this many times max(initial loss, 1) never comes back
@@ -39,7 +39,7 @@ class Training:
         self.device = device
         self.architecture = Architecture.of(pack.shape)
         self.dtype = getattr(torch, pack.shape.dtype)
-        self.kernel = next(kernel for kernel in KERNELS if kernel.supports(pack.shape))
+        self.kernel = next(kernel for kernel in KERNELS if kernel.supports(pack.shape, device))
         example = {_data_key(run): run for run in self.runs}  # one run of each data set
         sets = [dataset(run.model_dump()) for run in example.values()]
         order = {key: index for index, key in enumerate(example)}
@@ -100,8 +100,7 @@ class Training:
     def losses(self, rows: slice | Tensor) -> Float[Tensor, " B"]:
         """Compute the loss over the whole training set."""
         x, y = self.inputs(rows)
-        with torch.inference_mode():
-            return gradient(self.architecture, self.state["theta"][rows], x, y, self.rates(rows).slope)[1]
+        return self.kernel.losses(self.shape, self.state["theta"][rows], self.rates(rows), x, y)
 
     def advance(self, stop: int, pulse: Callable[[], None]) -> None:
         """Take all runs to step `stop`, tile by tile; `pulse` is called after each tile and may raise to interrupt."""
@@ -162,7 +161,7 @@ def _data_key(run: Run) -> tuple[Any, ...]:
 
 def tile_size(run: Run, device: torch.device) -> int:
     """How many runs of this shape are advanced together on the device."""
-    return next(kernel for kernel in KERNELS if kernel.supports(run)).tile_size(run, device)
+    return next(kernel for kernel in KERNELS if kernel.supports(run, device)).tile_size(run, device)
 
 
 @cache

@@ -11,8 +11,8 @@ NAME = "torch"
 _BATCH_NUMBERS = 2**19  # random keys drawn at once for mini-batches
 
 
-def supports(run: Run) -> bool:
-    """Tell whether this kernel trains runs of this shape: the reference trains all."""
+def supports(run: Run, device: torch.device) -> bool:
+    """Tell whether this kernel trains runs of this shape on the device: the reference trains all."""
     return True
 
 
@@ -73,3 +73,9 @@ def advance(
             g, loss = gradient(architecture, theta, inputs, targets, rates.slope)
             torch.maximum(peak, loss, out=peak)
             update(run.optimizer, theta, buffers, g, rates, step, step < warming_until)
+
+
+@torch.inference_mode()
+def losses(run: Run, theta: Tensor, rates: Rates, x: Inputs, y: Tensor) -> Tensor:
+    """Compute the losses (B,) over the whole training set."""
+    return gradient(Architecture.of(run), theta, x, y, rates.slope)[1]

@@ -146,7 +146,8 @@ def test_interrupted_pack_gives_the_rows_of_an_undisturbed_one(tmp_path, rule):
     assert sorted(whole["trajectories"], key=key) == sorted(pieces["trajectories"], key=key)
 
 
-def test_state_is_written_at_intervals(tmp_path):
+def test_state_is_written_at_intervals(tmp_path, monkeypatch):
+    monkeypatch.setattr("sweep.execute._SAVING_SHARE", 1.0)
     path = tmp_path / "pack.pt"
     steps = []
 

@@ -139,7 +139,19 @@ def test_compaction_keeps_the_rows_that_go_on():
     assert all(torch.equal(theta, before[i]) for i, theta in by_id(training).items())
 
 
-def test_tiles_fit_a_cache_and_hold_at_least_one_run():
-    assert tile_size(make(width=4096, n=4096, n_test=1), CPU) == 1
-    assert tile_size(make(), CPU) == 512
-    assert tile_size(make(dtype="float32", width=64, n=128), CPU) == 2 * tile_size(make(width=64, n=128), CPU)
+@pytest.mark.parametrize(
+    ("case", "name"),
+    [
+        ({}, "fused"),
+        ({"depth": 2}, "fused"),
+        ({"optimizer": "momentum", "momentum": 0.9}, "fused"),
+        ({"optimizer": "adam"}, "torch"),
+        ({"d": 33}, "torch"),
+        ({"depth": 2, "width": 64, "width2": 32}, "torch"),
+    ],
+    ids=str,
+)
+def test_first_kernel_that_supports_the_shape_trains_it(case, name):
+    training = Training(Pack((make(**case),)), CPU)
+    assert name == training.kernel.NAME
+    assert tile_size(make(**case), CPU) == training.kernel.tile_size(make(**case), CPU) >= 1

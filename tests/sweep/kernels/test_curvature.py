@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from sweep import measure
@@ -31,7 +31,7 @@ def dense(runs, x, point, b, *, exact):
     return j.T @ j / runs[b].n
 
 
-@settings(deadline=None, max_examples=60, derandomize=True)
+@settings(deadline=None, max_examples=60, derandomize=True, phases=[Phase.generate])
 @given(
     st.fixed_dictionaries({
         "d": FEATURES, "n": st.integers(1, 40), "width": st.integers(1, 33), "bias": st.booleans(),
