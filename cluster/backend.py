@@ -60,7 +60,7 @@ class Backend(Protocol):
         """A device of this machine, as like those of the workers as there is: where `plan` times a run."""
         ...
 
-    def pack_size(self, run: Run, missing: int) -> int:
+    def pack_size(self, run: Run, measure: Measure, missing: int) -> int:
         """Say how many runs of this shape to put into one pack when so many runs are to be trained.
 
         Raises:

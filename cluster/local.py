@@ -16,6 +16,7 @@ from cluster.worker import STOP_SIGNALS, Worker, failure
 from sweep.data import DataError
 from sweep.pack import MAX_RUNS, Pack, run_bytes
 from sweep.run import Run
+from sweep.spec import Measure
 from sweep.store import Store, StoreError
 from sweep.train import tile_size
 
@@ -46,17 +47,18 @@ class Local:
         """See `Backend`: the device of the first worker."""
         return self.devices[0]
 
-    def pack_size(self, run: Run, missing: int) -> int:
+    def pack_size(self, run: Run, measure: Measure, missing: int) -> int:
         """See `Backend`: bounded by memory, but no larger than keeps all workers busy to the end."""
         if self.device.type == "cuda":
             free = torch.cuda.mem_get_info(self.device)[0]
         else:
             free = psutil.virtual_memory().available // self.workers
-        fitting = int(_MEMORY_SHARE * free) // run_bytes(run)
+        needed = run_bytes(run, measure)
+        fitting = int(_MEMORY_SHARE * free) // needed
         if fitting < 1:
             raise BackendError(
                 f"a run with n = {run.n}, n_test = {run.n_test}, d = {run.d}, width = {run.width} takes "
-                f"{run_bytes(run) / 2**30:.1f} GiB; "
+                f"{needed / 2**30:.1f} GiB; "
                 f"expected at most {_MEMORY_SHARE * free / 2**30:.1f} GiB a worker here. "
                 "Use fewer --workers or smaller runs."
             )

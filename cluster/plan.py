@@ -57,7 +57,7 @@ def _checked(spec: Spec, backend: Backend) -> Iterator[Run]:
         shape = shape_key(run)
         if shape not in shapes:
             shapes.add(shape)
-            backend.pack_size(run, 1)
+            backend.pack_size(run, spec.measure, 1)
         kind = _kind_of_data(run)
         if kind not in kinds:
             kinds.add(kind)
@@ -76,7 +76,7 @@ def plan(spec: Spec, recorded: Set[str], backend: Backend) -> Plan:
             waiting += 1
             amounts[shape_key(run)] += 1
             examples.setdefault(shape_key(run), run)
-    packs = sum(-(-amounts[shape] // backend.pack_size(run, waiting)) for shape, run in examples.items())
+    packs = sum(-(-amounts[shape] // backend.pack_size(run, spec.measure, waiting)) for shape, run in examples.items())
     tables = 1 + (spec.measure.every != "end") + spec.measure.save_weights
     return Plan(
         runs=runs, recorded=runs - waiting, packs=packs, shapes=len(amounts), files=packs * tables,

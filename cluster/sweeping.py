@@ -71,7 +71,7 @@ def _packs(spec: Spec, store: Store, backend: Backend, free: RunIds, left: int) 
             free -= ids
             yield pack
     runs = (run for run in spec.expand() if run.id in free)
-    yield from make_packs(islice(runs, len(free)), lambda run: backend.pack_size(run, left))
+    yield from make_packs(islice(runs, len(free)), lambda run: backend.pack_size(run, spec.measure, left))
 
 
 def _interrupted(spec: Spec, path: Path) -> Pack | None:

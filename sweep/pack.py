@@ -8,11 +8,15 @@ from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
+from sweep.record import MOMENT_MEASURES
 from sweep.run import Run
+from sweep.spec import Measure
 
 MAX_RUNS = 4096  # a pack is also the unit of retry and of one Parquet part
 
 BUFFERS = {"gd": 0, "sgd": 0, "momentum": 1, "adam": 2}  # what an optimizer remembers, in copies of the parameters
+
+_ROW_BYTES = 10_000  # a row of the table runs, as Python's objects
 
 # What has to be equal in a pack: everything that sets a tensor's shape, the program or the number of steps.
 SHAPE_KEYS = (
@@ -50,18 +54,20 @@ def make_packs(runs: Iterable[Run], size: Callable[[Run], int]) -> Iterator[Pack
 
     Args:
         runs: What is to be trained.
-        size: The most runs of this shape that a pack may hold.
+        size: The most runs of this shape that a pack may hold; asked once a pack.
     """
-    waiting: dict[tuple[Any, ...], list[Run]] = {}
+    waiting: dict[tuple[Any, ...], tuple[int, list[Run]]] = {}
     for run in runs:
-        group = waiting.setdefault(shape_key(run), [])
+        key = shape_key(run)
+        if key not in waiting:
+            waiting[key] = size(run), []
+        most, group = waiting[key]
         group.append(run)
-        if len(group) >= size(run):
+        if len(group) >= most:
             yield Pack(tuple(group))
-            group.clear()
-    for group in waiting.values():
-        if group:
-            yield Pack(tuple(group))
+            del waiting[key]
+    for _, group in waiting.values():
+        yield Pack(tuple(group))
 
 
 def parameter_count(run: Run) -> int:
@@ -70,10 +76,15 @@ def parameter_count(run: Run) -> int:
     return sum((inputs + run.bias) * outputs for inputs, outputs in itertools.pairwise(sizes))
 
 
-def run_bytes(run: Run) -> int:
-    """Bytes that a pack keeps for each of its runs between two windows of steps, if no run shares its data."""
-    buffers = BUFFERS[run.optimizer]
-    width = 8 if run.dtype == "float64" else 4
-    data = run.n * (run.d + 2 + (run.teacher_width or 0))
-    as_row = 100 * parameter_count(run)  # the weights as Python numbers on their way to Parquet, if they are saved
-    return width * (parameter_count(run) * (2 + buffers) + data) + 8 * run.n_test * (run.d + 1) + as_row
+def run_bytes(run: Run, measure: Measure) -> int:
+    """Bytes that a pack needs for each of its runs at most: alone with its data, measured and about to be recorded.
+
+    What has been measured lies in memory up to four times: as it was found, as a column, in Arrow's form, in a state on
+    its way to the disk.
+    """
+    count = parameter_count(run)
+    state = (8 if run.dtype == "float64" else 4) * count * (2 + BUFFERS[run.optimizer])
+    data = 8 * (run.n * (run.d + 2) + run.n_test * (run.d + 1))
+    weights = 4 * 8 * count if measure.save_weights else 0
+    moments = 4 * 8 * (len(MOMENT_MEASURES) + 3) * len(measure.moments(run.max_steps))
+    return state + data + weights + moments + _ROW_BYTES

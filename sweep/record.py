@@ -49,7 +49,7 @@ RESULTS: dict[str, tuple[pa.DataType, str]] = {
     "pack_size": (pa.int64(), "runs in that pack"),
     "device": (pa.string(), "what it was trained on"),
     "backend": (pa.string(), "local, slurm or ray"),
-    "kernel": (pa.string(), "training loop that ran; torch is the reference"),
+    "kernel": (pa.string(), "training loop that ran: fused, or torch, the reference"),
     "code_version": (pa.string(), "relusweep's version, with the commit where known"),
     "schema_version": (pa.int64(), "version of these columns"),
 }
@@ -109,7 +109,7 @@ def code_version() -> str:
 
 def provenance() -> dict[str, str]:
     """What a part's footer says about the machine and the code that wrote it."""
-    packages = ("torch", "numpy", "pyarrow", "scikit-learn")
+    packages = ("torch", "numba", "numpy", "pyarrow", "scikit-learn")
     return {
         "schema_version": str(SCHEMA_VERSION),
         "code_version": code_version(),

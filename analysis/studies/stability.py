@@ -111,7 +111,8 @@ def fit_exponents(grouping: Grouping, judged: pl.DataFrame) -> pl.DataFrame:
         dropped, r2, intercept, note`; `seeds` and `data_seeds` are how many different ones the clusters are made of,
         `note` says why there is no fit.
     """
-    covered = judged.filter(pl.col("outcome") != "not_covered").with_columns(
+    needed = judged.select("group", "bound", "run_id", "limit", "value", "seed", "data_seed", "outcome")
+    covered = needed.filter(pl.col("outcome") != "not_covered").with_columns(
         cluster=pl.struct("seed", "data_seed").rank("dense")
     )
     parts = dict(covered.group_by("group", "bound"))

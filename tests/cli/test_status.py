@@ -25,7 +25,7 @@ def test_watch_follows_a_sweep_of_another_process_to_its_end(
     tiny: Callable[..., Path],
     tmp_path: Path,
 ) -> None:
-    process = launch("run", tiny(max_steps=6000), "--out", "store", "--workers", 1)
+    process = launch("run", tiny(max_steps=800_000, tolerance=0.0), "--out", "store", "--workers", 1)
     until(lambda: any((tmp_path / "store" / "progress").glob("[!.]*.json")) or process.poll() is not None)
     during = cli("status", "store").out
     said = cli("watch", "store")
@@ -62,7 +62,9 @@ def test_status_and_watch_after_kill_9_count_the_recorded_and_no_dead_worker(
     workers: int,
 ) -> None:
     store = tmp_path / "store"
-    spec = tiny(grid="lr = [0.05, 0.1], seed = [0, 1], width = [3, 4, 5, 6]", max_steps=4000)  # 4 packs of 4 runs
+    spec = tiny(
+        grid="lr = [0.05, 0.1], seed = [0, 1], width = [3, 4, 5, 6]", max_steps=400_000, tolerance=0.0
+    )  # 4 packs of 4 runs
     command = ("run", spec, "--out", store, "--checkpoint-minutes", 0, "--workers", workers)
     first = launch(*command)
     until(lambda: (store / "runs").exists() and len(Store(store).parts()) >= workers and training(store))

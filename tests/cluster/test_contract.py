@@ -109,7 +109,7 @@ def test_diverged_run_is_a_row_and_no_failure(train: Callable[..., Any], tiny: C
 def test_killed_worker_is_replaced_and_its_pack_tried_again(
     train: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, rows_on_disk: Callable[..., Any]
 ) -> None:
-    spec = tiny(grid=WIDTHS, max_steps=1000)
+    spec = tiny(grid=WIDTHS, max_steps=100_000, tolerance=0.0)
     with killing(tmp_path / "store", times=1) as killed:
         store, failed = train(spec, 2)
     assert len(killed) == 1
@@ -120,7 +120,7 @@ def test_killed_worker_is_replaced_and_its_pack_tried_again(
 def test_pack_whose_worker_always_dies_is_listed_and_tried_again_by_the_next_run(
     train: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path
 ) -> None:
-    spec = tiny(max_steps=2000)
+    spec = tiny(max_steps=400_000, tolerance=0.0)
     ids = {run.id for run in Spec.read(spec).expand()}
     with killing(tmp_path / "store", times=ATTEMPTS) as killed:
         store, failed = train(spec, 2)
@@ -148,7 +148,7 @@ def test_stop_signal_writes_the_state_and_stops(
     thread = threading.Thread(target=stop)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        train(tiny(max_steps=20_000), 2)
+        train(tiny(max_steps=100_000_000, tolerance=0.0), 2)
     thread.join()
     store = Store.open(tmp_path / "store")
     assert len(store.checkpoints()) == 1

@@ -11,7 +11,7 @@ from sweep.data import DataError
 from sweep.pack import Pack
 from sweep.probe import Cost
 from sweep.run import Run
-from sweep.spec import Spec, SpecError
+from sweep.spec import Measure, Spec, SpecError
 
 
 def test_check_counts_every_run_once(tiny: Callable[..., Path]) -> None:
@@ -50,7 +50,7 @@ def test_plan_times_a_run_on_the_device_that_the_back_end_names(
     class Elsewhere:
         workers, device = 3, torch.device("meta")
 
-        def pack_size(self, run: Run, missing: int) -> int:
+        def pack_size(self, run: Run, measure: Measure, missing: int) -> int:
             return 1
 
         def train(self, job: Job, packs: Iterator[Pack], tick: Callable[[], None]) -> Iterator[Outcome]:
@@ -71,16 +71,16 @@ def test_plan_of_a_recorded_sweep_is_empty(tiny: Callable[..., Path]) -> None:
 
 def test_packs_keep_all_workers_busy_and_fit_the_memory() -> None:
     small = Run(problem="sine", lr=0.1, width=4, n=8)
-    assert Local(2).pack_size(small, 8000) == 1000
-    assert Local(2).pack_size(small, 1_000_000) == 4096
-    assert Local(1).pack_size(small, 3) == 32
-    assert Local(2).pack_size(Run(problem="sine", lr=0.1, n=2**20, d=64), 8000) < 1000
+    assert Local(2).pack_size(small, Measure(), 8000) == 1000
+    assert Local(2).pack_size(small, Measure(), 1_000_000) == 4096
+    assert Local(1).pack_size(small, Measure(), 3) == 32
+    assert Local(2).pack_size(Run(problem="sine", lr=0.1, n=2**20, d=64), Measure(), 8000) < 1000
 
 
 def test_run_that_fits_no_worker_is_refused() -> None:
     huge = Run(problem="sine", lr=0.1, width=2**31 - 1, d=1000)
     with pytest.raises(BackendError, match=r"width = 2147483647 takes .* GiB; expected at most .* GiB a worker here"):
-        Local(1).pack_size(huge, 1)
+        Local(1).pack_size(huge, Measure(), 1)
 
 
 def test_unknown_back_end_is_named_with_the_known_ones() -> None:

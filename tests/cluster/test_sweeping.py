@@ -23,7 +23,8 @@ from sweep.store import Store
 LONG: dict[str, Any] = {
     "grid": "lr = [0.05, 0.1], seed = [0, 1], width = [3, 4]",
     "measure": "every = 'log:2'\nsave_weights = true",
-    "max_steps": 2000,
+    "max_steps": 400_000,
+    "tolerance": 0.0,
 }
 
 
@@ -130,7 +131,7 @@ def test_workers_whose_launcher_was_killed_write_their_state_and_end(
     launch: Callable[..., Any], until: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
-    process = launch("run", tiny(max_steps=1_000_000), "--out", store, "--workers", 2)
+    process = launch("run", tiny(max_steps=100_000_000, tolerance=0.0), "--out", store, "--workers", 2)
     until(lambda: is_training(store))
     workers = psutil.Process(process.pid).children(recursive=True)
     process.kill()
@@ -150,7 +151,7 @@ def test_two_launchers_on_one_store_share_the_work_and_double_nothing(
     rows_on_disk: Callable[..., Any],
 ) -> None:
     store = tmp_path / "store"
-    spec = tiny(grid="lr = [0.05, 0.1], width = [3, 4, 5, 6, 7, 8], seed = [0, 1]", max_steps=1000)
+    spec = tiny(grid="lr = [0.05, 0.1], width = [3, 4, 5, 6, 7, 8], seed = [0, 1]", max_steps=60_000, tolerance=0.0)
     command = ("run", spec, "--out", store, "--workers", 1)
     first, second = launch(*command), launch(*command)
     assert [process.wait(timeout=100) for process in (first, second)] == [0, 0]
@@ -168,7 +169,9 @@ def test_launcher_that_comes_late_packs_otherwise_waits_and_doubles_nothing(
     rows_on_disk: Callable[..., Any],
 ) -> None:
     store = tmp_path / "store"
-    spec = tiny(grid="lr = [0.1], seed = { range = [0, 160] }", max_steps=2000)  # 4 packs of 40; 4 of 32 for the late
+    spec = tiny(
+        grid="lr = [0.1], seed = { range = [0, 160] }", max_steps=100_000, tolerance=0.0
+    )  # 4 packs of 40; 4 of 32 for the late
     first = launch("run", spec, "--out", store, "--workers", 1)
     until(lambda: any((store / "claims").glob("[!.]*.json")))
     late = launch("run", spec, "--out", store, "--workers", 1)
@@ -185,7 +188,7 @@ def test_launcher_waits_for_the_last_runs_of_another(
     rows_on_disk: Callable[..., Any],
 ) -> None:
     store = tmp_path / "store"
-    command = ("run", tiny(max_steps=20_000), "--out", store, "--workers", 1)
+    command = ("run", tiny(max_steps=800_000, tolerance=0.0), "--out", store, "--workers", 1)
     first = launch(*command)
     until(lambda: any((store / "claims").glob("[!.]*.json")))
     second = cli(*command)
@@ -199,7 +202,7 @@ def with_state(
     launch: Callable[..., Any], until: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path
 ) -> tuple[Path, Path]:
     """A spec, and a store whose only pack was interrupted."""
-    spec, store = tiny(max_steps=1800), tmp_path / "store"
+    spec, store = tiny(max_steps=400_000, tolerance=0.0), tmp_path / "store"
     process = launch("run", spec, "--out", store, "--workers", 1)
     until(lambda: is_training(store) or process.poll() is not None)
     process.terminate()
@@ -239,7 +242,7 @@ def test_unreadable_state_that_no_pack_asks_for_is_deleted_at_the_end_and_said(
     damaged, in_training = store.checkpoint("of-another-spec"), store.checkpoint("in-training")
     for path in (damaged, in_training):
         path.write_bytes(b"garbage")
-    with claimed(store, "in-training", ["a run of another spec"]):
+    with claimed(store, "in-training", ["f" * 32]):
         said = cli("run", spec, "--out", store.path, "--workers", 1)
     assert said.code == 0
     assert said.err == f"{damaged}: a state that cannot be read (damaged, or of another version); deleted.\n"
@@ -262,7 +265,7 @@ def test_other_measures_are_recorded_though_a_state_has_none(
     run: Callable[..., Any], tiny: Callable[..., Path], with_state: tuple[Path, Path]
 ) -> None:
     _, store = with_state
-    spec = tiny(max_steps=1800, measure="every = 'log:3'")
+    spec = tiny(max_steps=400_000, tolerance=0.0, measure="every = 'log:3'")
     assert run(spec, "--out", store, "--workers", 1)[0] == 0
     assert len(Store(store).read("trajectories")[0]) == 4 * 3
     assert not Store(store).checkpoints()

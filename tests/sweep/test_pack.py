@@ -5,6 +5,7 @@ import itertools
 from sweep.model import Architecture
 from sweep.pack import Pack, make_packs, parameter_count, run_bytes, shape_key
 from sweep.run import Run
+from sweep.spec import Measure
 
 
 def runs(count, **axes):
@@ -45,7 +46,22 @@ def test_parameter_count_agrees_with_the_architecture():
 
 
 def test_bytes_grow_with_the_optimizer_and_the_precision():
-    sizes = [run_bytes(run) for run in runs(3, optimizer=["gd", "momentum", "adam"])]
+    sizes = [run_bytes(run, Measure()) for run in runs(3, optimizer=["gd", "momentum", "adam"])]
     assert sizes == sorted(set(sizes))
-    double, single = (run_bytes(run) for run in runs(2, dtype=["float64", "float32"]))
+    double, single = (run_bytes(run, Measure()) for run in runs(2, dtype=["float64", "float32"]))
     assert single < double
+
+
+def test_bytes_grow_with_what_is_measured():
+    run = runs(1, max_steps=[10**6])[0]
+    ends, few, many = (run_bytes(run, Measure(every=every)) for every in ("end", "log:10", "log:900"))
+    assert ends < few < many
+    assert many - ends > 50 * (few - ends)
+    assert run_bytes(run, Measure(save_weights=True)) > ends
+
+
+def test_size_is_asked_once_a_pack():
+    asked = []
+    packs = list(make_packs(runs(10), lambda run: asked.append(run) or 4))
+    assert [len(pack.runs) for pack in packs] == [4, 4, 2]
+    assert len(asked) == 3

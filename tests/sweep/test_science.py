@@ -180,7 +180,7 @@ def test_heavy_ball_ends_at_an_edge_of_its_own(unchecked_shapes):
         "warmup_steps": 1000, "max_steps": 12_000, "tolerance": 1e-7, "optimizer": "momentum", "momentum": 0.5,
     }  # fmt: skip
     runs = [Run.model_validate(base | {"lr": lr, "seed": seed}) for lr in (0.2, 0.4) for seed in range(6)]
-    rows = execute(Pack(tuple(runs)), Measure(), torch.device("cpu"), "test")["runs"]
+    rows = execute(Pack(tuple(runs)), Measure(), torch.device("cpu"), "test")["runs"].to_pylist()
     ended = [row for row in rows if row["status"] == "converged"]
     assert len(ended) >= 8
     for row in ended:
