@@ -29,6 +29,7 @@ RUNS ?= 100000 # of the stores that are measured: `make bench RUNS=1000000`
 bench: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r bench/requirements.txt
 	$(BIN)/python bench/throughput.py
+	$(BIN)/python bench/shapes.py
 	$(BIN)/python bench/tiles.py
 	$(BIN)/python bench/sharpness.py
 	$(BIN)/python bench/expand.py

@@ -92,7 +92,7 @@ class Jax:
         self.states = [{name: w.block_until_ready() for name, w in state.items()} for state in states]
 
     def weights(self) -> list[np.ndarray]:
-        return [np.concatenate([state[name] for state in self.states]) for name in self.states[0]]
+        return [np.concatenate([state[name] for state in self.states]) for name in sorted(self.states[0])]
 
 
 def contenders(parameters: dict, count: int, steps: int, dtype: str, has_jax: bool) -> dict[str, Contender]:
@@ -115,7 +115,8 @@ def check(parameters: dict, has_jax: bool) -> None:
         if isinstance(contender, Relusweep):
             order = np.argsort([run.seed for run in contender.training.runs])
             theta = contender.training.state["theta"].numpy()[order]
-            weights = list(contender.training.architecture.named(torch.from_numpy(theta)).values())
+            named = contender.training.architecture.named(torch.from_numpy(theta))
+            weights = [named[name] for name in sorted(named)]
         flat[name] = np.concatenate([np.asarray(w).reshape(16, -1) for w in weights], 1)
     for name, theta in flat.items():
         off = np.abs(theta - flat["torch"]).max() / np.abs(theta).max()
