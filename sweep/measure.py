@@ -194,7 +194,7 @@ def on_kink(point: Point, lr: Float[Tensor, " B"]) -> list[Bool[Tensor, "B _ n"]
 
 
 def least_gauss_newton_sharpness(
-    point: Point, sharpness: Float[Tensor, " B"], kinks: list[Bool[Tensor, "B _ n"]]
+    point: Point, top: Eigenpair, kinks: list[Bool[Tensor, "B _ n"]]
 ) -> Float[Tensor, " B"]:
     """Lower λ_max of Gauss–Newton over the activation modes of data on kinks.
 
@@ -204,14 +204,19 @@ def least_gauss_newton_sharpness(
 
     Args:
         point: The networks.
-        sharpness: λ_max in the recorded mode; returned where no datum is on a kink, or more than 64 are.
+        top: λ_max and its vector in the recorded mode; the value stands where no datum is on a kink, or more than 64.
         kinks: What `on_kink` found.
     """
-    least = sharpness.clone()
+    least = top.value.clone()
     count = _count(kinks)
+    few = (count > 0) & (count <= _MODE_PAIRS)
+    if curvature.supports(point.architecture, point.x):
+        return curvature.least_over_modes(
+            point.architecture, point.theta, point.x, point.y, point.slope, top, kinks[0] & few[:, None, None]
+        )
     if point.n > FORMED:
         return least
-    for b in torch.nonzero((count > 0) & (count <= _MODE_PAIRS)).flatten().tolist():
+    for b in torch.nonzero(few).flatten().tolist():
         one = point.rows(slice(b, b + 1))
         derivatives = [derivative.clone() for derivative in one.derivatives]
         for layer, marks in enumerate(kinks):
@@ -220,9 +225,9 @@ def least_gauss_newton_sharpness(
                 negative = 0.0 if one.slope is None else float(one.slope)
                 old = derivatives[layer][pair].clone()
                 derivatives[layer][pair] = negative if old == 1 else 1.0
-                top = torch.linalg.eigvalsh(gram(one, derivatives))[0, -1]
-                if top < least[b]:
-                    least[b] = top
+                flipped = torch.linalg.eigvalsh(gram(one, derivatives))[0, -1]
+                if flipped < least[b]:
+                    least[b] = flipped
                 else:
                     derivatives[layer][pair] = old
     return least
@@ -366,7 +371,7 @@ def end(point: Point, test: Point | None, lr: Float[Tensor, " B"]) -> Mapping[st
     kinks = on_kink(point, lr)
     measures |= {
         "train_rmse": (2 * measures["loss"]).sqrt(),
-        "gn_sharpness_min": least_gauss_newton_sharpness(point, newton.value, kinks),
+        "gn_sharpness_min": least_gauss_newton_sharpness(point, newton, kinks),
         "eos_ratio": lr * measures["sharpness"] / 2,
         "dead_fraction": dead_fraction(point),
         "knot_points": _count(kinks),

@@ -10,8 +10,11 @@ v_a,i m_i to the rows of w_i and m_i·V_i to that of a_i. Vectors are kept as ro
 feature, one of v_a, then v_c. The methods and their checks are those of `sweep.lanczos`.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from sweep.kernels.compiled import compiled, inlined
@@ -52,23 +55,51 @@ def top_eigenpair(
         start: Where to begin, (B, p); the mean gradient if not given.
         tolerance: Wanted residual, relative to the eigenvalue.
     """
-    units, features = architecture.shapes[0]
-    rows = torch.arange(units * features).view(units, features).T.flatten()  # one feature after the other
-    order = torch.cat([rows, torch.arange(units * features, theta.shape[1])])
+    order = _order(architecture)
     vector = torch.empty_like(theta) if start is None else start[:, order]
     value, residual = torch.empty_like(theta[:, 0]), torch.empty_like(theta[:, 0])
-    slopes = torch.zeros_like(value) if slope is None else slope.flatten()
-    inputs = x[None] if x.ndim == 2 else x
     _top_eigenpairs(
-        tuple(range(features)), _numpy(theta[:, order]), _numpy(inputs), _numpy(y), _numpy(slopes),
-        _numpy(stir(theta)[order]), architecture.bias, exact, tolerance, start is not None,
+        *_networks(architecture, theta, x, y, slope), exact, tolerance, start is not None,
         value.numpy(), vector.numpy(), residual.numpy(),
     )  # fmt: skip
     return Eigenpair(value, vector[:, torch.argsort(order)], residual)
 
 
-def _numpy(tensor: Tensor) -> np.ndarray:
-    return tensor.contiguous().numpy()
+def least_over_modes(
+    architecture: Architecture,
+    theta: Tensor,
+    x: Inputs,
+    y: Tensor,
+    slope: Slope,
+    top: Eigenpair,
+    kinks: Bool[Tensor, "B q n"],
+    tolerance: float = 1e-9,
+) -> Tensor:
+    """Lower the top eigenvalue of Gauss–Newton, `top`, by one greedy pass over the pairs on kinks; gives (B,)."""
+    least, vector = top.value.clone(), top.vector[:, _order(architecture)]
+    pairs = torch.nonzero(kinks)
+    first = torch.searchsorted(pairs[:, 0].contiguous(), torch.arange(len(theta) + 1))
+    _least_over_modes(
+        *_networks(architecture, theta, x, y, slope), tolerance,
+        pairs.numpy(), first.numpy(), vector.numpy(), least.numpy(),
+    )  # fmt: skip
+    return least
+
+
+def _order(architecture: Architecture) -> Int[Tensor, " p"]:
+    """Where in theta the numbers of the programs are: those of the first feature of all units, of the second, …."""
+    units, features = architecture.shapes[0]
+    rows = torch.arange(units * features).view(units, features).T.flatten()
+    return torch.cat([rows, torch.arange(units * features, architecture.count)])
+
+
+def _networks(architecture: Architecture, theta: Tensor, x: Inputs, y: Tensor, slope: Slope) -> tuple[Any, ...]:
+    """Give what every program begins with: axes, theta, x, y, slopes, stir, bias."""
+    order = _order(architecture)
+    slopes = torch.zeros_like(theta[:, 0]) if slope is None else slope.flatten()
+    tensors = (theta[:, order], x[None] if x.ndim == 2 else x, y, slopes, stir(theta)[order])
+    axes = tuple(range(architecture.shapes[0][1]))  # their number is a constant to the compiler
+    return axes, *(tensor.contiguous().numpy() for tensor in tensors), architecture.bias
 
 
 @compiled
@@ -177,6 +208,19 @@ def _krylov(axes, x, gains, hidden, coupling, bias, basis, projected, vector, im
 
 
 @compiled
+def _search(axes, x, gains, hidden, coupling, bias, basis, projected, stir, vector, image, tolerance):
+    """Replace the start in `vector` by the top eigenvector; returns its value, and the residual where it stopped."""
+    _assign(vector, 1 / max(np.sqrt(_dot(vector, vector)), 1e-300), 1.0, stir)
+    _assign(vector, 0.0, 1 / np.sqrt(_dot(vector, vector)), vector)
+    top, error = 0.0, np.inf
+    for _ in range(_RESTARTS):
+        top, error = _krylov(axes, x, gains, hidden, coupling, bias, basis, projected, vector, image, tolerance)
+        if not error > tolerance * abs(top) + 1e-12:
+            break
+    return top, error
+
+
+@compiled
 def _top_eigenpairs(axes, theta, x, y, slopes, stir, bias, exact, tolerance, given, value, vector, residual):
     """Fill value (B,), vector (B, p) and residual (B,) of the Hessian, or of Gauss–Newton if not `exact`.
 
@@ -186,7 +230,7 @@ def _top_eigenpairs(axes, theta, x, y, slopes, stir, bias, exact, tolerance, giv
         x: Inputs (1, n, i) of all or (B, n, i), with the column of ones.
         y: Targets (B, n).
         slopes: Of the negative side (B,).
-        stir: Added to the unit start, (p,).
+        stir: Added to every unit start, (p,).
         bias: Whether units have biases.
         exact: Whether the residual term counts.
         tolerance: Wanted residual, relative to the eigenvalue.
@@ -206,14 +250,40 @@ def _top_eigenpairs(axes, theta, x, y, slopes, stir, bias, exact, tolerance, giv
         if given:
             _assign(current, 0.0, 1.0, vector[b])
         term = coupling if exact else coupling[:0]
-        _assign(current, 1 / max(np.sqrt(_dot(current, current)), 1e-300), 1.0, stir)
-        _assign(current, 0.0, 1 / np.sqrt(_dot(current, current)), current)
-        top, error = 0.0, np.inf
-        for _ in range(_RESTARTS):
-            top, error = _krylov(axes, inputs, gains, hidden, term, bias, basis, projected, current, image, tolerance)
-            if not error > tolerance * abs(top) + 1e-12:
-                break
+        top, _ = _search(axes, inputs, gains, hidden, term, bias, basis, projected, stir, current, image, tolerance)
         _product(axes, current, inputs, gains, hidden, term, bias, image)
         _assign(image, 1.0, -top, current)
         value[b], residual[b] = top, np.sqrt(_dot(image, image))
         _assign(vector[b], 0.0, 1.0, current)
+
+
+@compiled
+def _least_over_modes(axes, theta, x, y, slopes, stir, bias, tolerance, pairs, first, vector, least):
+    """Flip σ' of one (network, unit, datum) of `pairs` after the other; keep what lowers `least` (B,).
+
+    The pairs of network b are those from first[b] to first[b + 1]; `vector` (B, p) has its top eigenvector.
+    """
+    (count, p), n = theta.shape, x.shape[1]
+    k = (p - bias) // (len(axes) + 1)
+    gains, hidden, coupling = np.empty((n, k)), np.empty((n, k)), np.empty(len(axes) * k)
+    basis, projected = np.empty((_BASIS + 1, p)), np.zeros((_BASIS, _BASIS))
+    current, trial, image = np.empty(p), np.empty(p), np.empty(p)
+    for b in range(count):
+        if first[b] == first[b + 1]:
+            continue
+        inputs = x[b if len(x) > 1 else 0]
+        _prepare(axes, theta[b], inputs, y[b], slopes[b], bias, gains, hidden, coupling, current)
+        _assign(current, 0.0, 1.0, vector[b])
+        for t in range(first[b], first[b + 1]):
+            unit, datum = pairs[t, 1], pairs[t, 2]
+            old, a = gains[datum, unit], theta[b, len(axes) * k + unit]
+            gains[datum, unit] = slopes[b] * a if old == a else a
+            _assign(trial, 0.0, 1.0, current)
+            top, _ = _search(
+                axes, inputs, gains, hidden, coupling[:0], bias, basis, projected, stir, trial, image, tolerance
+            )
+            if top < least[b]:
+                least[b] = top
+                _assign(current, 0.0, 1.0, trial)
+            else:
+                gains[datum, unit] = old
