@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 Product = Callable[[Float[Tensor, "B p"]], Float[Tensor, "B p"]]
@@ -42,11 +42,11 @@ def top_eigenpair(product: Product, start: Float[Tensor, "B p"], *, tolerance: f
     if count <= DENSE:
         return _dense(product, start)
     vector = torch.nn.functional.normalize(torch.nn.functional.normalize(start, dim=1) + stir(start), dim=1)
-    pair = _krylov(product, vector, min(_BASIS, count), tolerance)
-    for _ in range(_RESTARTS - 1):
-        if _good(pair, tolerance):
+    pair = Eigenpair(torch.zeros_like(vector[:, 0]), vector, torch.full_like(vector[:, 0], torch.inf))
+    for _ in range(_RESTARTS):
+        pair = _krylov(product, pair, min(_BASIS, count), tolerance)
+        if bool(_good(pair, tolerance).all()):
             break
-        pair = _krylov(product, pair.vector, min(_BASIS, count), tolerance)
     image = product(pair.vector)
     return pair._replace(residual=torch.linalg.vector_norm(image - pair.value[:, None] * pair.vector, dim=1))
 
@@ -58,8 +58,8 @@ def stir(vectors: Float[Tensor, "B p"]) -> Float[Tensor, " p"]:
     return _STIR * torch.nn.functional.normalize(direction, dim=0).to(vectors)
 
 
-def _good(pair: Eigenpair, tolerance: float) -> bool:
-    return bool((pair.residual <= tolerance * pair.value.abs() + 1e-12).all())
+def _good(pair: Eigenpair, tolerance: float) -> Bool[Tensor, " B"]:
+    return pair.residual <= tolerance * pair.value.abs() + 1e-12
 
 
 def _dense(product: Product, start: Tensor) -> Eigenpair:
@@ -71,11 +71,12 @@ def _dense(product: Product, start: Tensor) -> Eigenpair:
     return Eigenpair(value, vector, residual)
 
 
-def _krylov(product: Product, vector: Tensor, size: int, tolerance: float) -> Eigenpair:
+def _krylov(product: Product, pair: Eigenpair, size: int, tolerance: float) -> Eigenpair:
+    """Improve the pairs that are not good yet; a good one stays as it was found, whatever the others still need."""
+    vector = pair.vector
     basis = vector.new_empty(len(vector), size + 1, vector.shape[1])  # touched as far as it is used
     projected = vector.new_zeros(len(vector), size + 1, size + 1)  # A in the basis: symmetric tridiagonal
     basis[:, 0] = vector
-    pair = None
     for j in range(size):
         image = product(basis[:, j])
         projected[:, j, j] = (basis[:, j] * image).sum(1)
@@ -92,8 +93,12 @@ def _krylov(product: Product, vector: Tensor, size: int, tolerance: float) -> Ei
             weights = vectors[..., -1]
             residual = length * weights[:, -1].abs()
             ritz = torch.bmm(weights[:, None], known)[:, 0]
-            pair = Eigenpair(values[:, -1], torch.nn.functional.normalize(ritz, dim=1), residual)
-            if _good(pair, tolerance):
+            found = Eigenpair(values[:, -1], torch.nn.functional.normalize(ritz, dim=1), residual)
+            good = _good(pair, tolerance)
+            pair = Eigenpair(*(
+                torch.where(good if old.ndim == 1 else good[:, None], old, new)
+                for old, new in zip(pair, found, strict=True)
+            ))  # fmt: skip
+            if bool(_good(pair, tolerance).all()):
                 break
-    assert pair is not None
     return pair
