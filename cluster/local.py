@@ -14,7 +14,7 @@ import torch
 from cluster.backend import ATTEMPTS, BackendError, Job, Outcome
 from cluster.worker import STOP_SIGNALS, Worker, failure
 from sweep.data import DataError
-from sweep.pack import MAX_RUNS, Pack, run_bytes
+from sweep.pack import MAX_RUNS, Pack, point_bytes, run_bytes
 from sweep.run import Run
 from sweep.spec import Measure
 from sweep.store import Store, StoreError
@@ -54,11 +54,11 @@ class Local:
         else:
             free = psutil.virtual_memory().available // self.workers
         needed = run_bytes(run, measure)
-        fitting = int(_MEMORY_SHARE * free) // needed
+        fitting = (int(_MEMORY_SHARE * free) - point_bytes(run)) // needed
         if fitting < 1:
             raise BackendError(
                 f"a run with n = {run.n}, n_test = {run.n_test}, d = {run.d}, width = {run.width} takes "
-                f"{needed / 2**30:.1f} GiB; "
+                f"{(needed + point_bytes(run)) / 2**30:.1f} GiB; "
                 f"expected at most {_MEMORY_SHARE * free / 2**30:.1f} GiB a worker here. "
                 "Use fewer --workers or smaller runs."
             )

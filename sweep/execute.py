@@ -15,7 +15,7 @@ from torch import Tensor
 from sweep.durable import replacing, said
 from sweep.harvest import Harvest
 from sweep.measure import Point, end, moment
-from sweep.pack import Pack, parameter_count
+from sweep.pack import Pack, point_bytes
 from sweep.record import SCHEMA_VERSION, code_version
 from sweep.spec import Measure
 from sweep.train import EXAM_STEPS, PASSES, Training
@@ -215,10 +215,7 @@ class _Execution:
 
     def measure_tile(self) -> int:
         """How many runs to measure at once: their activations, Gram matrices and Lanczos vectors have to be held."""
-        shape = self.pack.shape
-        n, p = shape.n, parameter_count(shape)
-        numbers = n * min(n, p) * 3 + 40 * p + 12 * n * (shape.width + (shape.width2 or 0) + shape.d)
-        return max(1, min(256, _MEASURE_BYTES // (8 * numbers)))
+        return max(1, min(256, _MEASURE_BYTES // point_bytes(self.pack.shape)))
 
     # Checkpoints -----------------------------------------------------------------------------------------------------
 

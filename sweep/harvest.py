@@ -79,16 +79,16 @@ class Harvest:
         schema = SCHEMAS["weights"]
         if not self.weights:
             return schema.empty_table()
-        named = architecture.named(torch.cat([theta for _, theta in self.weights]))
-        columns: dict[str, pa.Array] = {"run_id": names.take(_joined([at for at, _ in self.weights]))}
-        for name, values in named.items():
-            flat = values.reshape(len(values), -1).numpy()
-            offsets = pa.array(np.arange(len(flat) + 1, dtype=np.int32) * flat.shape[1])
-            columns[name] = pa.ListArray.from_arrays(offsets, pa.array(flat.ravel()))
-        count = len(columns["run_id"])
-        return pa.table(
-            {field.name: columns.get(field.name, pa.nulls(count, field.type)) for field in schema}, schema=schema
-        )
+        pieces = []
+        for at, theta in self.weights:  # one by one: what a list's offsets can reach is limited
+            columns: dict[str, pa.Array] = {"run_id": names.take(pa.array(at.numpy()))}
+            for name, values in architecture.named(theta).items():
+                flat = values.reshape(len(values), -1).numpy()
+                offsets = pa.array(np.arange(len(flat) + 1, dtype=np.int32) * flat.shape[1])
+                columns[name] = pa.ListArray.from_arrays(offsets, pa.array(flat.ravel()))
+            filled = {field.name: columns.get(field.name, pa.nulls(len(at), field.type)) for field in schema}
+            pieces.append(pa.table(filled, schema=schema))
+        return pa.concat_tables(pieces)
 
 
 def _column(measures: Mapping[str, Tensor], name: str, count: int) -> Tensor:

@@ -18,8 +18,8 @@ from torch import Tensor
 from sweep.kernels import curvature
 from sweep.lanczos import Eigenpair, top_eigenpair
 from sweep.model import Architecture, Inputs, Slope, forward, gradient
+from sweep.pack import FORMED
 
-FORMED = 1024  # a matrix of more rows costs more than products with its factors
 _MODE_PAIRS = 64  # data on kinks that `least_gauss_newton_sharpness` will try; beyond, the recorded mode stands
 _TOGETHER = 16  # networks whose Lanczos vectors share a core's cache (bench/README.md)
 _ROUNDING = 1e-9  # |z| / ‖w‖ that counts as zero

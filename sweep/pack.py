@@ -16,6 +16,7 @@ MAX_RUNS = 4096  # a pack is also the unit of retry and of one Parquet part
 
 BUFFERS = {"gd": 0, "sgd": 0, "momentum": 1, "adam": 2}  # what an optimizer remembers, in copies of the parameters
 
+FORMED = 1024  # a matrix of more rows costs more than products with its factors
 _ROW_BYTES = 10_000  # a row of the table runs, as Python's objects
 
 # What has to be equal in a pack: everything that sets a tensor's shape, the program or the number of steps.
@@ -74,6 +75,13 @@ def parameter_count(run: Run) -> int:
     """Trained numbers of one network."""
     sizes = [run.d, run.width, *([run.width2] if run.width2 else []), 1]
     return sum((inputs + run.bias) * outputs for inputs, outputs in itertools.pairwise(sizes))
+
+
+def point_bytes(run: Run) -> int:
+    """Bytes that measuring one run takes: activations and their derivatives, Gram matrices, Lanczos vectors."""
+    count, units = parameter_count(run), run.width + (run.width2 or 0) + run.d
+    formed = run.n * min(run.n, count) if min(run.n, count) <= FORMED else 0
+    return 8 * (3 * formed + 40 * count + 12 * max(run.n, run.n_test) * units)
 
 
 def run_bytes(run: Run, measure: Measure) -> int:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweep.durable import replacing, said
-from sweep.record import KEYS, SCHEMA_VERSION, SCHEMAS
+from sweep.record import KEYS, SCHEMA_VERSION, SCHEMAS, STATUSES
 
 UNREADABLE = (pa.ArrowException, OSError, ValueError)  # damaged names of columns are not even text
 _PIECE_ROWS = 2**14  # in memory at once: a compacted part may hold a million
@@ -45,7 +45,10 @@ def pieces(part: Path, columns: pa.Schema) -> Iterator[pa.Table]:
             arrays = [
                 piece[field.name] if field.name in names else pa.nulls(len(piece), field.type) for field in columns
             ]
-            yield pa.table(arrays, names=columns.names).cast(columns)
+            rows = pa.table(arrays, names=columns.names).cast(columns)
+            if "status" in columns.names and not set(rows["status"].unique().to_pylist()) <= STATUSES:
+                raise pa.ArrowInvalid(f"a status is none of {', '.join(sorted(STATUSES))}")
+            yield rows
 
 
 def read_part(part: Path, columns: pa.Schema) -> pa.Table:

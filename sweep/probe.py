@@ -44,10 +44,11 @@ def probe(runs: Sequence[Run], device: torch.device) -> Cost:
         training.advance(stop, lambda: None)
         steps *= 2
     step = (time.perf_counter() - start) / (training.step - 2) / size
-    few = [_but(run, max_steps=1) for run in tile[:2]]
+    few = Pack(tuple(_but(run, max_steps=1) for run in tile[:2]))
+    execute(few, Measure(), device, "probe")  # compiles, once a machine
     start = time.perf_counter()
-    execute(Pack(tuple(few)), Measure(), device, "probe")
-    return Cost(step, (time.perf_counter() - start) / len(few))
+    execute(few, Measure(), device, "probe")
+    return Cost(step, (time.perf_counter() - start) / len(few.runs))
 
 
 def _but(run: Run, **changes: Any) -> Run:

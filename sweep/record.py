@@ -13,6 +13,7 @@ from sweep.run import PARAMETERS, Run
 
 SCHEMA_VERSION = 1
 Status = Literal["converged", "budget", "diverged"]
+STATUSES = frozenset(get_args(Status))
 
 # column: (type, meaning). Undefined is null: after divergence, without a test set, or where a measure does not apply.
 RESULTS: dict[str, tuple[pa.DataType, str]] = {

@@ -126,7 +126,7 @@ class Training:
         tile = self.kernel.tile_size(self.shape, self.device)
         loss = torch.cat([self.losses(rows) for rows in self.tiles(tile)])
         peak = torch.maximum(self.state["peak"], loss)
-        diverged = ~(peak <= self.state["limit"])  # also where peak is NaN
+        diverged = ~((peak <= self.state["limit"]) & peak.isfinite())  # also where peak is NaN
         tolerance = self._tolerance[self.state["position"]]
         passes = torch.where((peak <= tolerance) & (tolerance > 0), self.state["passes"] + 1, 0)
         return passes, diverged

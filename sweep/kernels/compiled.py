@@ -1,24 +1,36 @@
 """Compiled: functions that numba turns into machine code on first use, kept on disk for the next process."""
 
+import contextlib
 import inspect
 from collections.abc import Callable
 from typing import Any
 
 import numba
+from numba.core.caching import FunctionCache
 
 # Sums may be reordered and products fused, always in the same way; NaN and infinity keep their meaning.
-_OPTIONS: dict[str, Any] = {
+OPTIONS: dict[str, Any] = {
     "nogil": True, "error_model": "numpy", "boundscheck": False, "fastmath": {"contract", "reassoc", "nsz", "arcp"},
 }  # fmt: skip
 
 
+class _Kept(FunctionCache):
+    """Compiled code on disk; what is damaged there is compiled anew."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:
+            self.flush()
+            return None
+
+
 def compiled(function: Callable[..., Any], **options: Any) -> Any:
     """Compile a function for the types and constants that it meets; run-time checks around it are taken off."""
-    function = inspect.unwrap(function)
-    try:
-        return numba.njit(cache=True, **_OPTIONS, **options)(function)
-    except RuntimeError:  # no directory to keep it in
-        return numba.njit(**_OPTIONS, **options)(function)
+    dispatcher: Any = numba.njit(**OPTIONS, **options)(inspect.unwrap(function))
+    with contextlib.suppress(RuntimeError):  # no directory to keep it in
+        dispatcher._cache = _Kept(dispatcher.py_func)
+    return dispatcher
 
 
 def inlined(function: Callable[..., Any]) -> Any:

@@ -1,39 +1,33 @@
 """The fused kernel: a program of its own for each shape of network, in which a run stays in the core's cache.
 
 One pass over the samples makes outputs and gradients, and every size is a constant to the compiler. The programs are
-written from the templates in `source/` and compiled by numba; both are kept on disk. A run is computed alone and always
+written from the templates in `source/` and compiled by numba. A run is computed alone and always
 in the same order, so that its numbers do not depend on the others of its pack.
 """
-
-import hashlib
-import importlib.util
-import os
-import sys
-import tempfile
-from functools import cache
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from torch import Tensor
 
-from sweep.durable import replacing
+from sweep.kernels.program import program
 from sweep.model import Architecture, Inputs
 from sweep.optimize import Rates, streams
 from sweep.run import Run
 
 NAME = "fused"
 _MAX_INPUTS = 32  # products with the inputs are unrolled; with more of them, batched matrix products are faster
-_MAX_WEIGHTS = 1024  # between two hidden layers, for the same reason
+_MAX_UNITS = 64  # of each of two layers: the compiler's time grows with them
+_MAX_WEIGHTS = 1024  # between them, as with the inputs
 _BLOCK = 128  # samples at a time, if they are the contiguous axis
 _PAIRS = 2**23  # of units and samples, over the runs of a tile: a fraction of a second for a window
 
 
 def supports(run: Run, device: torch.device) -> bool:
     """Tell whether this kernel trains runs of this shape."""
-    small = run.d <= _MAX_INPUTS and (run.width2 is None or run.width * run.width2 <= _MAX_WEIGHTS)
+    small = run.d <= _MAX_INPUTS
+    if run.width2 is not None:
+        small &= max(run.width, run.width2) <= _MAX_UNITS and run.width * run.width2 <= _MAX_WEIGHTS
     return small and device.type == "cpu" and run.optimizer != "adam"
 
 
@@ -55,7 +49,7 @@ def advance(
     warming_until: int,
 ) -> None:
     """Take the steps start … stop-1 in place; arguments as those of the reference kernel."""
-    program = _program(_source(run, rates.decay is not None))
+    advance_all = program(_source(run, rates.decay is not None)).advance
     numbers = [
         torch.zeros_like(peak) if v is None else v.flatten() for v in (rates.momentum, rates.warmup, rates.slope)
     ]
@@ -70,7 +64,8 @@ def advance(
         y,
         peak,
     ]
-    program.advance(*(tensor.contiguous().numpy() for tensor in tensors), _places(run), start, stop)
+    assert all(tensor.is_contiguous() for tensor in (theta, *buffers, peak)), "changed in place"
+    advance_all(*(tensor.contiguous().numpy() for tensor in tensors), _places(run), start, stop)
 
 
 def losses(run: Run, theta: Tensor, rates: Rates, x: Inputs, y: Tensor) -> Tensor:
@@ -112,31 +107,3 @@ def _source(run: Run, decay: bool) -> str:
 
 
 _TEMPLATES = Environment(loader=PackageLoader("sweep.kernels", "source"), undefined=StrictUndefined)
-
-
-@cache
-def _program(source: str) -> ModuleType:
-    """Load a program, from the disk if it has been written before."""
-    name = f"relusweep_{hashlib.blake2b(source.encode(), digest_size=8).hexdigest()}"
-    path = _directory() / f"{name}.py"
-    if not path.exists():
-        with replacing(path) as temporary:
-            temporary.write_text(source, encoding="utf-8")
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # where numba looks for it
-    spec.loader.exec_module(module)
-    return module
-
-
-@cache
-def _directory() -> Path:
-    """Where programs are kept: the user's cache, or a directory of this process where that cannot be written."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "relusweep" / "kernels"
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=home):
-            return home
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix="relusweep-kernels-"))

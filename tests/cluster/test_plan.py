@@ -74,7 +74,7 @@ def test_packs_keep_all_workers_busy_and_fit_the_memory() -> None:
     assert Local(2).pack_size(small, Measure(), 8000) == 1000
     assert Local(2).pack_size(small, Measure(), 1_000_000) == 4096
     assert Local(1).pack_size(small, Measure(), 3) == 32
-    assert Local(2).pack_size(Run(problem="sine", lr=0.1, n=2**20, d=64), Measure(), 8000) < 1000
+    assert Local(2).pack_size(Run(problem="sine", lr=0.1, n=2**18, d=64), Measure(), 8000) < 1000
 
 
 def test_run_that_fits_no_worker_is_refused() -> None:

@@ -3,7 +3,7 @@
 import itertools
 
 from sweep.model import Architecture
-from sweep.pack import Pack, make_packs, parameter_count, run_bytes, shape_key
+from sweep.pack import Pack, make_packs, parameter_count, point_bytes, run_bytes, shape_key
 from sweep.run import Run
 from sweep.spec import Measure
 
@@ -65,3 +65,9 @@ def test_size_is_asked_once_a_pack():
     packs = list(make_packs(runs(10), lambda run: asked.append(run) or 4))
     assert [len(pack.runs) for pack in packs] == [4, 4, 2]
     assert len(asked) == 3
+
+
+def test_measuring_one_run_is_counted_by_its_activations():
+    small, large = (point_bytes(run) for run in runs(2, n=[200, 20_000], width=[1000]))
+    assert large > 8 * 10 * 20_000 * 1000  # ten such tensors were met at once
+    assert small < large / 50

@@ -176,3 +176,9 @@ def test_failures_and_progress_are_read_back(store):
     store.clear_failure("p")
     store.clear_progress("w")
     assert store.failures() == store.progress() == []
+
+
+def test_part_with_a_status_that_is_none_is_broken(tmp_path):
+    made = Store.create(tmp_path / "store")
+    made.write("a", {"runs": [row | {"status": "odd"} for row in rows(0)]}, {})
+    assert "a status is none of budget, converged, diverged" in next(iter(made.broken("runs").values()))

@@ -160,32 +160,3 @@ def test_dead_networks_stay_dead():
     training.advance(12, lambda: None)
     assert torch.equal(training.state["theta"][:, :-1], before[:, :-1])  # only the output bias has a gradient
     assert training.state["theta"][0, -1] != before[0, -1]
-
-
-def test_programs_are_kept_on_disk_and_written_once(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    fused._directory.cache_clear()
-    fused._program.cache_clear()
-    try:
-        trained(make(n=3, width=2))
-        files = list((tmp_path / "relusweep/kernels").glob("*.py"))
-        assert len(files) == 1
-        assert "2-2-1 networks" in files[0].read_text(encoding="utf-8")
-        stamp = files[0].stat().st_mtime_ns
-        fused._program.cache_clear()
-        trained(make(n=3, width=2))
-        assert files[0].stat().st_mtime_ns == stamp
-    finally:
-        fused._directory.cache_clear()
-        fused._program.cache_clear()
-
-
-def test_without_a_place_to_write_programs_live_as_long_as_the_process(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("in the way", encoding="utf-8")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    fused._directory.cache_clear()
-    try:
-        assert fused._directory().is_dir()
-        assert "relusweep-kernels-" in fused._directory().name
-    finally:
-        fused._directory.cache_clear()

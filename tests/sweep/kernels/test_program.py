@@ -1,0 +1,79 @@
+"""Programs on disk: written once, for the user alone, made anew where damaged, and not missed where there is no place."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sweep.kernels.program import directory, program
+
+SOURCE = "from sweep.kernels.compiled import compiled\n\n\n@compiled\ndef double(x):\n    return 2 * x\n"
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    forget()
+    yield tmp_path / "relusweep" / "kernels"
+    forget()
+
+
+def forget():
+    directory.cache_clear()
+    program.cache_clear()
+
+
+def test_program_is_written_once_and_by_nobody_else(cache):
+    old = os.umask(0o002)
+    try:
+        assert program(SOURCE).double(21) == 42
+    finally:
+        os.umask(old)
+    (file,) = cache.glob("*.py")
+    assert file.read_text(encoding="utf-8") == SOURCE
+    assert cache.stat().st_mode & 0o077 == 0
+    stamp = file.stat().st_mtime_ns
+    forget()
+    assert program(SOURCE).double(4) == 8
+    assert file.stat().st_mtime_ns == stamp
+
+
+@pytest.mark.parametrize("kind", ["*.py", "__pycache__/*.nbi", "__pycache__/*.nbc"])
+@pytest.mark.parametrize("content", [b"", b"garbage"])
+def test_damaged_files_are_made_anew(cache, kind, content):
+    assert program(SOURCE).double(1) == 2
+    files = list(cache.glob(kind))
+    assert files
+    for file in files:
+        file.write_bytes(content)
+    forget()
+    assert program(SOURCE).double(3) == 6
+    (source,) = cache.glob("*.py")
+    assert source.read_text(encoding="utf-8") == SOURCE
+
+
+def test_other_options_are_other_programs(cache, monkeypatch):
+    program(SOURCE)
+    forget()
+    monkeypatch.setattr("sweep.kernels.program.OPTIONS", {"nogil": False})
+    program(SOURCE)
+    assert len(list(cache.glob("*.py"))) == 2
+
+
+def test_without_a_place_programs_live_as_long_as_the_process(tmp_path):
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    code = (
+        "import pathlib\n"
+        "from sweep.kernels.program import directory\n"
+        "pathlib.Path.home = lambda: (_ for _ in ()).throw(RuntimeError('no home'))\n"
+        "print(directory())\n"
+    )
+    for place in ("relative", str(tmp_path / "file")):
+        environment = os.environ | {"XDG_CACHE_HOME": place}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, cwd=Path.cwd()
+        )
+        assert "relusweep-kernels-" in done.stdout
+        assert not Path(done.stdout.strip()).exists()
