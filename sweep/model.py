@@ -70,6 +70,13 @@ class Architecture:
         pieces = [v[:, None].expand(-1, q * i) for v, (q, i) in zip(values, self.shapes, strict=True)]
         return torch.cat(pieces, 1)
 
+    @cached_property
+    def by_feature(self) -> Tensor:
+        """Where the parameters lie if the first layer goes by features, each for all units."""
+        units, features = self.shapes[0]
+        first = torch.arange(units * features).view(units, features).T.flatten()
+        return torch.cat([first, torch.arange(units * features, self.count)])
+
     def is_bias(self) -> Tensor:
         """Mark the biases among the p parameters."""
         masks = [torch.zeros(q, i, dtype=torch.bool) for q, i in self.shapes]

@@ -111,8 +111,9 @@ def draw_batches(
     count = len(seed)
     step = torch.arange(first_step, first_step + steps, device=seed.device)
     order = torch.arange(n, device=seed.device).expand(steps, count, n).clone()
+    stream = streams(seed)
     for t in range(batch_size):
-        bits = _mix(streams(seed) + (step * n + t)[:, None] * _GOLDEN) >> 33 & 2**31 - 1
+        bits = _mix(stream + (step * n + t)[:, None] * _GOLDEN) >> 33 & 2**31 - 1
         pick = t + (bits * (n - t) >> 31)[..., None]
         picked = order.gather(-1, pick)
         order.scatter_(-1, pick, order[..., t : t + 1].clone())

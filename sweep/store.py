@@ -143,10 +143,7 @@ class Store:
             whole = pa.Table.from_pylist(rows, schema=SCHEMAS[table]) if isinstance(rows, list) else rows
             if len(whole):
                 part = self.path / table / f"pack-{pack_id}.parquet"
-                self._write_part(part, whole.replace_schema_metadata(metadata))
-
-    def _write_part(self, path: Path, content: pa.Table) -> None:
-        write_part(path, content)
+                write_part(part, whole.replace_schema_metadata(metadata))
 
     def has_pack(self, pack_id: str) -> bool:
         """Tell whether this very pack has been recorded, and not yet compacted."""
@@ -259,7 +256,7 @@ class Store:
                 metadata = pq.read_schema(part).metadata
                 self.set_aside([part])
                 if not forgotten.all():
-                    self._write_part(part, rows.filter(pa.array(~forgotten)).replace_schema_metadata(metadata))
+                    write_part(part, rows.filter(pa.array(~forgotten)).replace_schema_metadata(metadata))
 
     def set_aside(self, parts: Iterable[Path]) -> list[Path]:
         """Move broken parts out of the tables, so that their runs count as missing; returns where they went."""
@@ -304,7 +301,7 @@ class Store:
         digest = hashlib.blake2b("".join(rows["run_id"].to_pylist()).encode(), digest_size=8).hexdigest()
         metadata = {f"relusweep.{key}": value for key, value in provenance().items()}
         target = self.path / table / f"compact-{digest}.parquet"
-        self._write_part(target, rows.replace_schema_metadata(metadata))
+        write_part(target, rows.replace_schema_metadata(metadata))
         for part in merged:
             if part != target:
                 part.unlink(missing_ok=True)

@@ -1,1 +1,1 @@
-"""Fused training loops, one device each. Every one must equal the plain torch path of `sweep.train`."""
+"""Kernels: training loops, of which every one must equal `plain`, and compiled curvature."""

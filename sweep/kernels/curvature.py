@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 from torch import Tensor
 
 from sweep.kernels.compiled import compiled, inlined
@@ -55,7 +55,7 @@ def top_eigenpair(
         start: Where to begin, (B, p); the mean gradient if not given.
         tolerance: Wanted residual, relative to the eigenvalue.
     """
-    order = _order(architecture)
+    order = architecture.by_feature
     vector = torch.empty_like(theta) if start is None else start[:, order]
     value, residual = torch.empty_like(theta[:, 0]), torch.empty_like(theta[:, 0])
     _top_eigenpairs(
@@ -76,7 +76,7 @@ def least_over_modes(
     tolerance: float = 1e-9,
 ) -> Tensor:
     """Lower the top eigenvalue of Gauss–Newton, `top`, by one greedy pass over the pairs on kinks; gives (B,)."""
-    least, vector = top.value.clone(), top.vector[:, _order(architecture)]
+    least, vector = top.value.clone(), top.vector[:, architecture.by_feature]
     pairs = torch.nonzero(kinks)
     first = torch.searchsorted(pairs[:, 0].contiguous(), torch.arange(len(theta) + 1))
     _least_over_modes(
@@ -86,16 +86,9 @@ def least_over_modes(
     return least
 
 
-def _order(architecture: Architecture) -> Int[Tensor, " p"]:
-    """Where in theta the numbers of the programs are: those of the first feature of all units, of the second, …."""
-    units, features = architecture.shapes[0]
-    rows = torch.arange(units * features).view(units, features).T.flatten()
-    return torch.cat([rows, torch.arange(units * features, architecture.count)])
-
-
 def _networks(architecture: Architecture, theta: Tensor, x: Inputs, y: Tensor, slope: Slope) -> tuple[Any, ...]:
     """Give what every program begins with: axes, theta, x, y, slopes, stir, bias."""
-    order = _order(architecture)
+    order = architecture.by_feature
     slopes = torch.zeros_like(theta[:, 0]) if slope is None else slope.flatten()
     tensors = (theta[:, order], x[None] if x.ndim == 2 else x, y, slopes, stir(theta)[order])
     axes = tuple(range(architecture.shapes[0][1]))  # their number is a constant to the compiler

@@ -1,9 +1,12 @@
 """The fused kernel: a program of its own for each shape of network, in which a run stays in the core's cache.
 
 One pass over the samples makes outputs and gradients, and every size is a constant to the compiler. The programs are
-written from the templates in `source/` and compiled by numba. A run is computed alone and always
-in the same order, so that its numbers do not depend on the others of its pack.
+written from the templates in `source/` and compiled by numba. A run is computed alone and always in the same order, so
+that its numbers do not depend on the others of its pack.
 """
+
+from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import torch
@@ -49,7 +52,10 @@ def advance(
     warming_until: int,
 ) -> None:
     """Take the steps start … stop-1 in place; arguments as those of the reference kernel."""
-    advance_all = program(_source(run, rates.decay is not None)).advance
+    advance_all, places = _program(
+        Architecture.of(run), rates.slope is not None, run.dtype, run.batch_size or run.n,
+        sampled=bool(run.batch_size), momentum=rates.momentum is not None, decay=rates.decay is not None,
+    )  # fmt: skip
     numbers = [
         torch.zeros_like(peak) if v is None else v.flatten() for v in (rates.momentum, rates.warmup, rates.slope)
     ]
@@ -65,45 +71,34 @@ def advance(
         peak,
     ]
     assert all(tensor.is_contiguous() for tensor in (theta, *buffers, peak)), "changed in place"
-    advance_all(*(tensor.contiguous().numpy() for tensor in tensors), _places(run), start, stop)
+    advance_all(*(tensor.contiguous().numpy() for tensor in tensors), places, start, stop)
 
 
 def losses(run: Run, theta: Tensor, rates: Rates, x: Inputs, y: Tensor) -> Tensor:
     """Compute the losses (B,) over all samples: what a full step of no length meets."""
     peak = torch.zeros_like(theta[:, 0])
     still = Rates(torch.zeros_like(rates.lr), None, None, None, rates.slope, rates.seed)
-    gd = run.model_copy(update={"optimizer": "gd", "batch_size": 0, "momentum": None})
-    advance(gd, theta.clone(), (), peak, still, x, y, 0, 1, 0)
+    advance(run.model_copy(update={"batch_size": 0}), theta.clone(), (), peak, still, x, y, 0, 1, 0)
     return peak
 
 
-def _places(run: Run) -> np.ndarray:
-    """Where in theta each of a program's weights is."""
-    architecture = Architecture.of(run)
-    places = np.arange(architecture.count)
-    if _by_units(run):
-        units, inputs = architecture.shapes[0]
-        places[: units * inputs] = places[: units * inputs].reshape(units, inputs).T.ravel()
-    return places
-
-
-def _by_units(run: Run) -> bool:
-    """Whether units are the contiguous axis, or samples: by what was faster (bench/README.md)."""
-    return run.depth == 1 and run.width >= 16 and run.d <= 8
-
-
-def _source(run: Run, decay: bool) -> str:
-    """Write the program for a shape."""
-    architecture, batch = Architecture.of(run), run.batch_size or run.n
-    lanes = 16 if run.dtype == "float32" else 8  # of the widest vectors there are
+@cache
+def _program(
+    architecture: Architecture, leaky: bool, dtype: str, batch: int, *, sampled: bool, momentum: bool, decay: bool
+) -> tuple[Callable[..., None], np.ndarray]:
+    """Give the program for a shape, and where in theta each of its weights is."""
+    d, units, units2 = architecture.sizes[0], architecture.sizes[1], (architecture.sizes[2:-1] or (None,))[0]
+    by_units = units2 is None and units >= 16 and d <= 8  # what was faster (bench/README.md)
+    lanes = 16 if dtype == "float32" else 8  # of the widest vectors there are
     blocks = -(-batch // _BLOCK)
-    by_units = _by_units(run)
-    block = 4 if by_units else -(-batch // (blocks * lanes)) * lanes
-    return _TEMPLATES.get_template("units.jinja" if by_units else "samples.jinja").render(
-        sizes=architecture.sizes, d=run.d, units=run.width, units2=run.width2, count=architecture.count,
-        bias=int(run.bias), leaky=run.activation == "leaky_relu", dtype=run.dtype, batch=batch, block=block,
-        sampled=bool(run.batch_size), momentum=run.optimizer == "momentum", decay=decay,
+    source = _TEMPLATES.get_template("units.jinja" if by_units else "samples.jinja").render(
+        sizes=architecture.sizes, d=d, units=units, units2=units2, count=architecture.count,
+        bias=int(architecture.bias), leaky=leaky, dtype=dtype, batch=batch,
+        block=4 if by_units else -(-batch // (blocks * lanes)) * lanes,
+        sampled=sampled, momentum=momentum, decay=decay,
     )  # fmt: skip
+    places = architecture.by_feature.numpy() if by_units else np.arange(architecture.count)
+    return program(source).advance, places
 
 
 _TEMPLATES = Environment(loader=PackageLoader("sweep.kernels", "source"), undefined=StrictUndefined)

@@ -57,7 +57,7 @@ def test_run_recorded_by_two_packs_is_read_once(store):
 
 def test_runs_are_written_after_the_other_tables(store, monkeypatch):
     order = []
-    monkeypatch.setattr(Store, "_write_part", lambda self, path, content: order.append(path.parent.name))
+    monkeypatch.setattr("sweep.store.write_part", lambda path, content: order.append(path.parent.name))
     store.write(
         "d",
         {"runs": rows(9), "weights": [{"run_id": "x", "w1": [1.0]}], "trajectories": [{"run_id": "x", "step": 1}]},
