@@ -165,10 +165,11 @@ class _Execution:
         """Measure the runs in training that are finite: positions and measures, tile by tile."""
         tiles = []
         for tile in self.training.tiles(self.measure_tile()):
-            finite = torch.isfinite(self.point(tile).residual).all(1)
-            rows = torch.arange(tile.start, tile.stop, device=self.device)[finite]
+            point = self.point(tile)
+            rows = torch.arange(tile.start, tile.stop, device=self.device)[point.finite]
             if len(rows):
-                tiles.append((self.training.state["position"][rows], moment(self.point(rows))[0]))
+                point = point if len(rows) == len(point.theta) else self.point(rows)
+                tiles.append((self.training.state["position"][rows], moment(point)[0]))
             self.pulse()
         return tiles
 

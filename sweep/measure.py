@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sweep.kernels import curvature
+from sweep.kernels import curvature, kinks, shallow
+from sweep.kernels.survey import Survey, survey
 from sweep.lanczos import Eigenpair, top_eigenpair
 from sweep.model import Architecture, Inputs, Slope, forward, gradient
 from sweep.pack import FORMED
@@ -63,6 +64,26 @@ class Point:
         return [self.x.mT.expand(len(self.theta), -1, -1), *(torch.cat([h, *ones], 1) for h in self.after)]
 
     @property
+    def networks(self) -> tuple[Architecture, Tensor, Inputs, Tensor, Slope]:
+        """All of it, as kernels take it."""
+        return self.architecture, self.theta, self.x, self.y, self.slope
+
+    @property
+    def compiled(self) -> bool:
+        """Whether compiled programs measure these networks; tensors do the others."""
+        return shallow.supports(self.architecture, self.x)
+
+    @cached_property
+    def survey(self) -> Survey:
+        """What the compiled pass over the samples tells."""
+        return survey(*self.networks)
+
+    @property
+    def finite(self) -> Bool[Tensor, " B"]:
+        """Whether all outputs are finite."""
+        return self.survey.finite > 0 if self.compiled else torch.isfinite(self.residual).all(1)
+
+    @property
     def residual(self) -> Float[Tensor, "B n"]:
         """f(x_j) - y_j."""
         return self._forward[2] - self.y
@@ -88,7 +109,12 @@ class Point:
 
 def loss(point: Point) -> Float[Tensor, " B"]:
     """(1/2n) Σ_j r_j²."""
-    return point.residual.square().mean(1) / 2
+    return point.survey.loss if point.compiled else point.residual.square().mean(1) / 2
+
+
+def largest_residual(point: Point) -> Float[Tensor, " B"]:
+    """max_j |r_j|."""
+    return point.survey.largest_residual if point.compiled else point.residual.abs().amax(1)
 
 
 # Gauss–Newton --------------------------------------------------------------------------------------------------------
@@ -140,10 +166,8 @@ def gauss_newton_top(point: Point) -> Eigenpair:
     to be formed; else by products alone. Lanczos starts from the mean gradient, whose Rayleigh quotient is at least
     1 + 2S̃.
     """
-    if curvature.supports(point.architecture, point.x):
-        return curvature.top_eigenpair(
-            point.architecture, point.theta, point.x, point.y, point.slope, exact=False, tolerance=1e-9
-        )
+    if point.compiled:
+        return curvature.top_eigenpair(*point.networks, exact=False, tolerance=1e-9)
     n, p = point.n, point.architecture.count
     ones = torch.ones_like(point.y)
     if p < n and p <= FORMED:
@@ -183,7 +207,9 @@ def on_kink(point: Point, lr: Float[Tensor, " B"]) -> list[Bool[Tensor, "B _ n"]
     finite loss z still moves to and fro across the kink, so a pair counts too if one more step of gd changes z by |z|
     or more. There the activation mode, and with it λ_max, changes from step to step.
     """
-    g, _ = gradient(point.architecture, point.theta, point.x, point.y, point.slope)
+    if point.compiled:
+        return [kinks.on_kink(*point.networks, lr, _ROUNDING)]
+    g, _ = gradient(*point.networks)
     moved = forward(point.architecture, point.theta - lr[:, None] * g, point.x, point.slope)[0]
     marks = []
     for rows, z, after in zip(point.architecture.split(point.theta)[:-1], point.before, moved, strict=True):
@@ -194,7 +220,7 @@ def on_kink(point: Point, lr: Float[Tensor, " B"]) -> list[Bool[Tensor, "B _ n"]
 
 
 def least_gauss_newton_sharpness(
-    point: Point, top: Eigenpair, kinks: list[Bool[Tensor, "B _ n"]]
+    point: Point, top: Eigenpair, marks: list[Bool[Tensor, "B _ n"]]
 ) -> Float[Tensor, " B"]:
     """Lower λ_max of Gauss–Newton over the activation modes of data on kinks.
 
@@ -205,22 +231,20 @@ def least_gauss_newton_sharpness(
     Args:
         point: The networks.
         top: λ_max and its vector in the recorded mode; the value stands where no datum is on a kink, or more than 64.
-        kinks: What `on_kink` found.
+        marks: What `on_kink` found.
     """
     least = top.value.clone()
-    count = _count(kinks)
+    count = _count(marks)
     few = (count > 0) & (count <= _MODE_PAIRS)
-    if curvature.supports(point.architecture, point.x):
-        return curvature.least_over_modes(
-            point.architecture, point.theta, point.x, point.y, point.slope, top, kinks[0] & few[:, None, None]
-        )
+    if point.compiled:
+        return kinks.least_over_modes(*point.networks, top, marks[0] & few[:, None, None])
     if point.n > FORMED:
         return least
     for b in torch.nonzero(few).flatten().tolist():
         one = point.rows(slice(b, b + 1))
         derivatives = [derivative.clone() for derivative in one.derivatives]
-        for layer, marks in enumerate(kinks):
-            for unit, datum in torch.nonzero(marks[b]).tolist():
+        for layer, marked in enumerate(marks):
+            for unit, datum in torch.nonzero(marked[b]).tolist():
                 pair = (0, unit, datum)
                 negative = 0.0 if one.slope is None else float(one.slope)
                 old = derivatives[layer][pair].clone()
@@ -233,8 +257,8 @@ def least_gauss_newton_sharpness(
     return least
 
 
-def _count(kinks: list[Bool[Tensor, "B _ n"]]) -> Int[Tensor, " B"]:
-    return torch.stack([marks.sum((1, 2)) for marks in kinks]).sum(0)
+def _count(marks: list[Bool[Tensor, "B _ n"]]) -> Int[Tensor, " B"]:
+    return torch.stack([marked.sum((1, 2)) for marked in marks]).sum(0)
 
 
 # Hessian -------------------------------------------------------------------------------------------------------------
@@ -275,10 +299,8 @@ def hessian_top(point: Point, start: Float[Tensor, "B p"] | None = None) -> Eige
     A twice-differentiable minimum is linearly stable under gd with step size lr iff sharpness ≤ 2/lr, and under sgd
     only if so [M21 Lemma 1]. `start` is best the top eigenvector of Gauss–Newton; without one, the mean gradient.
     """
-    if curvature.supports(point.architecture, point.x):
-        return curvature.top_eigenpair(
-            point.architecture, point.theta, point.x, point.y, point.slope, exact=True, start=start
-        )
+    if point.compiled:
+        return curvature.top_eigenpair(*point.networks, exact=True, start=start)
     start = pull(point, torch.ones_like(point.y)) if start is None else start
     size = _TOGETHER if point.theta.device.type == "cpu" else len(start)
     tiles = [slice(first, first + size) for first in range(0, len(start), size)]
@@ -343,44 +365,48 @@ def dead_fraction(point: Point) -> Float[Tensor, " B"]:
 # Everything that a row records ---------------------------------------------------------------------------------------
 
 
-def moment(point: Point) -> tuple[dict[str, Tensor], Eigenpair]:
-    """Measure what a moment of a trajectory records: column → (B,); and the top eigenpair of Gauss–Newton."""
-    newton = gauss_newton_top(point)
-    exact = hessian_top(point, newton.vector)
+_ERRORS = ("finite", "largest_residual")  # in a survey besides what is recorded of a point
+
+
+def summary(point: Point) -> dict[str, Float[Tensor, " B"]]:
+    """Measure all but errors and curvature: column → (B,)."""
+    if point.compiled:
+        return {name: column for name, column in point.survey._asdict().items() if name not in _ERRORS}
     measures = {
         "loss": loss(point),
-        "sharpness": exact.value,
-        "sharpness_residual": exact.residual,
-        "gn_sharpness": newton.value,
         "mean_gradient_bound": mean_gradient_bound(point),
         "parameter_norm": torch.linalg.vector_norm(point.theta, dim=1),
+        "dead_fraction": dead_fraction(point),
     }
     if len(point.before) == 1:
-        shallow, oriented = stability_norms(point)
+        stability_norm, oriented = stability_norms(point)
         measures |= {
-            "stability_norm": shallow,
+            "stability_norm": stability_norm,
             "oriented_stability_norm": oriented,
             "variation_norm": variation_norm(point),
+            "residual_correction": residual_correction(point),
         }
-    return measures, newton
+    return measures
+
+
+def moment(point: Point) -> tuple[dict[str, Tensor], Eigenpair]:
+    """Measure what a moment of a trajectory records, and more: column → (B,); and the top eigenpair of Gauss–Newton."""
+    newton = gauss_newton_top(point)
+    exact = hessian_top(point, newton.vector)
+    measures = {"sharpness": exact.value, "sharpness_residual": exact.residual, "gn_sharpness": newton.value}
+    return measures | summary(point), newton
 
 
 def end(point: Point, test: Point | None, lr: Float[Tensor, " B"]) -> Mapping[str, Tensor]:
     """Measure what a run's row records: column → (B,). `test` has the test set, if there is one."""
     measures, newton = moment(point)
-    kinks = on_kink(point, lr)
+    marks = on_kink(point, lr)
     measures |= {
         "train_rmse": (2 * measures["loss"]).sqrt(),
-        "gn_sharpness_min": least_gauss_newton_sharpness(point, newton, kinks),
+        "gn_sharpness_min": least_gauss_newton_sharpness(point, newton, marks),
         "eos_ratio": lr * measures["sharpness"] / 2,
-        "dead_fraction": dead_fraction(point),
-        "knot_points": _count(kinks),
+        "knot_points": _count(marks),
     }
-    if len(point.before) == 1:
-        measures["residual_correction"] = residual_correction(point)
     if test is not None:
-        measures |= {
-            "test_rmse": test.residual.square().mean(1).sqrt(),
-            "test_sup": test.residual.abs().amax(1),
-        }
+        measures |= {"test_rmse": (2 * loss(test)).sqrt(), "test_sup": largest_residual(test)}
     return measures

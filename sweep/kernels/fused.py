@@ -65,7 +65,7 @@ def advance(
         rates.lr.expand_as(theta),
         theta[:0] if rates.decay is None else rates.decay,
         *numbers,
-        streams(rates.seed),
+        streams(rates.seed) if run.batch_size else rates.seed,
         (x if x.ndim == 3 else x[None])[..., : run.d],
         y,
         peak,
