@@ -179,15 +179,8 @@ def search(axes, x, gains, hidden, coupling, bias, basis, projected, stir, vecto
 def _top_eigenpairs(axes, theta, x, y, slopes, bias, stir, exact, tolerance, given, value, vector, residual):
     """Fill value (B,), vector (B, p) and residual (B,) of the Hessian, or of Gauss–Newton if not `exact`.
 
-    Args:
-        axes, theta, x, y, slopes, bias: As `shallow.arrays` gives them.
-        stir: Added to every unit start, (p,).
-        exact: Whether the residual term counts.
-        tolerance: Wanted residual, relative to the eigenvalue.
-        given: Whether to start from what is in `vector`; from the mean gradient otherwise.
-        value: Filled with eigenvalues.
-        vector: Filled with unit eigenvectors, ordered as theta.
-        residual: Filled with ‖Av - λv‖.
+    The first arguments are those of `shallow.arrays`; `stir` (p,) is added to every unit start; `given` says to start
+    from what is in `vector`, and not from the mean gradient.
     """
     (count, p), n = theta.shape, x.shape[1]
     k = (p - bias) // (len(axes) + 1)

@@ -6,7 +6,6 @@ Equal to the functions of `sweep.measure` that bear the same names, which say wh
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from sweep.kernels.compiled import compiled
