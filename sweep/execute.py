@@ -14,8 +14,9 @@ from torch import Tensor
 
 from sweep.durable import replacing, said
 from sweep.harvest import Harvest
-from sweep.measure import Point, end, moment
+from sweep.measure import end, moment
 from sweep.pack import Pack, point_bytes
+from sweep.point import Point
 from sweep.record import SCHEMA_VERSION, code_version
 from sweep.spec import Measure
 from sweep.train import EXAM_STEPS, PASSES, Training

@@ -8,100 +8,22 @@ pre-activation, times the layer's input with a one appended. These factors give 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sweep.kernels import curvature, kinks, shallow
-from sweep.kernels.survey import Survey, survey
+from sweep.kernels import curvature, kinks
 from sweep.lanczos import Eigenpair, top_eigenpair
-from sweep.model import Architecture, Inputs, Slope, forward, gradient
+from sweep.model import forward, gradient
 from sweep.pack import FORMED
+from sweep.point import Point
 
 _MODE_PAIRS = 64  # data on kinks that `least_gauss_newton_sharpness` will try; beyond, the recorded mode stands
 _TOGETHER = 16  # networks whose Lanczos vectors share a core's cache (bench/README.md)
 _ROUNDING = 1e-9  # |z| / ‖w‖ that counts as zero
 
 Factors = list[tuple[Float[Tensor, "B _ n"], Float[Tensor, "B _ n"]]]
-
-
-@dataclass(frozen=True)
-class Point:
-    """B networks with their training data: theta (B, p), x (n, i) or (B, n, i), y (B, n), all float64."""
-
-    architecture: Architecture
-    theta: Float[Tensor, "B p"]
-    x: Inputs
-    y: Float[Tensor, "B n"]
-    slope: Slope
-
-    @cached_property
-    def _forward(self) -> tuple[list[Tensor], list[Tensor], Tensor]:
-        return forward(self.architecture, self.theta, self.x, self.slope)
-
-    @property
-    def n(self) -> int:
-        """Training samples."""
-        return self.y.shape[1]
-
-    @property
-    def before(self) -> list[Float[Tensor, "B _ n"]]:
-        """Pre-activations of the hidden layers."""
-        return self._forward[0]
-
-    @property
-    def after(self) -> list[Float[Tensor, "B _ n"]]:
-        """Activations of the hidden layers."""
-        return self._forward[1]
-
-    @cached_property
-    def inputs_of_layers(self) -> list[Float[Tensor, "B _ n"]]:
-        """What each layer's rows multiply: x, then the activations, with a row of ones where units have biases."""
-        ones = [torch.ones_like(self.y)[:, None, :]] if self.architecture.bias else []
-        return [self.x.mT.expand(len(self.theta), -1, -1), *(torch.cat([h, *ones], 1) for h in self.after)]
-
-    @property
-    def networks(self) -> tuple[Architecture, Tensor, Inputs, Tensor, Slope]:
-        """All of it, as kernels take it."""
-        return self.architecture, self.theta, self.x, self.y, self.slope
-
-    @property
-    def compiled(self) -> bool:
-        """Whether compiled programs measure these networks; tensors do the others."""
-        return shallow.supports(self.architecture, self.x)
-
-    @cached_property
-    def survey(self) -> Survey:
-        """What the compiled pass over the samples tells."""
-        return survey(*self.networks)
-
-    @property
-    def finite(self) -> Bool[Tensor, " B"]:
-        """Whether all outputs are finite."""
-        return self.survey.finite > 0 if self.compiled else torch.isfinite(self.residual).all(1)
-
-    @property
-    def residual(self) -> Float[Tensor, "B n"]:
-        """f(x_j) - y_j."""
-        return self._forward[2] - self.y
-
-    @cached_property
-    def derivatives(self) -> list[Float[Tensor, "B _ n"]]:
-        """σ'(z) of the hidden layers, with σ'(0) the slope of the negative side: the recorded activation mode."""
-        return [self._derivative(z > 0) for z in self.before]
-
-    def _derivative(self, active: Bool[Tensor, "B q n"]) -> Float[Tensor, "B q n"]:
-        negative = torch.zeros((), dtype=self.theta.dtype, device=self.theta.device)
-        return torch.where(active, torch.ones_like(negative), negative if self.slope is None else self.slope)
-
-    def rows(self, which: slice) -> "Point":
-        """Select networks."""
-        x = self.x if self.x.ndim == 2 else self.x[which]
-        slope = None if self.slope is None else self.slope[which]
-        return Point(self.architecture, self.theta[which], x, self.y[which], slope)
 
 
 # Errors --------------------------------------------------------------------------------------------------------------
@@ -335,7 +257,7 @@ def stability_norms(point: Point) -> tuple[Float[Tensor, " B"], Float[Tensor, " 
 def _weights_of_units(point: Point, sign: float) -> Float[Tensor, "B q"]:
     """‖w_i‖ g̃(sign u_i, sign t_i) of every unit."""
     z = sign * point.before[0]
-    derivative = point._derivative(z > 0)
+    derivative = point.derivative(z > 0)
     mean = (derivative * z).mean(-1).abs()
     m = torch.matmul(derivative, point.x) / point.n  # with biases its last column is P
     return mean * torch.linalg.vector_norm(m, dim=-1)

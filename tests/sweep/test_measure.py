@@ -6,9 +6,9 @@ import torch
 
 from sweep import measure
 from sweep.kernels import shallow
-from sweep.measure import Point
 from sweep.model import Architecture, with_ones
 from sweep.pack import Pack
+from sweep.point import Point
 from sweep.run import Run
 from sweep.train import Training
 from tests import oracles

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from sweep import measure
 from sweep.kernels import curvature, shallow
-from sweep.measure import Point
 from sweep.model import with_ones
+from sweep.point import Point
 from tests import oracles
 from tests.sweep.test_model import make
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sweep import measure
 from sweep.kernels import shallow
 from sweep.kernels.survey import Survey, survey
-from sweep.measure import Point
+from sweep.point import Point
 from tests.sweep.kernels.test_curvature import FEATURES, point_of
 
 
