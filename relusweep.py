@@ -82,6 +82,10 @@ def run(
     checkpoint_minutes: Annotated[float, typer.Option(min=0.0, help="Between states of unfinished packs.")] = 2.0,
 ) -> None:
     """Train all runs of a sweep that are not recorded yet. The same command resumes and extends."""
+    if on == "local" and workers != 1:
+        from cluster.forks import load_ahead
+
+        load_ahead()  # while this process loads the same
     from cluster.backend import Job, backend
     from cluster.plan import check
     from cluster.progress import Display, Watcher
