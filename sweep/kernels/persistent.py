@@ -77,12 +77,26 @@ def constants(run: Run) -> dict[str, Any]:
             best = products + sums, lanes | {"maxnreg": _LIMIT if kept > _FEW else None}
     if not best[1]:
         return {}
+    tensors = _tensors(run)
     return best[1] | {
         "D": run.d, "BIAS": bias, "UNITS": run.width, "UNITS2": second, "P": Architecture.of(run).count,
-        "K": row + (second * (2 + bias) or 1) + bias, "N": run.n, "BATCH": batch, "SAMPLED": bool(run.batch_size),
+        "K": len(tensors), "PLACES": tuple(t[0] for t in tensors), "STEPS": tuple(t[1] for t in tensors),
+        "LAYERS": tuple(t[2] for t in tensors), "BIASES": tuple(t[3] for t in tensors),
+        "N": run.n, "BATCH": batch, "SAMPLED": bool(run.batch_size),
         "PICKS": max(_power_of_two(batch), best[1]["GROUPS"] * best[1]["S"]), "LEAKY": run.activation == "leaky_relu",
         "MOMENTUM": momentum, "num_warps": 1, "enable_fp_fusion": True,
     }  # fmt: skip
+
+
+def _tensors(run: Run) -> list[tuple[int, int, int, int]]:
+    """Give of each tensor of a run its place, the step from unit to unit, its layer, and 1 for biases."""
+    row, second, bias = run.d + run.bias, run.width2 or 0, int(run.bias)
+    first, last = run.width * row, run.width * row + second * (run.width + bias)
+    tensors = [(q, row, 0, int(q == run.d)) for q in range(row)]
+    tensors += [(first + i * (run.width + bias), 1, 1, 0) for i in range(second)]
+    tensors += [(first + i * (run.width + bias) + run.width, 0, 1, 1) for i in range(second * bias)]
+    tensors += [(last + i, 0, 2, 0) for i in range(second)] or [(last, 1, 2, 0)]
+    return tensors + [(last + (second or run.width), 0, 2, 1)] * bias
 
 
 def _power_of_two(number: int) -> int:

@@ -2,7 +2,7 @@
 
 A run is one warp, so that nobody waits for anybody. Its lanes are a grid of S samples by L units: a lane holds the
 weights of U units in its registers, and adds up their gradients over every S-th sample; sums over units and over
-samples go from lane to lane. Tensors are (U, S, L), of which each lane holds U numbers, or (1, S, 1) and (1, 1, 1).
+samples go from lane to lane. Tensors are (U, S, L), of which each lane holds U numbers, or (1, S, L) and (1, 1, L).
 
 The trained tensors of a run are a tuple: the rows of the first layer by features, its biases last; of a second layer
 the rows by its units, then its biases; the output weights, as one tensor over the units of a single layer or one by one
@@ -49,36 +49,39 @@ def pull_back(e, h, slope, LEAKY: tl.constexpr):
 
 
 @program
-def places(
-    D: tl.constexpr, BIAS: tl.constexpr, UNITS: tl.constexpr, UNITS2: tl.constexpr,
-    U: tl.constexpr, S: tl.constexpr, L: tl.constexpr,
-):  # fmt: skip
-    """Where in a run's parameters its tensors lie, and -1 for units that there are not."""
-    unit = tl.arange(0, U)[:, None, None] * L + tl.arange(0, L)[None, None, :] + tl.zeros([1, S, 1], tl.int32)
-    one = tl.zeros([1, 1, 1], tl.int32)
-    there = unit < UNITS
-    where = ()
-    for q in tl.static_range(D + BIAS):
-        where = where + (tl.where(there, unit * (D + BIAS) + q, -1),)
-    for i in tl.static_range(UNITS2):
-        where = where + (tl.where(there, UNITS * (D + BIAS) + i * (UNITS + BIAS) + unit, -1),)
-    if BIAS:
-        for i in tl.static_range(UNITS2):
-            where = where + (one + (UNITS * (D + BIAS) + i * (UNITS + BIAS) + UNITS),)
-    last: tl.constexpr = UNITS * (D + BIAS) + UNITS2 * (UNITS + BIAS)
-    if UNITS2:
-        for i in tl.static_range(UNITS2):
-            where = where + (one + (last + i),)
+def fetch(start, STEP: tl.constexpr, UNITS: tl.constexpr, U: tl.constexpr, S: tl.constexpr, L: tl.constexpr):
+    """Read a number of each unit, STEP apart, for all lanes of samples; or with no STEP the one number there is.
+
+    Triton would lay out lanes for the memory's sake, and keep them so, if more numbers than lanes were read at once.
+    """
+    if STEP == 0:
+        numbers = tl.broadcast_to(tl.load(start + tl.zeros([1, 1, 1], tl.int32)), [1, 1, L])
     else:
-        where = where + (tl.where(there, last + unit, -1),)
-    if BIAS:
-        where = where + (one + (last + (UNITS2 if UNITS2 else UNITS)),)
-    return where
+        numbers = tl.zeros([U, S, L], start.dtype.element_ty)
+        for u in tl.static_range(U):
+            unit = u * L + tl.arange(0, L)[None, None, :]
+            mine = tl.arange(0, U)[:, None, None] == u
+            numbers = tl.where(mine, tl.load(start + unit * STEP, unit < UNITS, 0.0), numbers)
+    return numbers
+
+
+@program
+def put(
+    start, numbers, STEP: tl.constexpr, UNITS: tl.constexpr, U: tl.constexpr, S: tl.constexpr, L: tl.constexpr,
+):  # fmt: skip
+    """Write what `fetch` reads."""
+    if STEP == 0:
+        lane = tl.arange(0, L)[None, None, :]
+        tl.store(start + lane, numbers, lane == 0)
+    else:
+        unit = tl.arange(0, U)[:, None, None] * L + tl.arange(0, L)[None, None, :]
+        once = (unit < UNITS) & (tl.arange(0, S)[None, :, None] == 0)
+        tl.store(start + unit * STEP + tl.zeros([1, S, 1], tl.int32), numbers, once)
 
 
 @program
 def zeros(like, S: tl.constexpr, K: tl.constexpr):
-    """Sums to begin with; what has one number a run gets one a lane of samples."""
+    """Sums to begin with, one a lane."""
     g = ()
     for k in tl.static_range(K):
         g = g + (tl.zeros([like[k].shape[0], S, like[k].shape[2]], like[k].dtype),)
@@ -108,7 +111,10 @@ def backward(g, m, xs, D: tl.constexpr, BIAS: tl.constexpr):
 
 
 @program
-def shallow(w, g, xs, y, valid, slope, D: tl.constexpr, BIAS: tl.constexpr, LEAKY: tl.constexpr):
+def shallow(
+    w, g, xs, y, valid, slope,
+    D: tl.constexpr, BIAS: tl.constexpr, LEAKY: tl.constexpr, S: tl.constexpr, L: tl.constexpr,
+):  # fmt: skip
     """Add to `g` what S samples contribute, and give their residuals.
 
     The output weights' gradient needs no sum of its own: see `finish`.
@@ -117,7 +123,7 @@ def shallow(w, g, xs, y, valid, slope, D: tl.constexpr, BIAS: tl.constexpr, LEAK
     f = tl.sum(tl.sum(w[D + BIAS] * h, 0, keep_dims=True), 2, keep_dims=True)
     if BIAS:
         f += w[D + 2]
-    e = tl.where(valid, f - y, 0.0)
+    e = tl.broadcast_to(tl.where(valid, f - y, 0.0), [1, S, L])
     new = backward(g, pull_back(e, h, slope, LEAKY), xs, D, BIAS) + (g[D + BIAS],)
     if BIAS:
         new = new + (g[D + 2] + e,)
@@ -125,22 +131,25 @@ def shallow(w, g, xs, y, valid, slope, D: tl.constexpr, BIAS: tl.constexpr, LEAK
 
 
 @program
-def deep(w, g, xs, y, valid, slope, D: tl.constexpr, BIAS: tl.constexpr, UNITS2: tl.constexpr, LEAKY: tl.constexpr):
+def deep(
+    w, g, xs, y, valid, slope,
+    D: tl.constexpr, BIAS: tl.constexpr, UNITS2: tl.constexpr, LEAKY: tl.constexpr, S: tl.constexpr, L: tl.constexpr,
+):  # fmt: skip
     """The same for two hidden layers; the second's units come one after the other."""
     SECOND: tl.constexpr = D + BIAS
     LAST: tl.constexpr = D + BIAS + UNITS2 + BIAS * UNITS2
     h = forward(w, xs, slope, D, BIAS, LEAKY)
-    f = tl.zeros_like(y)
+    f = tl.zeros([1, S, L], h.dtype)
     if BIAS:
         f += w[LAST + UNITS2]
     h2 = ()
     for i in tl.static_range(UNITS2):
-        z2 = tl.sum(tl.sum(w[SECOND + i] * h, 0, keep_dims=True), 2, keep_dims=True)
+        z2 = tl.broadcast_to(tl.sum(tl.sum(w[SECOND + i] * h, 0, keep_dims=True), 2, keep_dims=True), [1, S, L])
         if BIAS:
             z2 += w[SECOND + UNITS2 + i]
         h2 = h2 + (activate(z2, slope, LEAKY),)
         f += w[LAST + i] * h2[i]
-    e = tl.where(valid, f - y, 0.0)
+    e = tl.broadcast_to(tl.where(valid, f - y, 0.0), [1, S, L])
     back = tl.zeros_like(h)
     rows, biases, outputs = (), (), ()
     for i in tl.static_range(UNITS2):
@@ -216,11 +225,15 @@ ANY = ("theta", "memory", "peaks", "numbers", "streams", "xs", "ys", "stride", "
 def advance(
     theta, memory, peaks, numbers, streams, xs, ys, stride, start, stop,
     D: tl.constexpr, BIAS: tl.constexpr, UNITS: tl.constexpr, UNITS2: tl.constexpr, P: tl.constexpr, K: tl.constexpr,
+    PLACES: tl.constexpr, STEPS: tl.constexpr, LAYERS: tl.constexpr, BIASES: tl.constexpr,
     N: tl.constexpr, BATCH: tl.constexpr, SAMPLED: tl.constexpr, PICKS: tl.constexpr,
     LEAKY: tl.constexpr, MOMENTUM: tl.constexpr,
     GROUPS: tl.constexpr, U: tl.constexpr, S: tl.constexpr, L: tl.constexpr,
 ):  # fmt: skip
-    """Take a run from step start to stop; P parameters are K tensors."""
+    """Take a run from step start to stop.
+
+    Its P parameters are K tensors, of which each has a place, a step from unit to unit, a layer, and may be of biases.
+    """
     run = tl.program_id(0).to(tl.int64)
     theta += run * P
     memory += run * P
@@ -228,22 +241,20 @@ def advance(
     xs += run * stride
     ys += run * N
     numbers += run * 8  # rates of the layers, decays of weights and biases, μ, warm-up, slope
-    rate1, rate2, rate3 = tl.load(numbers), tl.load(numbers + 1), tl.load(numbers + 2)
-    decay, decay_bias = tl.load(numbers + 3), tl.load(numbers + 4)
+    rates = (tl.load(numbers), tl.load(numbers + 1), tl.load(numbers + 2))
+    decays = (tl.load(numbers + 3), tl.load(numbers + 4))
     momentum, warmup, slope = tl.load(numbers + 5), tl.load(numbers + 6), tl.load(numbers + 7)
     stream = tl.load(streams + run).to(tl.uint64)
-    one = tl.zeros([1, 1, 1], tl.int32)
-    peak = tl.load(peaks + one)
-    where = places(D, BIAS, UNITS, UNITS2, U, S, L)
+    peak = fetch(peaks, 0, UNITS, U, S, L)
     w, moved = (), ()
     for k in tl.static_range(K):
-        w = w + (tl.load(theta + where[k], where[k] >= 0, 0.0),)
+        w = w + (fetch(theta + PLACES[k], STEPS[k], UNITS, U, S, L),)
         if MOMENTUM:
-            moved = moved + (tl.load(memory + where[k], where[k] >= 0, 0.0),)
+            moved = moved + (fetch(memory + PLACES[k], STEPS[k], UNITS, U, S, L),)
     lane = tl.arange(0, S)
     for step in range(start, stop):
         g = zeros(w, S, K)
-        squares = tl.zeros([1, S, 1], peak.dtype)
+        squares = tl.zeros([1, S, L], peak.dtype)
         if SAMPLED:
             batch = draw(stream, step, N, BATCH, PICKS)
         for first in range(0, BATCH, GROUPS * S):
@@ -259,26 +270,24 @@ def advance(
                 for q in tl.static_range(D):
                     x = x + (tl.load(xs + q * N + row, valid, 0.0),)
                 if UNITS2:
-                    g, e = deep(w, g, x, y, valid, slope, D, BIAS, UNITS2, LEAKY)
+                    g, e = deep(w, g, x, y, valid, slope, D, BIAS, UNITS2, LEAKY, S, L)
                 else:
-                    g, e = shallow(w, g, x, y, valid, slope, D, BIAS, LEAKY)
+                    g, e = shallow(w, g, x, y, valid, slope, D, BIAS, LEAKY, S, L)
                 squares += e * e
         loss = tl.sum(squares, 1, keep_dims=True) * (0.5 / BATCH)
         peak = tl.where((loss > peak) | (loss != loss), loss, peak)  # the first NaN stays
-        warm = tl.minimum((one + (step + 1)).to(peak.dtype) / warmup, 1.0)
+        warm = tl.minimum((tl.zeros_like(peak) + (step + 1)) / warmup, 1.0)
         g = finish(w, g, D + BIAS, UNITS2, K)
         new, newly = (), ()
         for k in tl.static_range(K):
-            is_bias = BIAS and (k == D or k == K - 1 or (k >= D + 1 + UNITS2 and k < D + 1 + 2 * UNITS2))
-            change = g[k] * (1.0 / BATCH) + (decay_bias if is_bias else decay) * w[k]
+            change = g[k] * (1.0 / BATCH) + decays[BIASES[k]] * w[k]
             if MOMENTUM:
                 change += momentum * moved[k]
                 newly = newly + (change,)
-            rate = rate1 if k < D + BIAS else (rate2 if k < D + BIAS + UNITS2 * (1 + BIAS) else rate3)
-            new = new + (w[k] - warm * rate * change,)
+            new = new + (w[k] - warm * rates[LAYERS[k]] * change,)
         w, moved = new, newly
-    tl.store(peaks + one, peak)
+    put(peaks, peak, 0, UNITS, U, S, L)
     for k in tl.static_range(K):
-        tl.store(theta + where[k], w[k], where[k] >= 0)
+        put(theta + PLACES[k], w[k], STEPS[k], UNITS, U, S, L)
         if MOMENTUM:
-            tl.store(memory + where[k], moved[k], where[k] >= 0)
+            put(memory + PLACES[k], moved[k], STEPS[k], UNITS, U, S, L)
