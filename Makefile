@@ -34,6 +34,7 @@ bench: install
 	$(BIN)/python bench/sharpness.py
 	$(BIN)/python bench/measures.py
 	$(BIN)/python bench/expand.py
+	$(BIN)/python bench/gpu.py
 	$(BIN)/python bench/stores.py $(RUNS)
 
 clean:

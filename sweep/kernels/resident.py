@@ -32,7 +32,7 @@ def activate(z, slope, LEAKY: tl.constexpr):
     if LEAKY:
         h = tl.where(z > 0, z, slope * z)
     elif z.dtype == tl.float64:
-        h = tl.where(z < 0, 0.0, z)  # there is no instruction for the maximum
+        h = tl.where(z < 0, 0.0, z)  # cards have no maximum of these
     else:
         h = tl.maximum(z, 0.0, propagate_nan=tl.PropagateNan.ALL)
     return h
@@ -40,7 +40,7 @@ def activate(z, slope, LEAKY: tl.constexpr):
 
 @program
 def pull_back(e, h, slope, LEAKY: tl.constexpr):
-    """E σ'(z), where h = σ(z)."""
+    """Multiply by σ'(z), where h = σ(z)."""
     if LEAKY:
         m = tl.where(h > 0, e, slope * e)
     else:
