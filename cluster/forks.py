@@ -1,4 +1,4 @@
-"""Forks: worker processes are copies of one that has loaded everything, and begins to while the launcher still loads."""
+"""Forks: workers are copies of a process that has loaded everything, and begins to while the launcher still loads."""
 
 import multiprocessing
 import os

@@ -181,7 +181,7 @@ def _bundled_digits() -> tuple[Array, NDArray[Any]]:
     from sklearn.datasets import load_digits  # slow to import, and wanted by one problem only
 
     images, labels = load_digits(return_X_y=True)
-    return images, labels
+    return np.asarray(images), np.asarray(labels)
 
 
 def mnist(p: Parameters) -> Dataset:
