@@ -14,7 +14,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -116,10 +115,6 @@ class Cluster:
         if left := self.run("squeue", "-h", "-a", "-o", "%A").split():
             self.run("scancel", *left)
         for node in self.nodes:
-            for process in self._processes(node):
-                with suppress(psutil.NoSuchProcess):
-                    if process.name() not in ("slurmstepd", "srun"):  # these wait for the others, and tell of it
-                        process.kill()  # whatever it would still do: nobody waits for it
             if self._daemons[node].poll() is not None:
                 self._start_node(node)
         self.wait_until_idle()
