@@ -1,10 +1,11 @@
 """Sbatch: what submitit is asked for. It writes the scripts, calls sbatch and starts our element on the node."""
 
+import io
 import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -85,16 +86,16 @@ def submit_report(submission: Submission, after: Sequence[str]) -> str:
 
 @contextmanager
 def _submitting(submission: Submission, asked: dict[str, Any]) -> Iterator[SlurmExecutor]:
-    with _outside_of_jobs():
+    with _outside_of_jobs(), redirect_stderr(io.StringIO()):  # submitit prints what sbatch says, and raises it too
         try:
             executor = SlurmExecutor(submission.path / "logs")
             executor.update_parameters(**asked)
             yield executor
         except (FailedJobError, FailedSubmissionError, RuntimeError) as error:
             lines = [line.removeprefix("sbatch: error: ").strip() for line in str(error).splitlines()]
-            said = " ".join(line for line in lines if line and not line.startswith("subprocess"))
+            said = "; ".join(line for line in lines if line and not line.startswith("subprocess"))
             raise BackendError(
-                f"sbatch refused: {said} Correct the machine file, then run the same command again."
+                f"sbatch refused: {said}. Correct the machine file, then run the same command again."
             ) from None
 
 

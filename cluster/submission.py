@@ -177,6 +177,8 @@ class Submission:
         """Say that none of its jobs is to train any more."""
         with said(self.path):
             write_json(self.path / "ended.json", {"why": why, "time": time.time()})
+            if not self.is_being_submitted:  # else its launcher was killed, and nobody will take up its claim
+                (self.store.path / "claims" / f"{self.id}.json").unlink(missing_ok=True)
 
     def ends(self) -> set[int]:
         """Numbers of the elements to which nothing is left."""
