@@ -77,6 +77,7 @@ def plan(
     foreseen = jobs and jobs.foresee(counted.pack_seconds, path)
     if foreseen:
         rows |= _jobs_rows(foreseen, jobs)
+        del rows["device-hours"]
     for name, value in rows.items():
         out.print(f"{name:18}{value}")
     if foreseen and foreseen.script:
@@ -159,13 +160,19 @@ def status(store: StoreArgument) -> None:
 def watch(store: StoreArgument) -> None:
     """Follow a sweep until all its runs are recorded; Ctrl-C ends the watching, not the sweep."""
     from cluster.progress import Display, Watcher
+    from cluster.queue import Queue, describe
 
-    tally = _tally(*_open(store))
+    opened, sweep = _open(store)
+    tally, queue, said = _tally(opened, sweep), Queue(), list[str]()
     try:
         with Display(Watcher(tally), out) as tick:
             tally.look()
             while tally.missing:
                 tick()
+                lines = [line for line in describe(opened, queue) if not line.startswith(" ")]
+                for line in lines if lines != said else ():
+                    out.print(line)
+                said = lines
                 time.sleep(1)
                 tally.look()
     except KeyboardInterrupt:
@@ -297,7 +304,7 @@ def _jobs_go_on(store: "Store") -> Iterator[None]:
 
     try:
         yield
-    except KeyboardInterrupt:
+    except BaseException:
         if jobs := [job for each in open_submissions(store) for job in each.jobs]:
             path = store.path
             err.print(f"{path}: job(s) {', '.join(jobs)} go on. Next: relusweep watch {path}, or cancel {path}")

@@ -28,12 +28,10 @@ class Queue:
     _next: float = field(default_factory=time.monotonic)
     _wait: float = 0.0
 
-    def look(self, submissions: Iterable[Submission], *, now: bool = False) -> None:
-        """Ask SLURM if it is time to; `now` asks in any case.
-
-        What is missing is looked for twice before it is believed to be gone.
-        """
-        if not now and time.monotonic() < self._next:
+    def look(self, submissions: Iterable[Submission]) -> None:
+        """Ask SLURM if it is time to. What is missing is looked for twice before it is believed to be gone."""
+        submissions = list(submissions)
+        if not submissions or time.monotonic() < self._next:
             return
         before = self.gone, {key: task.state for key, task in self.tasks.items()}
         expected = [each for each in submissions if not each.is_being_submitted]
@@ -86,7 +84,6 @@ class Pending:
     def __init__(self, store: Store) -> None:
         self.store, self.queue = store, Queue()
         self._known: dict[str, Submission] = {}
-        self._runs: dict[tuple[str, frozenset[int]], RunIds] = {}
 
     def submissions(self) -> dict[Submission, set[int]]:
         """Submissions with the elements that may yet train; those that have none any more are marked as ended.
@@ -94,16 +91,15 @@ class Pending:
         Raises:
             SchedulerError: if there is one, and this machine has no SLURM to ask.
         """
+        found: dict[Submission, set[int]] = {}
         opened = [self._known.setdefault(each.id, each) for each in open_submissions(self.store)]
-        if not opened:
-            return {}
-        if shutil.which("squeue") is None:
+        silent = [each for each in opened if len(each.ends()) < len(each.elements)]
+        if silent and shutil.which("squeue") is None:
             raise SchedulerError(
-                f"{opened[0].path}: jobs of this store may be in a queue, and there is no squeue here to ask; "
+                f"{silent[0].path}: jobs of this store may be in a queue, and there is no squeue here to ask; "
                 "expected a login node of their cluster. If they are gone for good, delete that folder."
             )
-        self.queue.look(opened)
-        found: dict[Submission, set[int]] = {}
+        self.queue.look(silent)
         for each in opened:
             ended = each.ends()
             left = {k for k in range(len(each.elements)) if k not in ended and (each.id, k) not in self.queue.gone}
@@ -115,9 +111,8 @@ class Pending:
 
     def runs(self) -> RunIds:
         """Ids of these runs; those recorded by now may be among them."""
-        keys = {(each.id, frozenset(left)): each for each, left in self.submissions().items()}
-        self._runs = {key: self._runs.get(key) or each.run_ids(key[1]) for key, each in keys.items()}
-        return RunIds.of(*(ids.keys for ids in self._runs.values()))
+        left = self.submissions().items()
+        return RunIds.of(*(each.run_ids[number].keys for each, numbers in left for number in numbers))
 
 
 def cancel_submissions(store: Store) -> list[str]:
@@ -137,13 +132,13 @@ def cancel_submissions(store: Store) -> list[str]:
     return jobs
 
 
-def describe(store: Store) -> list[str]:
-    """Say in a few lines what SLURM has of a store; asks it once."""
+def describe(store: Store, queue: Queue | None = None) -> list[str]:
+    """Say in a few lines what SLURM has of a store; asks it once, or as rarely as a queue does that is given."""
     opened = open_submissions(store)
     if not opened:
         return []
-    queue = Queue()
-    queue.look(opened, now=True)
+    queue = queue or Queue()
+    queue.look(opened)
     spoken = {said["pack_id"]: said["time"] for said in store.progress()}
     lines = []
     for each in opened:

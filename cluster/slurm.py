@@ -142,6 +142,8 @@ class Slurm:
             raise BackendError(
                 f"{store.path}: SLURM reads % in a path in its own way; expected none. Choose another --out."
             )
+        if self.machine.gpus_per_job and torch.version.cuda is None:
+            self.say(f"torch {torch.__version__} has no CUDA: these jobs are given GPUs, and train on their cores.")
         draft, jobs = Draft(store), list[str]()
         submission = draft.submission
         try:

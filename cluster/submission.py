@@ -135,15 +135,12 @@ class Submission:
                 texts = file.read_row_group(number, columns=["parameters"])["parameters"].to_pylist()
                 yield Pack(tuple(Run.model_validate(json.loads(text)) for text in texts))
 
-    def run_ids(self, elements: Iterable[int]) -> RunIds:
-        """Ids of the runs of some elements."""
-        numbers = [number for element in elements for number in self.elements[element].packs]
-        if not numbers:
-            return RunIds()
+    @cached_property
+    def run_ids(self) -> list[RunIds]:
+        """Ids of the runs of each element."""
         with pq.ParquetFile(self.path / "packs.parquet") as file:
-            return RunIds.of(
-                *(keys_of(file.read_row_group(number, columns=["run_id"])["run_id"]) for number in numbers)
-            )
+            keys = [keys_of(file.read_row_group(k, columns=["run_id"])["run_id"]) for k in range(file.num_row_groups)]
+        return [RunIds.of(*(keys[number] for number in element.packs)) for element in self.elements]
 
     # What becomes of it ----------------------------------------------------------------------------------------------
 

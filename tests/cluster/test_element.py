@@ -1,13 +1,17 @@
 """Element: trains what is left of its packs, gives up only where it gets no further, and insists on its GPUs."""
 
+import json
+import os
 import time
 
 import pytest
 import torch
 
+import cluster.element
 from cluster.backend import BackendError, Job
 from cluster.element import IDLE_STARTS, _Account, _train, steps_taken, workers_here
 from cluster.submission import Draft, Element
+from sweep.claim import LAPSE_SECONDS
 from sweep.pack import make_packs
 from sweep.spec import Measure, Spec
 from sweep.store import Store
@@ -85,6 +89,37 @@ def test_element_that_gets_further_does_not_give_up_however_often_it_is_started(
     assert account.account["starts"] == 6 * IDLE_STARTS
 
 
+@pytest.fixture
+def claim_of_another_host(submission):
+    """A claim on the first pack, last touched so many seconds ago."""
+    (pack,) = submission.packs([0])
+
+    def make(ago):
+        path = submission.store.path / "claims" / f"{pack.id}.json"
+        path.write_text(json.dumps({"host": "a", "pid": 1, "started": 0.0, "runs": [run.id for run in pack.runs]}))
+        os.utime(path, (time.time() - ago,) * 2)
+        return pack
+
+    return make
+
+
+def test_claim_of_a_dead_host_is_waited_for_until_it_lapses(submission, claim_of_another_host, monkeypatch):
+    monkeypatch.setattr(cluster.element, "_LOOK_SECONDS", 0.2)
+    claim_of_another_host(ago=LAPSE_SECONDS - 2)
+    outcomes = _train(submission, 0, [])
+    assert {kind for kind, _ in outcomes.values()} == {"recorded"}
+    assert len(submission.store.recorded()) == 4
+
+
+def test_pack_that_a_living_host_trains_is_left_to_it(submission, claim_of_another_host, monkeypatch):
+    monkeypatch.setattr(cluster.element, "_LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(cluster.element, "LAPSE_SECONDS", 1)  # of patience; the claim itself has 120
+    pack = claim_of_another_host(ago=0)
+    outcomes = _train(submission, 0, [])
+    assert [pack_id for pack_id, (kind, _) in outcomes.items() if kind == "elsewhere"] == [pack.id]
+    assert len(submission.store.recorded()) == 2
+
+
 def test_later_state_is_more_steps(submission):
     first, second = submission.packs([0, 1])
     assert steps_taken(submission.store, [first.id]) == 0
@@ -102,8 +137,6 @@ def test_signal_that_came_early_is_heeded(submission):
 
 
 def test_job_without_gpus_uses_its_cores_and_no_gpu_that_it_happens_to_see(monkeypatch):
-    import os
-
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     assert workers_here({"gpus_per_job": 0, "cpus_per_task": 1}) == 1
     assert workers_here({"gpus_per_job": 0, "cpus_per_task": 999}) == len(os.sched_getaffinity(0))

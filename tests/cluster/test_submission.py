@@ -42,8 +42,7 @@ def test_packs_come_back_run_by_run_and_only_those_asked_for(drafted, packs, tin
     assert list(submission.packs([4, 0])) == [packs[4], packs[0]]
     assert {run.lr_ratio for pack in submission.packs(range(6)) for run in pack.runs} == {1.0, math.inf}
     assert [(bundle.pack_id, bundle.runs) for bundle in submission.bundles] == [(p.id, len(p.runs)) for p in packs]
-    assert submission.run_ids([1, 2]) == RunIds(run.id for pack in packs[1:3] for run in pack.runs)
-    assert submission.run_ids([]) == set()
+    assert submission.run_ids == [RunIds(run.id for run in pack.runs) for pack in packs]
     assert submission.job.measure.every == "log:3"
     assert submission.job.store == submission.path.parent.parent
 
