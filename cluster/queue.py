@@ -146,7 +146,7 @@ def describe(store: Store, queue: Queue | None = None) -> list[str]:
         left = [k for k in range(len(each.elements)) if k not in ended]
         tasks = {k: queue.tasks[each.id, k] for k in left if (each.id, k) in queue.tasks}
         kinds = Counter(_kind(task) for task in tasks.values() if task.is_live)
-        jobs = ", ".join(each.jobs) or "unknown as yet"
+        jobs = ", ".join(each.jobs or sorted({task.job for task in tasks.values()})) or "unknown as yet"
         counted = "".join(f", {count} {kind}" for kind, count in kinds.most_common())
         lines.append(f"SLURM job(s) {jobs}: {len(left)} of {len(each.elements)} element(s) left{counted}")
         running = [k for k, task in tasks.items() if task.state == "RUNNING"]

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import sys
 import time
 from collections import Counter
@@ -111,6 +112,8 @@ class Slurm:
             BackendError: if sbatch refuses, or an element did not get what the machine file says.
             KeyboardInterrupt: if a signal came: the jobs go on; or if `relusweep cancel` ended them.
         """
+        if shutil.which("sbatch") is None:
+            raise BackendError("sbatch: not found on this machine; expected SLURM. Use a login node.")
         store = Store(job.store.absolute())
         self._costs = None
         self.costs(job.measure, store)
@@ -160,9 +163,9 @@ class Slurm:
                     submission.write_jobs(jobs)
                 if self.report:
                     submission.write_jobs(jobs, submit_report(submission, jobs))
-        except BaseException:
-            if not jobs:  # refused: as if it had never been
-                submission.remove()
+        except BaseException as error:
+            if not submission.is_published or (isinstance(error, BackendError) and not jobs):
+                submission.remove()  # nothing was asked of SLURM, or it refused: as if it had never been
             raise
         if submission.ended == CANCELLED:  # while sbatch was at it
             cancel(jobs)

@@ -99,6 +99,11 @@ class Submission:
         """The elements of each array."""
         return [range(first, end) for first, end in self.content["arrays"]]
 
+    @property
+    def is_published(self) -> bool:
+        """Whether anybody else may see it, so that a job of it may exist."""
+        return (self.path / "submission.json").exists()
+
     # Names: known before SLURM is asked to do anything, and found again by anybody who knows the store ----------------
 
     def job_name(self, array: int | str) -> str:
@@ -171,9 +176,11 @@ class Submission:
         return self._told("ended.json").get("why")
 
     def end(self, why: str) -> None:
-        """Say that none of its jobs is to train any more."""
+        """Say that none of its jobs is to train any more; what submitit has pickled for them goes."""
         with said(self.path):
             write_json(self.path / "ended.json", {"why": why, "time": time.time()})
+            for pickled in (self.path / "logs").glob("*.pkl"):
+                pickled.unlink(missing_ok=True)
             if not self.is_being_submitted:  # else its launcher was killed, and nobody will take up its claim
                 (self.store.path / "claims" / f"{self.id}.json").unlink(missing_ok=True)
 

@@ -64,6 +64,8 @@ def sweep(
             if waited == _PATIENCE:  # a launcher killed just now needs a moment to be gone
                 who = "jobs of another launcher are to train" if queued else "another launcher is training"
                 say(f"{store.path}: {who} the last {len(left)} runs; waiting for {'them' if queued else 'it'}.")
+                if pending.queue.error:
+                    say(f"SLURM cannot be asked about them just now: {pending.queue.error}")
             tick()
             time.sleep(_WAIT_SECONDS)
             continue
