@@ -84,7 +84,8 @@ class Cluster:
 
     def sbatch(self, script: str, *options: str) -> str:
         """Submit shell lines; give the job's id."""
-        return self.run("sbatch", "--parsable", *options, stdin=f"#!/bin/bash\n{script}\n").split(";")[0]
+        given = ("--parsable", f"--output={self.folder}/job-%j.out", *options)
+        return self.run("sbatch", *given, stdin=f"#!/bin/bash\n{script}\n").split(";")[0]
 
     def jobs(self) -> dict[str, str]:
         """Give the state of every job that slurmctld remembers, elements of arrays one by one."""

@@ -29,7 +29,7 @@ def submit(slurm, tmp_path):
     """Submit shell lines that work in the test's folder."""
 
     def call(script: str, *options: str) -> str:
-        return slurm.sbatch(script, f"--chdir={tmp_path}", "--output=/dev/null", *options)
+        return slurm.sbatch(script, f"--chdir={tmp_path}", *options)
 
     return call
 
@@ -140,7 +140,7 @@ def test_unknown_partition_is_refused(slurm):
 
 def test_stopped_cluster_leaves_no_process_and_no_file(until):
     with Cluster(nodes=1) as cluster:
-        cluster.sbatch("setsid sleep 60 & sleep 60", "--output=/dev/null")
+        cluster.sbatch("setsid sleep 60 & sleep 60")
         until(lambda: alive(cluster.folder).count("sleep") == 2)
     until(lambda: not alive(cluster.folder))
     assert not cluster.folder.exists()

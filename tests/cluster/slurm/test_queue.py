@@ -63,12 +63,15 @@ def test_element_counts_as_gone_when_two_answers_in_a_row_lack_it(slurm, submiss
 
 def test_element_that_is_back_at_the_second_look_is_not_gone(slurm, submission, calls, monkeypatch):
     monkeypatch.setattr(cluster.queue, "LEAST_SECONDS", 0.0)
-    comes_back = iter(
-        [lambda: slurm.sbatch("true", "--hold", f"--job-name={submission.job_name(0)}", "--output=/dev/null")]
-    )
-    sleep = time.sleep
-    monkeypatch.setattr(cluster.queue.time, "sleep", lambda seconds: (next(comes_back)(), sleep(seconds)))
-    pending = Pending(submission.store)
-    assert pending.runs() == submission.run_ids[0]
+    ask = cluster.queue.squeue
+
+    def and_then_it_is_back(names):
+        answer = ask(names)
+        if len(calls) == 1:
+            slurm.sbatch("true", "--hold", f"--job-name={submission.job_name(0)}", "--output=/dev/null")
+        return answer
+
+    monkeypatch.setattr(cluster.queue, "squeue", and_then_it_is_back)
+    assert Pending(submission.store).runs() == submission.run_ids[0]
     assert len(calls) == 2
     assert submission.ended is None
