@@ -169,7 +169,7 @@ def watch(store: StoreArgument) -> None:
             tally.look()
             while tally.missing:
                 tick()
-                lines = [line for line in describe(opened, queue) if not line.endswith("last progress")]
+                lines = [line for line in describe(opened, queue) if not line.endswith(("progress", "starting"))]
                 for line in lines if lines != said else ():
                     out.print(line)
                 said = lines

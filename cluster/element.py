@@ -45,6 +45,8 @@ class TrainElement:
         try:
             outcomes = _train(submission, self.number, came)
         except KeyboardInterrupt:
+            for number in _SIGNALS:  # whatever else comes; the commands that we call inherit it
+                signal.signal(number, signal.SIG_IGN)
             print("The states are written.", flush=True)
             if submission.ended is None and requeue_this_element():
                 print("Queued again.", flush=True)
