@@ -6,6 +6,8 @@ Exit codes: 0 done; 1 some runs failed or are missing; 2 misuse, said in one lin
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,6 +38,7 @@ RunArgument = Annotated[str, typer.Argument(metavar="RUN_ID", help="A recorded r
 OutOption = Annotated[Path | None, typer.Option("--out", help="The store; default results/<spec name>.")]
 OnOption = Annotated[str, typer.Option("--on", help="Back-end.")]
 WorkersOption = Annotated[int | None, typer.Option(min=1, help="Processes; default one a GPU, else one a core.")]
+MachineOption = Annotated[Path | None, typer.Option("--machine", metavar="FILE", help="A cluster, for --on slurm.")]
 DataOption = Annotated[Path | None, typer.Option("--data", help="Folder of the MNIST files; or RELUSWEEP_DATA.")]
 
 
@@ -44,6 +47,7 @@ def plan(
     spec: SpecArgument,
     out_dir: OutOption = None,
     on: OnOption = "local",
+    machine: MachineOption = None,
     workers: WorkersOption = None,
     data: DataOption = None,
 ) -> None:
@@ -55,10 +59,12 @@ def plan(
 
     _use_data(data)
     sweep = _read_spec(spec)
-    place = backend(on, workers)
+    place = backend(on, workers, machine)
     path = out_dir or Path("results", sweep.name)
     store = Store.at(path)
-    counted = count(sweep, store.recorded() if store else set(), place)
+    jobs: Any = place if on == "slurm" else None
+    costs = jobs and jobs.costs(sweep.measure, store)
+    counted = count(sweep, store.recorded() if store else set(), place, costs)
     rows = {
         "runs": f"{counted.runs:,}",
         "recorded already": f"{counted.recorded:,}",
@@ -68,8 +74,14 @@ def plan(
         "time": f"about {duration(counted.seconds)} if no run ends early, {counted.workers} worker(s), {on}",
         "device-hours": f"about {counted.seconds * counted.workers / 3600:.2g}",
     }
+    foreseen = jobs and jobs.foresee(counted.pack_seconds, path)
+    if foreseen:
+        rows |= _jobs_rows(foreseen, jobs)
+        del rows["device-hours"]
     for name, value in rows.items():
         out.print(f"{name:18}{value}")
+    if foreseen and foreseen.script:
+        out.print(f"\n{foreseen.script}")
 
 
 @app.command()
@@ -77,9 +89,12 @@ def run(
     spec: SpecArgument,
     out_dir: OutOption = None,
     on: OnOption = "local",
+    machine: MachineOption = None,
     workers: WorkersOption = None,
     data: DataOption = None,
     checkpoint_minutes: Annotated[float, typer.Option(min=0.0, help="Between states of unfinished packs.")] = 2.0,
+    detach: Annotated[bool, typer.Option("--detach", help="Return as soon as the jobs are submitted.")] = False,
+    report_after: Annotated[bool, typer.Option("--report", help="Submit a job that writes the report last.")] = False,
 ) -> None:
     """Train all runs of a sweep that are not recorded yet. The same command resumes and extends."""
     if on == "local" and workers != 1:
@@ -96,7 +111,9 @@ def run(
 
     _use_data(data)
     sweep = _read_spec(spec)
-    place = backend(on, workers)
+    if on != "slurm" and (detach or report_after):
+        raise MisuseError(f"{'--detach' if detach else '--report'}: --on {on} submits no jobs; expected --on slurm.")
+    place = backend(on, workers, machine)
     planned = check(sweep, place)
     path = out_dir or Path("results", sweep.name)
     former = Store.at(path)
@@ -110,8 +127,11 @@ def run(
         err.print(f"{part}: broken ({why}); set aside as {moved}, its runs are trained again.")
     store.keep_spec(sweep.text)
     tally = Tally(store, planned)
-    with Display(Watcher(tally), out) as tick:
-        failed = train(sweep, tally, place, job, tick, say=err.print)
+    with _jobs_go_on(store), Display(Watcher(tally), out) as tick:
+        if on == "slurm":
+            jobs: Any = place
+            jobs.stay, jobs.report, jobs.say = not detach, report_after, out.print
+        failed = train(sweep, tally, place, job, tick, say=err.print, stay=not detach)
     for outcome in failed:
         err.print(f"pack {outcome.pack.id} of {len(outcome.pack.runs)} runs failed: {outcome.error}")
     if failed:
@@ -119,6 +139,9 @@ def run(
         err.print(f"{path}: {runs} runs failed; see {path}/failures. The same command tries them again.")
         raise typer.Exit(1)
     _say_lacking(store, sweep)
+    if detach and (left := len(tally.missing)):
+        out.print(f"{path}: {left} runs are to be trained by jobs. Next: relusweep watch {path}, or cancel {path}")
+        return
     out.print(f"{path}: all {len(planned)} runs are recorded. Next: relusweep report {path}")
 
 
@@ -126,9 +149,12 @@ def run(
 def status(store: StoreArgument) -> None:
     """Say where a sweep stands, once."""
     from cluster.progress import Watcher, sentence
+    from cluster.queue import describe
 
     opened, sweep = _open(store)
     out.print(sentence(Watcher(_tally(opened, sweep)).look(), None))
+    for line in describe(opened):
+        out.print(line)
     for failure in opened.failures():
         runs = len(failure["run_ids"])
         out.print(f"pack {failure['pack_id']} of {runs} runs failed on {failure['host']}: {failure['error']}")
@@ -138,17 +164,33 @@ def status(store: StoreArgument) -> None:
 def watch(store: StoreArgument) -> None:
     """Follow a sweep until all its runs are recorded; Ctrl-C ends the watching, not the sweep."""
     from cluster.progress import Display, Watcher
+    from cluster.queue import Queue, describe
 
-    tally = _tally(*_open(store))
+    opened, sweep = _open(store)
+    tally, queue, said = _tally(opened, sweep), Queue(), list[str]()
     try:
         with Display(Watcher(tally), out) as tick:
             tally.look()
             while tally.missing:
                 tick()
+                lines = [line for line in describe(opened, queue) if not line.endswith(("progress", "starting"))]
+                for line in lines if lines != said else ():
+                    out.print(line)
+                said = lines
                 time.sleep(1)
                 tally.look()
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
+
+
+@app.command()
+def cancel(store: StoreArgument) -> None:
+    """Cancel the SLURM jobs that were submitted for a store, and no others; what is recorded is kept."""
+    from cluster.queue import cancel_submissions
+    from sweep.store import Store
+
+    jobs = cancel_submissions(Store.open(store))
+    out.print(f"{store}: " + (f"cancelled job(s) {', '.join(jobs)}" if jobs else "no job of it is in the queue"))
 
 
 @app.command()
@@ -240,6 +282,37 @@ def export(
 
 class MisuseError(Exception):
     """Said in one line; exit code 2."""
+
+
+def _jobs_rows(foreseen: Any, place: Any) -> dict[str, str]:
+    """Say what SLURM would be asked for."""
+    from cluster.progress import duration
+    from cluster.queue import LEAST_SECONDS
+
+    elements, arrays, gpus = foreseen.elements, foreseen.arrays, place.machine.gpus_per_job
+    hours = sum(element.seconds for element in elements) / 3600
+    lengths = sorted(element.seconds for element in elements) or [0.0]
+    between = f"{duration(lengths[0])} to {duration(lengths[-1])}" if len(lengths) > 1 else duration(lengths[0])
+    per_job = gpus or place.workers_a_job
+    return {
+        "jobs": f"{len(arrays):,} array(s) of {len(elements):,} element(s), each {between} at most",
+        f"{'GPU' if gpus else 'CPU'}-hours": f"about {hours * per_job:.2g}, {per_job} a job",
+        "scheduler calls": f"{len(arrays)} sbatch, 1 scontrol; then squeue every {LEAST_SECONDS:.0f} s or more rarely",
+    }
+
+
+@contextmanager
+def _jobs_go_on(store: "Store") -> Iterator[None]:
+    """Say so where a launcher is stopped whose jobs are not."""
+    from cluster.submission import open_submissions
+
+    try:
+        yield
+    except BaseException:
+        if jobs := [job for each in open_submissions(store) for job in each.jobs]:
+            path = store.path
+            err.print(f"{path}: job(s) {', '.join(jobs)} go on. Next: relusweep watch {path}, or cancel {path}")
+        raise
 
 
 def _use_data(folder: Path | None) -> None:

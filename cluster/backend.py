@@ -78,17 +78,26 @@ class Backend(Protocol):
 
         Raises:
             StoreError: if the store cannot be written any more.
-            KeyboardInterrupt: if a signal asked to stop; all states have been written by then.
+            KeyboardInterrupt: if a signal asked to stop; by then all states are written, or jobs go on without us.
         """
         ...
 
 
-def backend(name: str, workers: int | None) -> Backend:
-    """Load a back-end; its libraries are imported now, not before."""
+def backend(name: str, workers: int | None, machine: Path | None = None) -> Backend:
+    """Load a back-end; its libraries are imported now, not before.
+
+    Args:
+        name: One of `BACKENDS`.
+        workers: Processes on this machine.
+        machine: The machine file of a cluster.
+
+    Raises:
+        BackendError: if there is no such back-end, or it cannot be used so.
+    """
     if name not in BACKENDS:
         raise BackendError(f"--on {name}: unknown back-end; expected one of {', '.join(BACKENDS)}.")
     module, attribute = BACKENDS[name].split(":")
-    return getattr(importlib.import_module(module), attribute)(workers)
+    return getattr(importlib.import_module(module), attribute)(workers, machine)
 
 
-BACKENDS = {"local": "cluster.local:Local"}
+BACKENDS = {"local": "cluster.local:Local", "slurm": "cluster.slurm:Slurm"}

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, final
 
 import psutil
@@ -37,7 +38,9 @@ def devices() -> list[torch.device]:
 class Local:
     """This machine."""
 
-    def __init__(self, workers: int | None = None) -> None:
+    def __init__(self, workers: int | None = None, machine: Path | None = None) -> None:
+        if machine is not None:
+            raise BackendError(f"--machine {machine}: local trains on this machine; expected --on slurm with it.")
         found = devices()
         cores = len(os.sched_getaffinity(0))
         self.workers = workers or (len(found) if found[0].type == "cuda" else cores)

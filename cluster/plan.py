@@ -5,17 +5,14 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from operator import attrgetter
 
-import torch
-
 from cluster.backend import Backend
+from cluster.cost import Costs, work
 from sweep.data import DATA_KEYS, dataset
 from sweep.ids import RunIds
 from sweep.pack import shape_key
-from sweep.probe import probe
 from sweep.run import Run
-from sweep.spec import Measure, Spec
+from sweep.spec import Spec
 
-_PROBED_SHAPES = 6  # the most costly ones by multiply-adds; the others are scaled from the nearest
 _kind_of_data = attrgetter(*(key for key in DATA_KEYS if key != "data_seed"))
 
 
@@ -30,6 +27,7 @@ class Plan:
     files: int
     seconds: float
     workers: int
+    pack_seconds: tuple[tuple[int, float], ...]  # of each pack: its runs, and how long it takes at most
 
     @property
     def missing(self) -> int:
@@ -65,8 +63,15 @@ def _checked(spec: Spec, backend: Backend) -> Iterator[Run]:
         yield run
 
 
-def plan(spec: Spec, recorded: Set[str], backend: Backend) -> Plan:
-    """Check a spec, count packs and files, and probe how long the runs take at most, each using all its steps."""
+def plan(spec: Spec, recorded: Set[str], backend: Backend, costs: Costs | None = None) -> Plan:
+    """Check a spec, count packs and files, and say how long the runs take at most, each using all its steps.
+
+    Args:
+        spec: What is to be trained.
+        recorded: Ids of the runs that need not be.
+        backend: Where.
+        costs: What runs cost there; by default as probed on the back-end's device.
+    """
     runs, waiting = 0, 0
     amounts: Counter[tuple[object, ...]] = Counter()
     examples: dict[tuple[object, ...], Run] = {}
@@ -76,29 +81,15 @@ def plan(spec: Spec, recorded: Set[str], backend: Backend) -> Plan:
             waiting += 1
             amounts[shape_key(run)] += 1
             examples.setdefault(shape_key(run), run)
-    packs = sum(-(-amounts[shape] // backend.pack_size(run, spec.measure, waiting)) for shape, run in examples.items())
+    costs = costs or Costs(spec.measure, backend.device)
+    packs: list[tuple[int, float]] = []
+    for shape in sorted(examples, key=lambda shape: -amounts[shape] * work(shape)):  # the dearest first: it is probed
+        seconds, size = costs.of(examples[shape]), backend.pack_size(examples[shape], spec.measure, waiting)
+        sizes = [min(size, amounts[shape] - done) for done in range(0, amounts[shape], size)]
+        packs += [(size, size * seconds) for size in sizes]
     tables = 1 + (spec.measure.every != "end") + spec.measure.save_weights
     return Plan(
-        runs=runs, recorded=runs - waiting, packs=packs, shapes=len(amounts), files=packs * tables,
-        seconds=_seconds(amounts, examples, spec.measure, backend.device) / backend.workers, workers=backend.workers,
+        runs=runs, recorded=runs - waiting, packs=len(packs), shapes=len(amounts), files=len(packs) * tables,
+        seconds=sum(seconds for _, seconds in packs) / backend.workers, workers=backend.workers,
+        pack_seconds=tuple(packs),
     )  # fmt: skip
-
-
-def _seconds(
-    amounts: Counter[tuple[object, ...]],
-    examples: dict[tuple[object, ...], Run],
-    measure: Measure,
-    device: torch.device,
-) -> float:
-    def work(run: Run) -> float:
-        return (run.batch_size or run.n) * (run.width * (run.d + 1) + (run.width2 or 0) * run.width)
-
-    shapes = sorted(amounts, key=lambda shape: -amounts[shape] * work(examples[shape]) * examples[shape].max_steps)
-    costs = {shape: probe([examples[shape]], device) for shape in shapes[:_PROBED_SHAPES]}
-    total = 0.0
-    for shape in shapes:
-        run = examples[shape]
-        near = min(costs, key=lambda other: abs(work(examples[other]) / work(run) - 1)) if shape not in costs else shape
-        scale = work(run) / work(examples[near])
-        total += amounts[shape] * scale * costs[near].at_most(run, measure)
-    return total

@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from cluster.backend import Backend, Job, Outcome
+from cluster.queue import Pending
 from sweep.claim import claimed_runs, living_packs
 from sweep.execute import load_checkpoint
 from sweep.ids import RunIds
@@ -21,12 +22,19 @@ _PATIENCE = 2  # looks before the user is told
 
 
 def sweep(
-    spec: Spec, tally: Tally, backend: Backend, job: Job, tick: Callable[[], None], say: Callable[[str], None]
+    spec: Spec,
+    tally: Tally,
+    backend: Backend,
+    job: Job,
+    tick: Callable[[], None],
+    say: Callable[[str], None],
+    *,
+    stay: bool = True,
 ) -> list[Outcome]:
     """Train until every run of the spec is recorded or has failed; returns the packs that failed.
 
     Packs that were interrupted go on first, as they were; then the other missing runs are packed. What a living
-    launcher is training already is left to it, and waited for.
+    launcher is training already, or has put into a queue, is left to it, and waited for.
 
     Args:
         spec: What to train.
@@ -35,21 +43,29 @@ def sweep(
         job: What every worker needs to know.
         tick: Called about twice a second, to show progress.
         say: Tells the user why nothing moves, and what is thrown away.
+        stay: Until everything has been trained; else only until everything is in somebody's hands.
     """
     store = tally.store
+    pending = Pending(store)
     failed: list[Outcome] = []
     waited = 0
     while True:
+        queued, claimed = pending.runs(), claimed_runs(store)  # asked first: what is let go meanwhile is recorded
         tally.look()
         left = tally.missing - {run.id for outcome in failed for run in outcome.pack.runs}
         if not left:
             _delete_finished(store, say)
             return failed
-        free = left - claimed_runs(store)
+        free = left - claimed - queued
+        if not free and not stay:
+            return failed
         if not free:
             waited += 1
             if waited == _PATIENCE:  # a launcher killed just now needs a moment to be gone
-                say(f"{store.path}: another launcher is training the last {len(left)} runs; waiting for it.")
+                who = "jobs of another launcher are to train" if queued else "another launcher is training"
+                say(f"{store.path}: {who} the last {len(left)} runs; waiting for {'them' if queued else 'it'}.")
+                if pending.queue.error:
+                    say(f"SLURM cannot be asked about them just now: {pending.queue.error}")
             tick()
             time.sleep(_WAIT_SECONDS)
             continue

@@ -4,7 +4,7 @@
     spec.toml    the sweep that was last run here         claims/       who trains which runs now
     runs/ trajectories/ weights/   the three tables       progress/     one small file a worker
     aside/       parts that could not be read             failures/     one file a pack that crashed
-                                                          report/       what `relusweep report` wrote
+    jobs/        what was handed to a cluster             report/       what `relusweep report` wrote
 No database, no lock: every writer writes its own file under a temporary name and renames it. Loads no torch.
 """
 

@@ -12,34 +12,51 @@ from typing import Any
 import psutil
 import pytest
 
-from cluster.backend import ATTEMPTS, Job, Outcome, backend
+from cluster.backend import ATTEMPTS, Backend, Job, Outcome, backend
 from cluster.sweeping import sweep
 from sweep.ids import RunIds
 from sweep.pack import Pack
 from sweep.spec import Spec
 from sweep.store import Store
 from sweep.tally import Tally
+from tests.cluster.slurm.conftest import HASTE, slurm  # noqa: F401 - a fixture
 
-BACKENDS = ["local"]
+BACKENDS = ["local", "slurm"]
 WIDTHS = "lr = [0.05, 0.1], seed = [0, 1], width = [3, 4, 5]"  # three tensor shapes, so three packs
 
 
 @pytest.fixture(params=BACKENDS)
-def place(request: pytest.FixtureRequest) -> str:
-    return request.param
+def place(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[int], Backend]]:
+    """Make each back-end in turn, with a number of workers."""
+    if request.param == "local":
+        yield lambda workers: backend("local", workers)
+        return
+    cluster = request.getfixturevalue("slurm")
+    for name, value in {**HASTE, **cluster.environment}.items():
+        monkeypatch.setattr(name, value) if "." in name else monkeypatch.setenv(name, value)
+
+    def make(workers: int) -> Backend:
+        machine = tmp_path / "machine.toml"
+        machine.write_text(f"time = '60'\ngpus_per_node = 2\ngpus_per_job = {workers}")
+        return backend("slurm", None, machine)
+
+    yield make
+    cluster.clear()
 
 
 @pytest.fixture
-def train(tmp_path: Path, place: str) -> Callable[..., tuple[Store, list[Outcome]]]:
+def train(tmp_path: Path, place: Callable[[int], Backend]) -> Callable[..., tuple[Store, list[Outcome]]]:
     """Train a spec with a number of workers into the store of a name; gives the store and what failed."""
 
     def call(spec: Path, workers: int = 1, store: str = "store", seconds: float = 120.0) -> tuple[Store, list[Outcome]]:
         made = Store.create(tmp_path / store)
         planned = Spec.read(spec)
         made.keep_spec(planned.text)
-        job = Job(made.path, planned.measure, place, seconds)
+        job = Job(made.path, planned.measure, "contract", seconds)
         tally = Tally(made, RunIds(run.id for run in planned.expand()))
-        return made, sweep(planned, tally, backend(place, workers), job, lambda: None, lambda said: None)
+        return made, sweep(planned, tally, place(workers), job, lambda: None, lambda said: None)
 
     return call
 
@@ -137,6 +154,7 @@ def test_pack_whose_worker_always_dies_is_listed_and_tried_again_by_the_next_run
     assert store.recorded() == ids
 
 
+@pytest.mark.parametrize("place", ["local"], indirect=True)  # jobs of a cluster go on without their launcher
 def test_stop_signal_writes_the_state_and_stops(
     train: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, until: Callable[..., Any]
 ) -> None:
@@ -157,14 +175,16 @@ def test_stop_signal_writes_the_state_and_stops(
     assert after == before
 
 
-def test_store_that_cannot_be_written_ends_the_training(place: str, tiny: Callable[..., Path], tmp_path: Path) -> None:
+def test_store_that_cannot_be_written_ends_the_training(
+    place: Callable[[int], Backend], tiny: Callable[..., Path], tmp_path: Path
+) -> None:
     from sweep.store import StoreError
 
     store = Store.create(tmp_path / "store")
     (store.path / "runs").rmdir()
     (store.path / "runs").write_text("a file where the folder should be")
     spec = Spec.read(tiny(max_steps=200))
-    job = Job(store.path, spec.measure, place, 120.0)
+    job = Job(store.path, spec.measure, "contract", 120.0)
     packs = iter([Pack(tuple(spec.expand()))])
     with pytest.raises(StoreError, match=r"runs.*: a file stands where a directory is needed"):
-        list(backend(place, 1).train(job, packs, lambda: None))
+        list(place(1).train(job, packs, lambda: None))

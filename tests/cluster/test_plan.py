@@ -57,7 +57,7 @@ def test_plan_times_a_run_on_the_device_that_the_back_end_names(
             raise AssertionError
 
     probed = []
-    monkeypatch.setattr("cluster.plan.probe", lambda runs, device: probed.append(device) or Cost(1.0, 0.0))
+    monkeypatch.setattr("cluster.cost.probe", lambda runs, device: probed.append(device) or Cost(1.0, 0.0))
     counted = plan(Spec.read(tiny(max_steps=30)), set(), Elsewhere())
     assert probed == [torch.device("meta")]
     assert (counted.packs, counted.workers, counted.seconds) == (4, 3, 40)

@@ -1,10 +1,19 @@
 """A real SLURM cluster for the tests of this folder: started once, idle at the beginning of each test."""
 
 import os
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cluster.submission import Submission
+from sweep.ids import RunIds
+from sweep.probe import Cost
+from sweep.spec import Spec
+from sweep.store import Store
 from tests.cluster.slurm.cluster import Cluster, lacking
 
 
@@ -26,3 +35,83 @@ def _on_the_cluster(slurm: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator
         monkeypatch.setenv(name, value)
     yield
     slurm.clear()
+
+
+ROOT = Path(__file__).parents[3]
+
+# What a launcher does in seconds here, and in minutes elsewhere; a run is said to take a second.
+HASTE = {
+    "cluster.queue.LEAST_SECONDS": 2.0,
+    "cluster.queue.SETTLE_SECONDS": 1.0,
+    "cluster.cost.probe": lambda runs, device: Cost(0.0, 1.0),
+}
+
+
+@pytest.fixture
+def submitting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[object]]:
+    """Give the arguments that submit a spec, with elements of so many seconds at least."""
+
+    def make(spec: Path, store: Path, seconds: float = 600, **machine: Any) -> list[object]:
+        for place, value in HASTE.items():
+            monkeypatch.setattr(place, value)
+        monkeypatch.setattr("cluster.array.LEAST_SECONDS", seconds)
+        asked = {"partition": "main", "time": "60", "gpus_per_node": 2} | machine
+        path = tmp_path / "machine.toml"
+        path.write_text("\n".join(f"{key} = {value!r}" for key, value in asked.items()))
+        return [spec, "--on", "slurm", "--machine", path, "--out", store]
+
+    return make
+
+
+@pytest.fixture
+def shell() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Start a command as from another shell, as hastily; it may kill itself where a function is called."""
+    started = []
+
+    def start(*arguments: object, kills_itself_in: str = "") -> "subprocess.Popen[str]":
+        code = f"""
+import os, signal, sys
+from pytest import MonkeyPatch
+from relusweep import main
+from tests.cluster.slurm.conftest import HASTE
+killing = {{place: lambda *_: os.kill(os.getpid(), 9) for place in {[kills_itself_in]} if place}}
+for place, value in (HASTE | killing).items():
+    MonkeyPatch().setattr(place, value)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored below a shell that runs the tests in the background
+sys.exit(main(sys.argv[1:]))
+"""
+        command = [sys.executable, "-c", code, *map(str, arguments)]
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(command, cwd=ROOT, **pipes))
+        return started[-1]
+
+    yield start
+    for process in started:
+        with process:
+            process.kill()
+
+
+@pytest.fixture
+def submissions() -> Callable[[Path], list[Submission]]:
+    """List all submissions of a store, the oldest first."""
+
+    def find(store: Path) -> list[Submission]:
+        found = [Submission(path.parent) for path in (store / "jobs").glob("*/submission.json")]
+        return sorted(found, key=lambda each: each.content["time"])
+
+    return find
+
+
+@pytest.fixture
+def verified(cli: Callable[..., Any], rows_on_disk: Callable[..., Any]) -> Callable[[Path], None]:
+    """Assert that every planned run of a store is recorded, each once, and that nothing is left of the training."""
+
+    def check(store: Path) -> None:
+        opened = Store.open(store)
+        planned = RunIds(run.id for run in Spec.read(opened.spec_path).expand())
+        said = cli("verify", store)
+        assert said.out.startswith(f"{store}: planned {len(planned)} = recorded {len(planned)} + missing 0"), said.out
+        assert rows_on_disk(store)["runs"] == len(planned)
+        assert not [*opened.checkpoints(), *opened.failures(), *(store / "claims").iterdir()]
+
+    return check

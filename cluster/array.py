@@ -1,0 +1,85 @@
+"""Array: packs into elements that last long enough and end in time, elements into arrays that the site allows."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cluster.machine import Machine
+from cluster.submission import Bundle, Element
+
+LEAST_SECONDS = 600  # of an element: shorter jobs cost the scheduler more than they are worth
+_SHARE_OF_LIMIT = 0.8  # of the time limit, for what costs are not known exactly
+_WAVES = 4  # elements for each that runs at one time, so that the last ones end at about the same time
+_AT_ONE_TIME = 64  # elements that are taken to run at one time where the machine file does not say
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How long packs and elements should last, in seconds."""
+
+    least: float
+    most: float
+    at_one_time: int
+
+    @staticmethod
+    def on(machine: Machine) -> "Lengths":
+        """Give what the time limit allows."""
+        most = max(_SHARE_OF_LIMIT * (machine.seconds - machine.signal_seconds), 1.0)
+        return Lengths(min(LEAST_SECONDS, most), most, machine.max_array_tasks or _AT_ONE_TIME)
+
+    def aim(self, total: float) -> float:
+        """Give how long an element should last where all of them together last `total`."""
+        return min(max(total / (_WAVES * self.at_one_time), self.least), self.most)
+
+
+def make_elements(bundles: Sequence[Bundle], lengths: Lengths, workers: int) -> list[Element]:
+    """Put packs into elements, the dearest packs first, since what is started last decides about the end.
+
+    Args:
+        bundles: The packs, by their row groups.
+        lengths: How long an element should last.
+        workers: Packs that an element trains at one time.
+    """
+    aim = lengths.aim(sum(bundle.seconds for bundle in bundles) / workers)
+    elements: list[Element] = []
+    packs: list[int] = []
+    for number in sorted(range(len(bundles)), key=lambda number: -bundles[number].seconds):
+        if packs and _lasts(bundles, [*packs, number], workers) > lengths.most:
+            elements.append(_element(bundles, packs, workers))
+            packs = []
+        packs.append(number)
+        if _lasts(bundles, packs, workers) >= aim:
+            elements.append(_element(bundles, packs, workers))
+            packs = []
+    if packs:
+        elements.append(_element(bundles, packs, workers))
+    return elements
+
+
+def make_arrays(elements: int, largest: int) -> list[range]:
+    """Split elements into as few arrays as possible, all of about the same size."""
+    count = -(-elements // largest)
+    bounds = [elements * index // max(count, 1) for index in range(count + 1)]
+    return [range(first, end) for first, end in itertools.pairwise(bounds)]
+
+
+def throttles(arrays: int, at_one_time: int | None) -> list[int | None]:
+    """Share what may run at one time among arrays that run side by side; None where there is no limit.
+
+    Arrays beyond that number have to wait for an earlier one: array `k` for array `k - at_one_time`.
+    """
+    if at_one_time is None:
+        return [None] * arrays
+    side_by_side = min(arrays, at_one_time)
+    return [
+        at_one_time // side_by_side + (array % side_by_side < at_one_time % side_by_side) for array in range(arrays)
+    ]
+
+
+def _lasts(bundles: Sequence[Bundle], packs: Sequence[int], workers: int) -> float:
+    seconds = [bundles[number].seconds for number in packs]
+    return max(sum(seconds) / workers, *seconds)
+
+
+def _element(bundles: Sequence[Bundle], packs: list[int], workers: int) -> Element:
+    return Element(tuple(packs), sum(bundles[number].runs for number in packs), _lasts(bundles, packs, workers))

@@ -1,0 +1,174 @@
+"""Queue: which elements of a store's submissions SLURM still has, from its files and rare calls of squeue."""
+
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from cluster.scheduler import SchedulerError, Task, cancel, ends, squeue
+from cluster.submission import Submission, open_submissions
+from sweep.ids import RunIds
+from sweep.store import Store
+
+LEAST_SECONDS = 30.0  # between two calls of squeue …
+MOST_SECONDS = 300.0  # … which come ever more rarely while nothing changes
+CANCELLED = "cancelled"
+SETTLE_SECONDS = 3.0  # a job that SLURM is about to queue again is missing from the queue for a moment
+_MOST_NAMED = 20  # elements, of each kind
+
+
+@dataclass
+class Queue:
+    """Looks at submissions, all of them with one call."""
+
+    tasks: dict[tuple[str, int], Task] = field(default_factory=dict)  # by submission and element
+    gone: set[tuple[str, int]] = field(default_factory=set)  # SLURM has them no more, though they did not say their end
+    error: str = ""  # why SLURM could not be asked the last time
+    _next: float = field(default_factory=time.monotonic)
+    _wait: float = 0.0
+
+    def look(self, submissions: Iterable[Submission]) -> None:
+        """Ask SLURM if it is time to. What is missing is looked for twice before it is believed to be gone."""
+        submissions = list(submissions)
+        if not submissions or time.monotonic() < self._next:
+            return
+        before = self.gone, {key: task.state for key, task in self.tasks.items()}
+        expected = [each for each in submissions if not each.is_being_submitted]
+        self._ask(expected)
+        missing = self._missing(expected)
+        if missing - self.gone:
+            time.sleep(SETTLE_SECONDS)
+            self._ask(expected)
+            missing &= self._missing(expected)
+        if not self.error:
+            self.gone = missing
+        changed = before != (self.gone, {key: task.state for key, task in self.tasks.items()})
+        self._wait = LEAST_SECONDS if changed else min(MOST_SECONDS, max(2 * self._wait, LEAST_SECONDS))
+        self._next = time.monotonic() + self._wait
+
+    def last_states(self, submission: Submission, elements: Iterable[int]) -> dict[int, str]:
+        """Say how elements that are gone have ended, as far as SLURM remembers."""
+        states = {k: self.tasks[submission.id, k].state for k in elements if (submission.id, k) in self.tasks}
+        forgotten = {k: submission.task_of(k) for k in elements if k not in states}
+        asked = [task for task in forgotten.values() if task]
+        told = ends(asked) if asked else {}
+        return states | {k: told.get(task or "", "unknown to SLURM") for k, task in forgotten.items()}
+
+    def _ask(self, submissions: list[Submission]) -> None:
+        names = [name for each in submissions for name in each.job_names]
+        try:
+            found = squeue(names) if names else []
+        except SchedulerError as error:
+            self.error = str(error)
+            return
+        self.error = ""
+        self.tasks = {
+            (each.id, number): task
+            for each in submissions
+            for task in found
+            if (number := each.element_of(task.name, task.index)) is not None
+        }
+
+    def _missing(self, submissions: list[Submission]) -> set[tuple[str, int]]:
+        if self.error:
+            return set()
+        live = {key for key, task in self.tasks.items() if task.is_live}
+        expected = {(each.id, number) for each in submissions for number in range(len(each.elements))}
+        ended = {(each.id, number) for each in submissions for number in each.ends()}
+        return expected - live - ended
+
+
+class Pending:
+    """The runs that jobs of a store are still to train: like claimed ones, they are left to them."""
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.queue = store, Queue()
+        self._known: dict[str, Submission] = {}
+
+    def submissions(self) -> dict[Submission, set[int]]:
+        """Submissions with the elements that may yet train; those that have none any more are marked as ended.
+
+        Raises:
+            SchedulerError: if there is one, and this machine has no SLURM to ask.
+        """
+        found: dict[Submission, set[int]] = {}
+        opened = [self._known.setdefault(each.id, each) for each in open_submissions(self.store)]
+        silent = [each for each in opened if len(each.ends()) < len(each.elements)]
+        if silent and shutil.which("squeue") is None:
+            raise SchedulerError(
+                f"{silent[0].path}: jobs of this store may be in a queue, and there is no squeue here to ask; "
+                "expected a login node of their cluster. If they are gone for good, delete that folder."
+            )
+        self.queue.look(silent)
+        for each in opened:
+            ended = each.ends()
+            left = {k for k in range(len(each.elements)) if k not in ended and (each.id, k) not in self.queue.gone}
+            if left:
+                found[each] = left
+            elif not each.is_being_submitted:
+                each.end("none of its jobs is in the queue any more")
+        return found
+
+    def runs(self) -> RunIds:
+        """Ids of these runs; those recorded by now may be among them."""
+        left = self.submissions().items()
+        return RunIds.of(*(each.run_ids[number].keys for each, numbers in left for number in numbers))
+
+
+def cancel_submissions(store: Store) -> list[str]:
+    """Cancel what was submitted for this store, and nothing else; gives the ids of the jobs that there were.
+
+    Raises:
+        SchedulerError: if SLURM cannot be asked or does not obey.
+    """
+    opened = open_submissions(store)
+    names = [name for each in opened for name in each.job_names]
+    tasks = squeue(names) if names else []
+    for each in opened:
+        each.end(CANCELLED)  # first, so that no element asks to be queued again
+    jobs = sorted({task.job for task in tasks if task.is_live}, key=int)
+    if jobs:
+        cancel(jobs)
+    return jobs
+
+
+def describe(store: Store, queue: Queue | None = None) -> list[str]:
+    """Say in a few lines what SLURM has of a store; asks it once, or as rarely as a queue does that is given."""
+    opened = open_submissions(store)
+    if not opened:
+        return []
+    queue = queue or Queue()
+    queue.look(opened)
+    spoken = {said["pack_id"]: said["time"] for said in store.progress()}
+    lines = []
+    for each in opened:
+        ended = each.ends()
+        left = [k for k in range(len(each.elements)) if k not in ended]
+        errors = [(k, each.end_of(k).get("error")) for k in sorted(ended)]
+        errors = [f"  {each.task_of(k) or k}: {error}" for k, error in errors if error][:_MOST_NAMED]
+        if not left and not errors:
+            continue  # nobody has come by yet to close it
+        tasks = {k: queue.tasks[each.id, k] for k in left if (each.id, k) in queue.tasks}
+        kinds = Counter(_kind(task) for task in tasks.values() if task.is_live)
+        jobs = ", ".join(each.jobs or sorted({task.job for task in tasks.values()})) or "unknown as yet"
+        counted = "".join(f", {count} {kind}" for kind, count in kinds.most_common())
+        lines.append(f"SLURM job(s) {jobs}: {len(left)} of {len(each.elements)} element(s) left{counted}")
+        running = [k for k, task in tasks.items() if task.state == "RUNNING"]
+        for k in running[:_MOST_NAMED]:
+            packs = [each.bundles[number].pack_id for number in each.elements[k].packs]
+            last = max([each.account_of(k).get("time", 0.0), *(spoken.get(pack, 0.0) for pack in packs)])
+            since = f"{max(0, round(time.time() - last))} s since its last progress" if last else "starting"
+            lines.append(f"  {tasks[k].id} on {tasks[k].node}: {since}")
+        gone = [k for k in left if (each.id, k) in queue.gone]
+        states = queue.last_states(each, gone[:_MOST_NAMED])
+        for k, state in states.items():
+            lines.append(f"  {each.task_of(k) or k}: gone ({state}); the same `relusweep run` submits it again")
+        lines += errors
+    if queue.error:
+        lines.append(f"SLURM cannot be asked: {queue.error}")
+    return lines
+
+
+def _kind(task: Task) -> str:
+    return f"{task.state.lower()}{f' ({task.reason})' if task.reason not in ('', 'None') else ''}"

@@ -1,0 +1,121 @@
+"""Sbatch: what submitit is asked for. It writes the scripts, calls sbatch and starts our element on the node."""
+
+import io
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
+from typing import Any
+
+from cluster.backend import BackendError
+from cluster.element import TrainElement
+from cluster.machine import Machine
+from cluster.submission import Submission
+
+try:
+    from submitit import SlurmExecutor
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+    from submitit.helpers import CommandFunction, clean_env
+    from submitit.slurm.slurm import _make_sbatch_string
+except ImportError:
+    raise BackendError("--on slurm: submitit is not installed; expected it. pip install 'relusweep[slurm]'") from None
+
+
+def parameters(machine: Machine, name: str, at_one_time: int | None, after: Sequence[str]) -> dict[str, Any]:
+    """Give submitit's parameters of a job: one task, with the cores and GPUs of all its workers."""
+    forced: dict[str, Any] = {"requeue": True}
+    if machine.mem is not None:
+        forced["mem"] = machine.mem  # submitit knows GB only
+    given = {
+        "account": machine.account,
+        "partition": machine.partition,
+        "qos": machine.qos,
+        "constraint": machine.constraint,
+        "gpus_per_node": machine.gpus_per_job or None,
+        "array_parallelism": at_one_time,
+        "dependency": f"afterany:{':'.join(after)}" if after else None,
+    }
+    return {key: value for key, value in given.items() if value is not None} | {
+        "job_name": name,
+        "nodes": 1,
+        "ntasks_per_node": 1,
+        "cpus_per_task": machine.cpus_per_task * machine.ranks,
+        "time": -(-machine.seconds // 60),
+        "signal_delay_s": machine.signal_seconds,
+        "stderr_to_stdout": True,
+        "wckey": None,  # submitit's own default, which some sites refuse
+        "setup": _setup(machine),
+        "srun_args": ["--wait=0"],
+        "additional_parameters": forced,
+    }
+
+
+def script(machine: Machine, name: str, folder: Path, elements: int, at_one_time: int | None) -> str:
+    """Show the script of an array as it would be submitted."""
+    asked: dict[str, Any] = {"array_parallelism": elements} | parameters(machine, name, at_one_time, ())
+    command = f"{shlex.quote(sys.executable)} -u -m submitit.core._submit {shlex.quote(str(folder))}"
+    return _make_sbatch_string(command, folder, map_count=elements if elements > 1 else None, **asked)
+
+
+def submit_array(submission: Submission, array: int, at_one_time: int | None, after: Sequence[str]) -> str:
+    """Submit an array of a submission; gives its job's id.
+
+    Raises:
+        BackendError: if sbatch refuses, with its own words.
+    """
+    elements = submission.arrays[array]
+    calls = [TrainElement(submission.path, number) for number in elements]
+    asked = parameters(_machine(submission), submission.job_name(array), at_one_time or len(elements), after)
+    with _submitting(submission, asked) as executor:
+        return executor.submit_array(calls)[0].job_id.partition("_")[0]
+
+
+def submit_report(submission: Submission, after: Sequence[str]) -> str:
+    """Submit a job that writes the report when other jobs have ended, however they did; gives its id.
+
+    Raises:
+        BackendError: if sbatch refuses, with its own words.
+    """
+    asked = parameters(_machine(submission), submission.job_name("report"), None, after)
+    with _submitting(submission, asked) as executor:
+        command = [sys.executable, "-m", "relusweep", "report", str(submission.store.path)]
+        return executor.submit(CommandFunction(command)).job_id
+
+
+@contextmanager
+def _submitting(submission: Submission, asked: dict[str, Any]) -> Iterator[SlurmExecutor]:
+    with _outside_of_jobs(), redirect_stderr(io.StringIO()):  # submitit prints what sbatch says, and raises it too
+        try:
+            executor = SlurmExecutor(submission.path / "logs")
+            executor.update_parameters(**asked)
+            yield executor
+        except (FailedJobError, FailedSubmissionError, RuntimeError) as error:
+            lines = [line.removeprefix("sbatch: error: ").strip() for line in str(error).splitlines()]
+            said = "; ".join(line for line in lines if line and not line.startswith("subprocess"))
+            raise BackendError(
+                f"sbatch refused: {said}. Correct the machine file, then run the same command again."
+            ) from None
+
+
+@contextmanager
+def _outside_of_jobs() -> Iterator[None]:
+    """Hide the variables of a job that we may be in, and what would override the machine file."""
+    where = os.environ.get("SLURM_CONF")  # says which cluster, not which job
+    with clean_env():
+        if where is not None:
+            os.environ["SLURM_CONF"] = where
+        yield
+
+
+def _machine(submission: Submission) -> Machine:
+    return Machine.model_validate(submission.content["machine"])
+
+
+def _setup(machine: Machine) -> list[str]:
+    lines = [*machine.setup, "export PYTHONSAFEPATH=1"]  # no package of the folder where the job was submitted
+    if machine.scratch is not None:
+        quoted = '"' + "".join(f"\\{c}" if c in '\\"`' else c for c in machine.scratch) + '"'  # variables are expanded
+        lines += [f"mkdir -p -m 700 {quoted}", f"export TMPDIR={quoted} XDG_CACHE_HOME={quoted}"]
+    return [*lines, *(f"export {name}={shlex.quote(value)}" for name, value in machine.environment.items())]

@@ -1,0 +1,161 @@
+"""What clusters do to jobs: the sweep goes on where it was, and the table is that of an undisturbed one."""
+
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from cluster.submission import Submission
+from sweep.store import Store
+from tests.cluster.slurm.cluster import Cluster
+
+LONG: dict[str, Any] = {"max_steps": 1_500_000, "tolerance": 0.0}
+FAR_ENOUGH = 200_000
+
+
+@pytest.fixture
+def training(
+    submitting: Callable[..., list[object]],
+    cli: Callable[..., Any],
+    tiny: Callable[..., Path],
+    tmp_path: Path,
+    until: Callable[..., Any],
+) -> Callable[..., Path]:
+    """Submit a sweep of one element that trains for some seconds, and wait until it does; gives the store."""
+
+    def submit(**machine: Any) -> Path:
+        store = tmp_path / "store"
+        said = cli("run", *submitting(tiny(**LONG), store, **machine), "--detach", "--checkpoint-minutes", 0)
+        assert (said.code, said.err) == (0, "")
+        until(lambda: any(each["step"] > FAR_ENOUGH for each in Store(store).progress()))
+        return store
+
+    return submit
+
+
+@pytest.fixture
+def goes_on(until: Callable[..., Any], submissions: Callable[..., Any], verified: Callable[..., None]) -> Any:
+    """Assert that a sweep ends without a launcher, that its element started twice, the second time from its state."""
+
+    def check(store: Path) -> None:
+        (submission,) = submissions(store)
+        until(lambda: len(submission.ends()) == 1, seconds=90)
+        account = submission.account_of(0)
+        assert account["starts"] == 2
+        assert account["standing"][1] > FAR_ENOUGH / 2  # steps in the state that it found
+        verified(store)
+
+    return check
+
+
+@pytest.mark.parametrize("partition", ["main", "grace"])
+def test_pre_empted_element_comes_back(
+    partition: str, slurm: Cluster, training: Callable[..., Path], until: Callable[..., Any], goes_on: Any
+) -> None:
+    store = training(partition=partition)
+    urgent = [
+        slurm.sbatch("sleep 1", "--output=/dev/null", "-p", "high", "--exclusive", f"--nodelist={node}")
+        for node in slurm.nodes
+    ]
+    until(lambda: all(slurm.jobs()[job] == "COMPLETED" for job in urgent))
+    goes_on(store)
+
+
+def test_element_that_is_told_of_its_time_limit_asks_to_be_queued_again(
+    slurm: Cluster, training: Callable[..., Path], submissions: Callable[[Path], list[Submission]], goes_on: Any
+) -> None:
+    store = training()
+    for name in ("TERM", "USR2"):  # --signal=USR2@30 has one sent; who pre-empts may send both
+        slurm.run("scancel", f"--signal={name}", *submissions(store)[0].jobs)
+    goes_on(store)
+    assert "Queued again." in next(submissions(store)[0].path.glob("logs/*.out")).read_text()
+
+
+def test_requeued_element_goes_on(
+    slurm: Cluster, training: Callable[..., Path], submissions: Callable[[Path], list[Submission]], goes_on: Any
+) -> None:
+    store = training()
+    slurm.run("scontrol", "requeue", *submissions(store)[0].jobs)
+    goes_on(store)
+
+
+def test_element_of_a_killed_node_goes_on_elsewhere(
+    slurm: Cluster, training: Callable[..., Path], submissions: Callable[[Path], list[Submission]], goes_on: Any
+) -> None:
+    store = training()
+    (submission,) = submissions(store)
+    node = submission.account_of(0)["node"]
+    slurm.kill_node(node)
+    goes_on(store)
+    assert submission.account_of(0)["node"] != node
+
+
+@pytest.fixture
+def meanwhile() -> Any:
+    """Do something beside a command that waits."""
+    threads = []
+
+    def start(what: Callable[[], None]) -> None:
+        threads.append(threading.Thread(target=what))
+        threads[-1].start()
+
+    yield start
+    for thread in threads:
+        thread.join()
+
+
+def test_element_that_somebody_cancelled_is_listed_and_trained_by_the_next_run(
+    slurm: Cluster,
+    submitting: Callable[..., list[object]],
+    cli: Callable[..., Any],
+    tiny: Callable[..., Path],
+    tmp_path: Path,
+    meanwhile: Any,
+    until: Callable[..., Any],
+    submissions: Callable[[Path], list[Submission]],
+    verified: Callable[[Path], None],
+) -> None:
+    store, arguments = tmp_path / "store", submitting(tiny(**LONG), tmp_path / "store")
+
+    def scancel() -> None:
+        until(lambda: Store(store).progress())
+        slurm.run("scancel", *submissions(store)[0].jobs)
+
+    meanwhile(scancel)
+    said = cli("run", *arguments)
+    assert said.code == 1
+    assert "of 4 runs failed: its job" in said.err
+    assert "ended as CANCELLED. See" in said.err
+    assert len(Store(store).failures()) == 1
+    assert cli("run", *arguments).code == 0
+    assert len(submissions(store)) == 2
+    verified(store)
+
+
+def test_element_whose_process_is_killed_is_noticed_without_accounting_and_submitted_again(
+    submitting: Callable[..., list[object]],
+    cli: Callable[..., Any],
+    tiny: Callable[..., Path],
+    tmp_path: Path,
+    meanwhile: Any,
+    until: Callable[..., Any],
+    submissions: Callable[[Path], list[Submission]],
+    verified: Callable[[Path], None],
+) -> None:
+    store, arguments = tmp_path / "store", submitting(tiny(**LONG), tmp_path / "store")
+
+    def kill() -> None:
+        (said,) = until(lambda: [each for each in Store(store).progress() if each["step"] > FAR_ENOUGH])
+        psutil.Process(int(said["worker"].split("-")[-1])).send_signal(signal.SIGKILL)
+
+    meanwhile(kill)
+    said = cli("run", *arguments, "--checkpoint-minutes", 0)
+    assert (said.code, said.err) == (0, "")
+    first, second = submissions(store)
+    assert first.ends() == set()
+    assert second.ends() == {0}
+    verified(store)
