@@ -2,8 +2,8 @@
 
 import json
 import os
-from pathlib import Path
 import time
+from pathlib import Path
 
 import pytest
 import torch
