@@ -199,7 +199,7 @@ def workers_here(machine: dict[str, Any]) -> int:
     if torch.version.cuda is None and _DRIVER.exists():
         raise BackendError(
             f"job {this_element()} on {_node()}: SLURM gave {asked} GPU(s), and torch {torch.__version__} "
-            "cannot use any; expected a build with CUDA. Install one where the jobs run, or set gpus_per_node = 0 in the machine file."
+            "cannot use any; expected a build with CUDA. Install one where jobs run, or set gpus_per_node = 0."
         )
     if torch.version.cuda is not None and torch.cuda.device_count() != asked:
         raise BackendError(
