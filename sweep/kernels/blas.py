@@ -11,10 +11,11 @@ import torch
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
+from sweep.kernels import loop
 from sweep.kernels.batches import draw, undo
 from sweep.kernels.compiled import compiled
 from sweep.model import Architecture, Inputs
-from sweep.optimize import Rates, streams
+from sweep.optimize import Rates
 from sweep.run import Run
 
 NAME = "blas"
@@ -47,32 +48,15 @@ def advance(
     """Take the steps start … stop-1 in place; arguments as those of the reference kernel."""
     _one_thread()
     architecture = Architecture.of(run)
-    none = torch.zeros_like(peak)
-    numbers = [none if v is None else v.flatten() for v in (rates.momentum, rates.warmup, rates.slope)]
-    tensors = [
-        theta,
-        buffers[0] if buffers else theta[:0],
-        rates.lr.expand_as(theta),
-        theta[:0] if rates.decay is None else rates.decay,
-        *numbers,
-        streams(rates.seed) if run.batch_size else rates.seed,
-        (x if x.ndim == 3 else x[None])[..., : run.d],
-        y,
-        peak,
-    ]
-    assert all(tensor.is_contiguous() for tensor in (theta, *buffers, peak)), "changed in place"
     _advance(
-        *(tensor.contiguous().numpy() for tensor in tensors), _places(architecture), run.width, run.width2 or 0,
+        *loop.arguments(run, theta, buffers, peak, rates, x, y), _places(architecture), run.width, run.width2 or 0,
         run.bias, run.batch_size, start, stop,
     )  # fmt: skip
 
 
 def losses(run: Run, theta: Tensor, rates: Rates, x: Inputs, y: Tensor) -> Tensor:
-    """Compute the losses (B,) over all samples: what a full step of no length meets."""
-    peak = torch.zeros_like(theta[:, 0])
-    still = Rates(torch.zeros_like(rates.lr), None, None, None, rates.slope, rates.seed)
-    advance(run.model_copy(update={"batch_size": 0}), theta.clone(), (), peak, still, x, y, 0, 1, 0)
-    return peak
+    """Compute the losses (B,) over all samples."""
+    return loop.losses(advance, run, theta, rates, x, y)
 
 
 @cache

@@ -13,9 +13,10 @@ import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from torch import Tensor
 
+from sweep.kernels import loop
 from sweep.kernels.program import program
 from sweep.model import Architecture, Inputs
-from sweep.optimize import Rates, streams
+from sweep.optimize import Rates
 from sweep.run import Run
 
 NAME = "fused"
@@ -57,30 +58,12 @@ def advance(
         Architecture.of(run), rates.slope is not None, run.dtype, run.batch_size or run.n,
         sampled=bool(run.batch_size), momentum=rates.momentum is not None, decay=rates.decay is not None,
     )  # fmt: skip
-    numbers = [
-        torch.zeros_like(peak) if v is None else v.flatten() for v in (rates.momentum, rates.warmup, rates.slope)
-    ]
-    tensors = [
-        theta,
-        buffers[0] if buffers else theta[:0],
-        rates.lr.expand_as(theta),
-        theta[:0] if rates.decay is None else rates.decay,
-        *numbers,
-        streams(rates.seed) if run.batch_size else rates.seed,
-        (x if x.ndim == 3 else x[None])[..., : run.d],
-        y,
-        peak,
-    ]
-    assert all(tensor.is_contiguous() for tensor in (theta, *buffers, peak)), "changed in place"
-    advance_all(*(tensor.contiguous().numpy() for tensor in tensors), places, start, stop)
+    advance_all(*loop.arguments(run, theta, buffers, peak, rates, x, y), places, start, stop)
 
 
 def losses(run: Run, theta: Tensor, rates: Rates, x: Inputs, y: Tensor) -> Tensor:
-    """Compute the losses (B,) over all samples: what a full step of no length meets."""
-    peak = torch.zeros_like(theta[:, 0])
-    still = Rates(torch.zeros_like(rates.lr), None, None, None, rates.slope, rates.seed)
-    advance(run.model_copy(update={"batch_size": 0}), theta.clone(), (), peak, still, x, y, 0, 1, 0)
-    return peak
+    """Compute the losses (B,) over all samples."""
+    return loop.losses(advance, run, theta, rates, x, y)
 
 
 @cache

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sweep.kernels import loop
 from sweep.model import Architecture, Inputs
 from sweep.optimize import Rates, streams
 from sweep.run import Run
@@ -148,9 +149,5 @@ def _numbers(run: Run, theta: Tensor, rates: Rates) -> Tensor:
 
 
 def losses(run: Run, theta: Tensor, rates: Rates, x: Inputs, y: Tensor) -> Tensor:
-    """Compute the losses (B,) over all samples: what a full step of no length meets."""
-    peak = torch.zeros_like(theta[:, 0])
-    still = Rates(torch.zeros_like(rates.lr), None, None, None, rates.slope, rates.seed)
-    whole = run.model_copy(update={"optimizer": "gd", "batch_size": 0})
-    advance(whole, theta.clone(), (), peak, still, x, y, 0, 1, 0)
-    return peak
+    """Compute the losses (B,) over all samples."""
+    return loop.losses(advance, run, theta, rates, x, y)
