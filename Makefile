@@ -35,6 +35,8 @@ bench: install
 	$(BIN)/python bench/measures.py
 	$(BIN)/python bench/expand.py
 	$(BIN)/python bench/stores.py $(RUNS)
+	$(BIN)/python bench/slurm_overhead.py
+	$(BIN)/python bench/simulated_cluster.py
 
 clean:
 	rm -rf .venv results build *.egg-info
