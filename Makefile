@@ -37,6 +37,8 @@ bench: install
 	$(BIN)/python bench/expand.py
 	$(BIN)/python bench/gpu.py
 	$(BIN)/python bench/stores.py $(RUNS)
+	$(BIN)/python bench/slurm_overhead.py
+	$(BIN)/python bench/simulated_cluster.py
 
 clean:
 	rm -rf .venv results build *.egg-info

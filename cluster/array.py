@@ -9,7 +9,7 @@ from cluster.submission import Bundle, Element
 
 LEAST_SECONDS = 600  # of an element: shorter jobs cost the scheduler more than they are worth
 _SHARE_OF_LIMIT = 0.8  # of the time limit, for what costs are not known exactly
-_WAVES = 4  # elements for each that runs at one time, so that the last ones end at about the same time
+_WAVES = 8  # elements for each that runs at one time: the last one, or one that is queued again, ends an eighth later
 _AT_ONE_TIME = 64  # elements that are taken to run at one time where the machine file does not say
 
 
@@ -35,6 +35,9 @@ class Lengths:
 def make_elements(bundles: Sequence[Bundle], lengths: Lengths, workers: int) -> list[Element]:
     """Put packs into elements, the dearest packs first, since what is started last decides about the end.
 
+    Packs that are equally dear come in the order of their ids, which has nothing to do with their parameters:
+    neighbours in a grid converge early alike, and an element of such packs would end long before the others.
+
     Args:
         bundles: The packs, by their row groups.
         lengths: How long an element should last.
@@ -43,7 +46,7 @@ def make_elements(bundles: Sequence[Bundle], lengths: Lengths, workers: int) -> 
     aim = lengths.aim(sum(bundle.seconds for bundle in bundles) / workers)
     elements: list[Element] = []
     packs: list[int] = []
-    for number in sorted(range(len(bundles)), key=lambda number: -bundles[number].seconds):
+    for number in sorted(range(len(bundles)), key=lambda number: (-bundles[number].seconds, bundles[number].pack_id)):
         if packs and _lasts(bundles, [*packs, number], workers) > lengths.most:
             elements.append(_element(bundles, packs, workers))
             packs = []
@@ -56,11 +59,18 @@ def make_elements(bundles: Sequence[Bundle], lengths: Lengths, workers: int) -> 
     return elements
 
 
-def make_arrays(elements: int, largest: int) -> list[range]:
-    """Split elements into as few arrays as possible, all of about the same size."""
-    count = -(-elements // largest)
-    bounds = [elements * index // max(count, 1) for index in range(count + 1)]
-    return [range(first, end) for first, end in itertools.pairwise(bounds)]
+def make_arrays(elements: Sequence[Element], largest: int) -> tuple[list[Element], list[range]]:
+    """Deal elements out to as few arrays as possible, in turn, so that all arrays end at about the same time.
+
+    Each array has a share of the cluster to itself, which is idle when the array has ended.
+
+    Returns:
+        The elements in the order of their arrays, and which of them each array has.
+    """
+    count = -(-len(elements) // largest)
+    hands = [elements[index::count] for index in range(count)]
+    bounds = [0, *itertools.accumulate(map(len, hands))]
+    return [*itertools.chain.from_iterable(hands)], [range(first, end) for first, end in itertools.pairwise(bounds)]
 
 
 def throttles(arrays: int, at_one_time: int | None) -> list[int | None]:

@@ -128,8 +128,9 @@ class Slurm:
 
     def foresee(self, packs: Iterable[tuple[int, float]], store: Path) -> "Foreseen":
         """Say what would be submitted for packs of so many runs and seconds each."""
-        elements = make_elements([Bundle("", *pack) for pack in packs], self.lengths, self.workers_a_job)
-        arrays = make_arrays(len(elements), self._largest_array())
+        bundles = [Bundle("", *pack) for pack in packs]
+        elements = make_elements(bundles, self.lengths, self.workers_a_job)
+        elements, arrays = make_arrays(elements, self._largest_array())
         shares = throttles(len(arrays), self.machine.max_array_tasks)
         folder = store.absolute() / "jobs" / "<submission>"
         name = "relusweep-<submission>.0"
@@ -154,7 +155,7 @@ class Slurm:
                 costs = self.costs(job.measure, store)
                 draft.take((pack, len(pack.runs) * costs.of(pack.shape)) for pack in chain([first], packs))
                 elements = make_elements(draft.bundles, self.lengths, self.workers_a_job)
-                arrays = make_arrays(len(elements), self._largest_array())
+                elements, arrays = make_arrays(elements, self._largest_array())
                 draft.publish(elements, arrays, job, self._told())
                 at_one_time = self.machine.max_array_tasks
                 for array, share in enumerate(throttles(len(arrays), at_one_time)):

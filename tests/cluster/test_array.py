@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from cluster.array import LEAST_SECONDS, Lengths, make_arrays, make_elements, throttles
 from cluster.machine import Machine
-from cluster.submission import Bundle
+from cluster.submission import Bundle, Element
+from sweep.pack import Pack
+from sweep.run import Run
 
 HOUR = 3600
 
@@ -36,19 +38,19 @@ def test_every_pack_is_in_one_element_that_is_neither_too_short_nor_too_long(sec
     assert all(element.seconds >= enough for element in elements[:-1])
 
 
-def test_elements_last_ten_minutes_where_there_is_little_and_are_four_waves_where_there_is_much():
+def test_elements_last_ten_minutes_where_there_is_little_and_are_eight_waves_where_there_is_much():
     given = lengths(max_array_tasks=10)
     few = make_elements(bundles(*[60.0] * 100), given, 1)
     assert [element.seconds for element in few] == [600] * 10
     many = make_elements(bundles(*[60.0] * 4000), given, 1)
-    assert [element.seconds for element in many] == [6000] * 40
+    assert [element.seconds for element in many] == [3000] * 80
 
 
 def test_element_ends_before_its_time_limit_and_a_longer_pack_is_alone():
     given = lengths(time="60", signal_seconds=90, max_array_tasks=1)
     assert given.most == 0.8 * (HOUR - 90)
-    elements = make_elements(bundles(*[500.0] * 20, 5000.0), given, 1)
-    assert elements[0].packs == (20,)
+    elements = make_elements(bundles(*[500.0] * 40, 5000.0), given, 1)
+    assert elements[0].packs == (40,)
     assert {element.seconds for element in elements[1:]} == {2500}
 
 
@@ -57,14 +59,28 @@ def test_dearest_packs_are_started_first():
     assert [element.packs for element in elements] == [(3,), (1,), (2, 0)]
 
 
+def test_neighbours_in_the_grid_go_into_different_elements():
+    ids = [Pack((Run(problem="sine", lr=lr, seed=seed),)).id for lr in (0.1, 0.2) for seed in range(20)]
+    made = make_elements([Bundle(pack_id, 1, 60.0) for pack_id in ids], lengths(max_array_tasks=1), 1)
+    rates = [{number < 20 for number in element.packs} for element in made]
+    assert rates == [{True, False}] * 4
+
+
 @given(st.integers(0, 5000), st.integers(1, 1001))
-def test_arrays_are_few_even_and_no_larger_than_allowed(elements, largest):
-    arrays = make_arrays(elements, largest)
+def test_elements_are_dealt_to_few_arrays_that_are_alike_and_no_larger_than_allowed(elements, largest):
+    given = [Element((number,), 1, float(elements - number)) for number in range(elements)]
+    dealt, arrays = make_arrays(given, largest)
+    assert sorted(dealt, key=lambda element: element.packs) == given
     assert list(chain.from_iterable(arrays)) == list(range(elements))
     assert len(arrays) == -(-elements // largest)
     sizes = {len(array) for array in arrays}
     assert max(sizes, default=0) <= largest
     assert max(sizes, default=0) - min(sizes, default=0) <= 1
+    for array in arrays:
+        mine = [element.seconds for element in dealt[array.start : array.stop]]
+        assert mine == sorted(mine, reverse=True)
+    for others in zip(*(dealt[array.start : array.stop] for array in arrays), strict=False):
+        assert max(each.seconds for each in others) - min(each.seconds for each in others) < len(arrays)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def drafted(store, packs, tiny):
         draft.take((pack, 2.0 * len(pack.runs)) for pack in packs)
         elements = elements or [Element((number,), len(pack.runs), 1.0) for number, pack in enumerate(packs)]
         job = Job(store.path, Spec.read(tiny(measure="every = 'log:3'")).measure, "slurm", 60.0)
-        return draft.publish(elements, make_arrays(len(elements), 4), job, {"time": time.time(), "machine": {}})
+        return draft.publish(elements, make_arrays(elements, 4)[1], job, {"time": time.time(), "machine": {}})
 
     return make
 

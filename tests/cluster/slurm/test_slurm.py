@@ -58,7 +58,7 @@ def test_elements_beyond_the_largest_array_go_into_more_arrays(
     said = cli("run", *submitting(spec, store, seconds=32, max_array_tasks=1))
     assert (said.code, said.err) == (0, "")
     (submission,) = submissions(store)
-    assert [len(array) for array in submission.arrays] == [1, 2]
+    assert [len(array) for array in submission.arrays] == [2, 1]
     assert len(set(submission.jobs)) == 2
     starts = sorted(submission.account_of(number)["time"] for number in range(3))
     ends = sorted(submission.end_of(number)["time"] for number in range(3))

@@ -1,0 +1,163 @@
+"""How soon 1,000 GPUs finish a million runs, as the planner for SLURM hands them out: a simulation, event by event.
+
+    python bench/simulated_cluster.py        runs that take at most 10, 30 and 100 seconds on a GPU
+    python bench/simulated_cluster.py 60     or another number
+
+Real is the planner: sizes of packs and elements, arrays, throttles. Measured is what it cannot know. It reckons with
+the most that runs can cost, while many converge early, and those of one step size alike: a simulated run takes the
+share of its steps that one of its step size took here. And packs are not trained at the pace that a probe foretells:
+that of a simulated pack is lognormal, with the mean and the spread of packs here. How long a run takes at most is
+assumed.
+
+The cluster: an array runs as many elements at one time as it may, the next one as soon as a GPU is free. An element
+loads for `START` seconds. It is pre-empted with the probability `PREEMPTED` an hour, loses what it did since its last
+state, may start again `REQUEUE` seconds later, and waits behind all others of its array, as on the test cluster. The
+lower bound is the sum of all training over 1,000, or the longest run: without loading, losses, or uncertainty.
+"""
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from heapq import heapify, heappop, heappush
+from itertools import groupby
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from pinned import interleaved, pin
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+import cluster.cost
+from cluster.array import make_arrays, make_elements, throttles
+from cluster.scheduler import MOST_ELEMENTS
+from cluster.slurm import Slurm
+from cluster.submission import Bundle
+from sweep.execute import execute
+from sweep.pack import Pack, make_packs
+from sweep.probe import Cost, probe
+from sweep.spec import Spec
+
+GPUS, RATES, SEEDS, SAMPLE_SEEDS, STEPS, REPETITIONS = 1000, 16, 62_500, 16, 40_000, 3
+START = 16.0  # what an element lasts besides its training, as slurm_overhead.py says
+PREEMPTED, REQUEUE = 0.05, 120.0
+CHECKPOINT = 120.0  # seconds between two states
+CPU = torch.device("cpu")
+SPEC = """
+name = "million"
+[fixed]
+problem = "pyramid"
+n = 16
+width = 64
+max_steps = {steps}
+tolerance = 1e-5
+[[block]]
+grid = {{ lr = {{ log = [0.01, 1.0, {rates}] }}, seed = {{ range = [0, {seeds}] }} }}
+"""
+MACHINE = """
+gpus_per_node = 4
+time = "4:00:00"
+max_array_tasks = {gpus}
+"""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What runs of each step size take of their steps, one number a run; seconds of packs over those foretold."""
+
+    shares: dict[float, np.ndarray]
+    pace: np.ndarray
+
+    def seconds(self, pack: Pack, at_most: float, chance: np.random.Generator) -> np.ndarray:
+        """Draw what each run of a pack takes."""
+        counts = [(lr, len(list(runs))) for lr, runs in groupby(pack.runs, key=lambda run: run.lr)]
+        shares = np.concatenate([chance.choice(self.shares[lr], count) for lr, count in counts])
+        logs = np.log(self.pace)
+        return at_most * shares * np.exp(chance.normal(logs.mean(), logs.std()))
+
+
+def measured(spec: Spec) -> Spread:
+    """Train a sample: a pack of each step size."""
+    packs = {lr: Pack(tuple(runs)) for lr, runs in groupby(spec.expand(), key=lambda run: run.lr)}
+    run = next(iter(packs.values())).shape
+    foretold = median(probe([run], CPU).at_most(run, spec.measure) for _ in range(REPETITIONS))
+    shares: dict[float, np.ndarray] = {}
+
+    def train(lr: float) -> None:
+        shares[lr] = execute(packs[lr], spec.measure, CPU, "bench")["runs"]["steps"].to_numpy() / STEPS
+
+    seconds = interleaved({str(lr): partial(train, lr) for lr in packs}, REPETITIONS)
+    return Spread(shares, np.array([median(seconds[str(lr)]) / shares[lr].sum() / foretold for lr in packs]))
+
+
+def makespan(lasting: Sequence[float], at_one_time: int, chance: np.random.Generator) -> tuple[float, int]:
+    """Run the elements of an array in their order; gives when the last one ends, and how often one was pre-empted."""
+    free = [0.0] * at_one_time
+    waiting = [(0.0, number, seconds) for number, seconds in enumerate(lasting)]
+    heapify(waiting)
+    last, times = 0.0, 0
+    while waiting:  # in the order of their starts: nothing becomes free or ready earlier than now
+        ready, number, seconds = heappop(waiting)
+        start = max(ready, heappop(free))
+        alive = chance.exponential(3600 / -np.log1p(-PREEMPTED))
+        end = start + min(START + seconds, alive)
+        if alive < START + seconds:
+            kept = max(0.0, alive - START) // CHECKPOINT * CHECKPOINT
+            heappush(waiting, (end + REQUEUE, number, seconds - kept))
+            times += 1
+        heappush(free, end)
+        last = max(last, end)
+    return last, times
+
+
+def simulated(spec: Spec, place: Slurm, at_most: float, spread: Spread) -> list[str]:
+    """Plan the sweep as `relusweep run` does, and let the cluster train it; gives a row of the table."""
+    cluster.cost.probe = lambda runs, device: Cost(at_most / STEPS, 0.0)  # what a probe would say of such a GPU
+    chance = np.random.default_rng(0)
+    costs, bundles, real, longest = place.costs(spec.measure, None), list[Bundle](), list[float](), 0.0
+    for pack in make_packs(spec.expand(), lambda run: place.pack_size(run, spec.measure, RATES * SEEDS)):
+        bundles.append(Bundle(pack.id, len(pack.runs), len(pack.runs) * costs.of(pack.shape)))
+        seconds = spread.seconds(pack, at_most, chance)
+        longest = max(longest, seconds.max())
+        real.append(seconds.sum())
+    elements, arrays = make_arrays(make_elements(bundles, place.lengths, place.workers_a_job), MOST_ELEMENTS)
+    lasting = [sum(real[pack] for pack in element.packs) for element in elements]
+    ends = [
+        makespan(lasting[array.start : array.stop], share or GPUS, chance)
+        for array, share in zip(arrays, throttles(len(arrays), place.machine.max_array_tasks), strict=True)
+    ]
+    last, bound = max(end for end, _ in ends), max(sum(real) / GPUS, longest)
+    counts = (f"{count:,}" for count in (len(bundles), len(elements), len(arrays), sum(times for _, times in ends)))
+    return [f"{at_most:g} s", *counts, f"{last / 3600:.2f} h", f"{bound / 3600:.2f} h", f"{last / bound:.3f}"]
+
+
+def main() -> None:
+    out = Console(width=110, highlight=False)
+    out.print(pin())
+    with tempfile.TemporaryDirectory() as folder:
+        machine = Path(folder, "machine.toml")
+        machine.write_text(MACHINE.format(gpus=GPUS), encoding="utf-8")
+        sample, million = (read(Path(folder, "spec.toml"), seeds) for seeds in (SAMPLE_SEEDS, SEEDS))
+        spread = measured(sample)
+        shares = " ".join(f"{share.mean():.2f}" for share in spread.shares.values())
+        out.print(f"share of their steps that runs take, by step size: {shares}")
+        low, middle, high = np.quantile(spread.pace, [0, 0.5, 1])
+        out.print(f"seconds of packs over those foretold: median {middle:.2f}, from {low:.2f} to {high:.2f}")
+        table = Table("a run at most", "packs", "elements", "arrays", "pre-empted", "makespan", "bound", "ratio")
+        table.box = box.SIMPLE
+        for at_most in map(float, sys.argv[1:] or ("10", "30", "100")):
+            table.add_row(*simulated(million, Slurm(machine=machine), at_most, spread))
+        out.print(table)
+
+
+def read(path: Path, seeds: int) -> Spec:
+    path.write_text(SPEC.format(steps=STEPS, rates=RATES, seeds=seeds), encoding="utf-8")
+    return Spec.read(str(path))
+
+
+if __name__ == "__main__":
+    main()
