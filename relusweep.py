@@ -97,7 +97,7 @@ def run(
     report_after: Annotated[bool, typer.Option("--report", help="Submit a job that writes the report last.")] = False,
 ) -> None:
     """Train all runs of a sweep that are not recorded yet. The same command resumes and extends."""
-    if on == "local" and workers != 1:
+    if on == "local" and (workers or len(os.sched_getaffinity(0))) > 1:
         from cluster.forks import load_ahead
 
         load_ahead()  # while this process loads the same

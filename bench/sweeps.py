@@ -4,15 +4,15 @@ Shallow networks, d = 2, n = 128, width 64, full batch, float32. Programs have b
 run with a few steps. A sweep is a process of its own and its times are those on the wall, from before Python starts.
 """
 
+import contextlib
 import json
 import os
-import resource
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import psutil
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -68,18 +68,33 @@ sys.exit(code)
 
 
 def run(folder: Path, runs: int, steps: int, workers: int, *, timed: bool = False) -> dict:
-    """Run a sweep of its own store; seconds on the wall, peak memory of its largest process, and what it tells."""
+    """Run a sweep of its own store; gives seconds on the wall, and the most memory of all its processes together."""
     spec = folder / "sweep.toml"
     spec.write_text(SPEC.format(steps=steps, seeds=runs // 10))
     store, told = Path(tempfile.mkdtemp(dir=folder)) / "store", folder / "told.json"
     arguments = ["run", str(spec), "--out", str(store), "--workers", str(workers)]
     before = [sys.executable, "-c", TIMED, str(told)] if timed else [sys.executable, "-m", "relusweep"]
-    start = time.time()
+    start, peak, first = time.time(), 0, 0.0
     with (folder / "output").open("w") as output:
-        subprocess.run([*before, *arguments], check=True, stdout=output, env=os.environ | {"PYTHONPATH": "."})
-    seconds = time.time() - start
-    found = json.loads(told.read_text()) if timed else {"first": start, "inside": {}}
-    return {"seconds": seconds, "first": found["first"] - start, "inside": found["inside"]}
+        process = psutil.Popen([*before, *arguments], stdout=output, env=os.environ | {"PYTHONPATH": "."})
+        while process.poll() is None:
+            if not first and any((store / "progress").glob("*.json")):
+                first = time.time()
+            peak = max(peak, memory(process)) if first else 0
+            with contextlib.suppress(psutil.TimeoutExpired):
+                process.wait(1 if first else 0.01)
+    assert process.returncode == 0
+    found = json.loads(told.read_text()) if timed else {"first": first, "inside": {}}
+    return {"seconds": time.time() - start, "first": found["first"] - start, "inside": found["inside"], "peak": peak}
+
+
+def memory(process: psutil.Process) -> int:
+    """Bytes that a process and its descendants have to themselves, or share of what they share."""
+    total = 0
+    with contextlib.suppress(psutil.Error):
+        for each in (process, *process.children(recursive=True)):
+            total += each.memory_full_info().pss
+    return total
 
 
 def main() -> None:
@@ -93,6 +108,11 @@ def main() -> None:
         start = min(run(folder, 10_000, 1, 1, timed=True)["first"] for _ in range(3))
         out.print(f"from the command to the first step of 10,000 runs, one core: {start:.2f} s")
 
+        os.sched_setaffinity(0, set(cores))
+        told = min(run(folder, 10_000, 200, len(cores))["first"] for _ in range(3))
+        out.print(f"to the first progress of {len(cores)} workers on as many cores, after 200 steps: {told:.2f} s")
+        os.sched_setaffinity(0, {cores[0]})
+
         one = run(folder, 1000, LONG, 1, timed=True)
         shares = ", ".join(f"{group} {seconds / one['seconds']:.2%}" for group, seconds in one["inside"].items())
         out.print(f"1,000 runs of {LONG:,} steps, one core: {one['seconds']:.1f} s; of these {shares}")
@@ -101,12 +121,12 @@ def main() -> None:
             two = run(folder, 1000, LONG, 2)
             out.print(f"the same on two cores: {two['seconds']:.1f} s, {one['seconds'] / two['seconds']:.2f} × as fast")
 
-        table = Table("runs", "seconds", "ms a run", "over that of the first", "peak of any process", box=box.SIMPLE)
+        table = Table("runs", "seconds", "ms a run", "over that of the first", "memory at most", box=box.SIMPLE)
         first = None
         for runs in LADDER:
-            seconds = run(folder, runs, LADDER_STEPS, len(cores))["seconds"]
+            found = run(folder, runs, LADDER_STEPS, len(cores))
+            seconds, peak = found["seconds"], found["peak"] / 2**20
             first = first or seconds / runs
-            peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024  # of all sweeps until now
             over = f"{seconds / runs / first:.2f}"
             table.add_row(f"{runs:,}", f"{seconds:.1f}", f"{1e3 * seconds / runs:.2f}", over, f"{peak:.0f} MiB")
         out.print(f"{LADDER_STEPS:,} steps, {len(cores)} cores", table)

@@ -69,10 +69,11 @@ def _train(submission: Submission, number: int, came: list[int]) -> dict[str, An
     Raises:
         KeyboardInterrupt: if a signal came; the states have been written.
     """
-    load_ahead()  # while this process loads the same
     workers = workers_here(submission.content["machine"])
     if came:
         raise KeyboardInterrupt
+    if workers > 1:
+        load_ahead()  # while this process loads the same
     from cluster.local import Local
     from cluster.worker import failure
 

@@ -2,9 +2,13 @@
 
 import multiprocessing
 import os
-from collections.abc import Mapping
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
+from types import ModuleType
 
 CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")  # a launcher's own fork would lack its threads
 
@@ -12,7 +16,22 @@ CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")  # a laun
 def load_ahead() -> None:
     """Begin to load what workers need in a process of its own; takes a moment, and the load a second or two."""
     CONTEXT.set_forkserver_preload(["cluster.local"])
-    forkserver.ensure_running()
+    heeded = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is the launcher's to answer
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, heeded)
+
+
+@contextmanager
+def nameless() -> Iterator[None]:
+    """Hide the launcher's main module from multiprocessing, which would run it again in every worker."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def adopt(environment: Mapping[str, str]) -> None:

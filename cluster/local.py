@@ -1,5 +1,6 @@
 """Local: packs on this machine, one process a GPU, or one a core; the reference that every back-end must equal."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -13,7 +14,7 @@ import psutil
 import torch
 
 from cluster.backend import ATTEMPTS, BackendError, Job, Outcome
-from cluster.forks import CONTEXT, adopt, load_ahead
+from cluster.forks import CONTEXT, adopt, load_ahead, nameless
 from cluster.worker import STOP_SIGNALS, Worker, failure
 from sweep.data import DataError
 from sweep.pack import MAX_RUNS, Pack, point_bytes, run_bytes
@@ -126,8 +127,8 @@ class _Crew:
     def __exit__(self, *_: object) -> None:
         for member in self.members:
             member.pipe.close()  # ends an idle worker
-            if member.pack is not None and member.process.is_alive():
-                os.kill(member.process.pid, signal.SIGTERM)  # asks a busy one to write its state
+            if member.pack is not None:
+                _terminate(member)  # asks a busy one to write its state
         for member in self.members:
             member.process.join()
         for number, handler in self.old.items():
@@ -136,13 +137,14 @@ class _Crew:
     def _ask_to_stop(self, *_: object) -> None:
         self.stopping = True
         for member in self.members:
-            if member.process.is_alive():
-                os.kill(member.process.pid, signal.SIGTERM)
+            if member.pack is not None:
+                _terminate(member)
 
     def _hire(self, device: torch.device) -> _Member:
         ours, theirs = CONTEXT.Pipe()
         process = CONTEXT.Process(target=_work, args=(self.job, device, theirs, dict(os.environ)), daemon=True)
-        process.start()
+        with nameless():
+            process.start()
         theirs.close()
         return _Member(device, process, ours)
 
@@ -201,6 +203,12 @@ class _Crew:
         self.attempts[pack.id] = self.attempts.get(pack.id, 0) + 1
         self.store.write_failure(pack.id, failure(outcome, self.attempts[pack.id]))
         return self.attempts[pack.id]
+
+
+def _terminate(member: _Member) -> None:
+    """Ask a worker that has a pack, whatever the process that forked it says of it: that one may be gone."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(member.process.pid, signal.SIGTERM)
 
 
 def _work(job: Job, device: torch.device, pipe: Connection, environment: dict[str, str]) -> None:
