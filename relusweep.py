@@ -127,9 +127,9 @@ def run(
         err.print(f"{part}: broken ({why}); set aside as {moved}, its runs are trained again.")
     store.keep_spec(sweep.text)
     tally = Tally(store, planned)
+    jobs: Any = place
     with _jobs_go_on(store), Display(Watcher(tally), out) as tick:
         if on == "slurm":
-            jobs: Any = place
             jobs.stay, jobs.report, jobs.say = not detach, report_after, out.print
         failed = train(sweep, tally, place, job, tick, say=err.print, stay=not detach)
     for outcome in failed:
@@ -139,6 +139,8 @@ def run(
         err.print(f"{path}: {runs} runs failed; see {path}/failures. The same command tries them again.")
         raise typer.Exit(1)
     _say_lacking(store, sweep)
+    if report_after and not jobs.reported:
+        err.print(f"{path}: nothing had to be submitted, so no job writes the report. Next: relusweep report {path}")
     if detach and (left := len(tally.missing)):
         out.print(f"{path}: {left} runs are to be trained by jobs. Next: relusweep watch {path}, or cancel {path}")
         return
@@ -152,10 +154,11 @@ def status(store: StoreArgument) -> None:
     from cluster.queue import describe
 
     opened, sweep = _open(store)
-    out.print(sentence(Watcher(_tally(opened, sweep)).look(), None))
+    tally = _tally(opened, sweep)
+    out.print(sentence(Watcher(tally).look(), None))
     for line in describe(opened):
         out.print(line)
-    for failure in opened.failures():
+    for failure in opened.failures(tally.missing):
         runs = len(failure["run_ids"])
         out.print(f"pack {failure['pack_id']} of {runs} runs failed on {failure['host']}: {failure['error']}")
 
@@ -164,7 +167,7 @@ def status(store: StoreArgument) -> None:
 def watch(store: StoreArgument) -> None:
     """Follow a sweep until all its runs are recorded; Ctrl-C ends the watching, not the sweep."""
     from cluster.progress import Display, Watcher
-    from cluster.queue import Queue, describe
+    from cluster.queue import Queue, describe, is_left_alone
 
     opened, sweep = _open(store)
     tally, queue, said = _tally(opened, sweep), Queue(), list[str]()
@@ -179,6 +182,11 @@ def watch(store: StoreArgument) -> None:
                 said = lines
                 time.sleep(1)
                 tally.look()
+                if tally.missing and is_left_alone(opened, queue):
+                    out.print(
+                        f"{store}: nobody trains the last {len(tally.missing)} runs. Next: the same relusweep run"
+                    )
+                    raise typer.Exit(1)
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
 
@@ -215,7 +223,8 @@ def verify(store: StoreArgument) -> None:
     for part, why in broken.items():
         out.print(f"broken: {part}: {why}")
     for failure in opened.failures():
-        out.print(f"failed: pack {failure['pack_id']}, {len(failure['run_ids'])} runs: {failure['error']}")
+        if not set(failure["run_ids"]) <= recorded:  # by now, in other packs
+            out.print(f"failed: pack {failure['pack_id']}, {len(failure['run_ids'])} runs: {failure['error']}")
     _say_lacking(opened, sweep)
     for run_id in named:
         out.print(f"missing: {run_id}")
@@ -294,7 +303,10 @@ def _jobs_rows(foreseen: Any, place: Any) -> dict[str, str]:
     lengths = sorted(element.seconds for element in elements) or [0.0]
     between = f"{duration(lengths[0])} to {duration(lengths[-1])}" if len(lengths) > 1 else duration(lengths[0])
     per_job = gpus or place.workers_a_job
+    at_one_time = place.machine.max_array_tasks or max(1, len(elements))
+    lasts = max(lengths[-1], 3600 * hours / at_one_time)
     return {
+        "time": f"about {duration(lasts)} once started, if no run ends early; {at_one_time:,} element(s) at one time",
         "jobs": f"{len(arrays):,} array(s) of {len(elements):,} element(s), each {between} at most",
         f"{'GPU' if gpus else 'CPU'}-hours": f"about {hours * per_job:.2g}, {per_job} a job",
         "scheduler calls": f"{len(arrays)} sbatch, 1 scontrol; then squeue every {LEAST_SECONDS:.0f} s or more rarely",

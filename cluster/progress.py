@@ -61,7 +61,7 @@ class Watcher:
             training=sum(p["runs"] for p in working) - sum(in_packs.values()),
             workers=len(working),
             run_steps_per_second=sum(p["run_steps"] / max(p["seconds"], 1e-9) for p in working),
-            failed_packs=len(store.failures()),
+            failed_packs=len(store.failures(self.tally.missing)),
         )
 
     def seconds_left(self, snapshot: Snapshot) -> float | None:

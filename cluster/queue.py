@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from cluster.scheduler import SchedulerError, Task, cancel, ends, squeue
 from cluster.submission import Submission, open_submissions
+from sweep.claim import living_packs
 from sweep.ids import RunIds
 from sweep.store import Store
 
@@ -159,15 +160,25 @@ def describe(store: Store, queue: Queue | None = None) -> list[str]:
             packs = [each.bundles[number].pack_id for number in each.elements[k].packs]
             last = max([each.account_of(k).get("time", 0.0), *(spoken.get(pack, 0.0) for pack in packs)])
             since = f"{max(0, round(time.time() - last))} s since its last progress" if last else "starting"
-            lines.append(f"  {tasks[k].id} on {tasks[k].node}: {since}")
+            lines.append(f"  {each.task_of(k) or tasks[k].id} on {tasks[k].node}: {since}")
         gone = [k for k in left if (each.id, k) in queue.gone]
         states = queue.last_states(each, gone[:_MOST_NAMED])
         for k, state in states.items():
-            lines.append(f"  {each.task_of(k) or k}: gone ({state}); the same `relusweep run` submits it again")
+            log = f"see {each.path}/logs; the same `relusweep run` submits it again"
+            lines.append(f"  {each.task_of(k) or k}: gone ({state}), {log}")
         lines += errors
     if queue.error:
         lines.append(f"SLURM cannot be asked: {queue.error}")
     return lines
+
+
+def is_left_alone(store: Store, queue: Queue) -> bool:
+    """Tell whether jobs of a store were to train, and neither they nor anybody else does so any more."""
+    if living_packs(store) or not any((store.path / "jobs").glob("*/submission.json")):
+        return False
+    opened = open_submissions(store)
+    waiting = ((each.id, k) for each in opened for k in range(len(each.elements)) if k not in each.ends())
+    return not any(each.is_being_submitted for each in opened) and all(key in queue.gone for key in waiting)
 
 
 def _kind(task: Task) -> str:

@@ -79,16 +79,16 @@ def submit_report(submission: Submission, after: Sequence[str]) -> str:
         BackendError: if sbatch refuses, with its own words.
     """
     asked = parameters(_machine(submission), submission.job_name("report"), None, after)
-    with _submitting(submission, asked) as executor:
+    with _submitting(submission, asked, "report") as executor:
         command = [sys.executable, "-m", "relusweep", "report", str(submission.store.path)]
         return executor.submit(CommandFunction(command)).job_id
 
 
 @contextmanager
-def _submitting(submission: Submission, asked: dict[str, Any]) -> Iterator[SlurmExecutor]:
+def _submitting(submission: Submission, asked: dict[str, Any], folder: str = "logs") -> Iterator[SlurmExecutor]:
     with _outside_of_jobs(), redirect_stderr(io.StringIO()):  # submitit prints what sbatch says, and raises it too
         try:
-            executor = SlurmExecutor(submission.path / "logs")
+            executor = SlurmExecutor(submission.path / folder)
             executor.update_parameters(**asked)
             yield executor
         except (FailedJobError, FailedSubmissionError, RuntimeError) as error:

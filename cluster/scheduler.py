@@ -46,7 +46,7 @@ class Task:
 
     @property
     def id(self) -> str:
-        """What SLURM calls it, near enough for `scontrol`, `scancel` and `sacct`."""
+        """What SLURM calls it if it is an element of an array; a whole job is known by its number alone."""
         return f"{self.job}_{self.index}"
 
     @property

@@ -23,7 +23,7 @@ from cluster.machine import Machine
 from cluster.queue import CANCELLED, Queue
 from cluster.sbatch import script, submit_array, submit_report
 from cluster.scheduler import cancel, largest_array
-from cluster.submission import Bundle, Draft, Element, Submission
+from cluster.submission import Bundle, Draft, Element, Submission, open_submissions
 from cluster.worker import failure
 from sweep.durable import StoreError
 from sweep.pack import MAX_RUNS, Pack, point_bytes, run_bytes
@@ -63,7 +63,8 @@ class Slurm:
         self.machine = Machine.read(machine)
         self.lengths = Lengths.on(self.machine)
         self.stay = True  # until all is trained, or only until it is submitted
-        self.report = False  # whether a job that writes the report comes after the others
+        self.report = False  # whether a job that writes the report comes after the others …
+        self.reported = False  # … and whether there is one by now
         self.say: Callable[[str], None] = lambda said: None
         self.workers_a_job = self.machine.gpus_per_job or self.machine.cpus_per_task
         self.workers = self.lengths.at_one_time * self.workers_a_job
@@ -142,13 +143,14 @@ class Slurm:
         first = next(packs, None)
         if first is None:
             return None
-        if "%" in str(store.path):
+        if odd := {"%", "\\", "\n"} & set(str(store.path)):
             raise BackendError(
-                f"{store.path}: SLURM reads % in a path in its own way; expected none. Choose another --out."
+                f"{store.path}: SLURM reads {''.join(sorted(odd))!r} in a path in its own way; expected none. "
+                "Choose another --out."
             )
         if self.machine.gpus_per_job and torch.version.cuda is None:
-            self.say(f"torch {torch.__version__} has no CUDA: these jobs are given GPUs, and train on their cores.")
-        draft, jobs = Draft(store), list[str]()
+            self.say(f"torch {torch.__version__} has no CUDA: jobs refuse to start where there is a GPU.")
+        draft, jobs, report = Draft(store), list[str](), ""
         submission = draft.submission
         try:
             with submission.being_submitted():
@@ -163,13 +165,16 @@ class Slurm:
                     jobs.append(submit_array(submission, array, share, after))
                     submission.write_jobs(jobs)
                 if self.report:
-                    submission.write_jobs(jobs, submit_report(submission, jobs))
+                    others = [job for each in open_submissions(store) if each != submission for job in each.jobs]
+                    report = submit_report(submission, [*others, *jobs])
+                    submission.write_jobs(jobs, report)
+                    self.reported = True
         except BaseException as error:
             if not submission.is_published or (isinstance(error, BackendError) and not jobs):
                 submission.remove()  # nothing was asked of SLURM, or it refused: as if it had never been
             raise
         if submission.ended == CANCELLED:  # while sbatch was at it
-            cancel(jobs)
+            cancel([*jobs, *filter(None, [report])])
             raise KeyboardInterrupt
         self.say(
             f"{store.path}: {len(elements)} element(s) with {len(draft.bundles)} pack(s) are in SLURM's hands, "

@@ -5,6 +5,7 @@
               jobs.json         ids of the jobs, as SLURM gives them
               elements/         what each element says of itself: <k>.json, and <k>.ended.json at its end
               logs/             submitit's scripts, pickles and logs
+              report/           the same of the job that writes the report
               ended.json        why none of its jobs is to train any more
 An element is one task of an array and trains its packs one after the other. Loads neither torch nor submitit.
 """
@@ -25,7 +26,7 @@ import pyarrow.parquet as pq
 
 from cluster.backend import Job
 from sweep.claim import claimed, living_packs
-from sweep.durable import replacing, said, write_json
+from sweep.durable import StoreError, replacing, said, write_json
 from sweep.ids import RunIds, keys_of
 from sweep.pack import Pack
 from sweep.run import Run
@@ -72,8 +73,24 @@ class Submission:
 
     @cached_property
     def content(self) -> dict[str, Any]:
-        """What submission.json says; it never changes."""
-        return json.loads((self.path / "submission.json").read_text(encoding="utf-8"))
+        """What submission.json says; it never changes.
+
+        Raises:
+            StoreError: if it cannot be read.
+        """
+        path = self.path / "submission.json"
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            missing = {"job", "packs", "elements", "arrays", "machine", "time"} - set(content)
+            problem = f"{', '.join(sorted(missing))} missing" if missing else ""
+        except (OSError, ValueError) as error:
+            content, problem = {}, str(error)
+        if problem:
+            raise StoreError(
+                f"{path}: cannot be read ({problem}); expected what relusweep wrote. Cancel the jobs whose names begin "
+                f"with relusweep-{self.id} (squeue --me), then delete that folder."
+            )
+        return content
 
     @cached_property
     def job(self) -> Job:

@@ -74,6 +74,8 @@ def sweep(
             gave_way &= outcome.kind == "elsewhere"
             if outcome.kind == "failed":  # the others are let go: a pack holds thousands of runs
                 failed.append(outcome)
+        if not stay:
+            return failed
         if gave_way:
             time.sleep(_WAIT_SECONDS * random.random())  # two launchers that gave way to each other part again
 
@@ -101,11 +103,15 @@ def _interrupted(spec: Spec, path: Path) -> Pack | None:
 def _delete_finished(store: Store, say: Callable[[str], None]) -> None:
     """Delete states whose runs are all recorded: their worker was killed between the record and the deletion.
 
-    And those that cannot be read: nobody can go on from them, and their pack may never be asked for again. A pack that
-    someone is training keeps its state, whoever wrote it.
+    And failures of runs that have been recorded in other packs; and states that cannot be read: nobody can go on from
+    them, and their pack may never be asked for again. A pack that someone is training keeps its state, whoever wrote
+    it.
     """
-    paths = store.checkpoints()
-    recorded = store.recorded() if paths else RunIds()
+    paths, failures = store.checkpoints(), store.failures()
+    recorded = store.recorded() if paths or failures else RunIds()
+    for failure in failures:
+        if set(failure["run_ids"]) <= recorded:
+            store.clear_failure(failure["pack_id"])
     training = living_packs(store)
     for path in paths:
         saved = load_checkpoint(path)

@@ -14,7 +14,7 @@ import os
 import secrets
 import time
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -326,9 +326,13 @@ class Store:
         """Forget a failure, because the pack has been recorded or is being tried again."""
         (self.path / "failures" / f"{pack_id}.json").unlink(missing_ok=True)
 
-    def failures(self) -> list[dict[str, Any]]:
-        """Packs that crashed, each with its run ids, host, error and trace."""
-        return _read_jsons(self.path / "failures")
+    def failures(self, missing: Container[str] | None = None) -> list[dict[str, Any]]:
+        """Packs that crashed, each with its run ids, host, error and trace; only those with a `missing` run, if given.
+
+        Runs may have been recorded since in other packs.
+        """
+        found = _read_jsons(self.path / "failures")
+        return [each for each in found if missing is None or any(run_id in missing for run_id in each["run_ids"])]
 
     def write_progress(self, worker: str, progress: Mapping[str, Any]) -> None:
         """Say where a worker stands; for `watch`, and not worth an fsync."""

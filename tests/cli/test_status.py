@@ -1,6 +1,8 @@
 """`relusweep status` and `watch`: where a sweep stands, whatever has become of its workers."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable
@@ -46,8 +48,8 @@ def test_watch_does_not_end_while_planned_runs_are_missing(
 
 
 def training(store: Path) -> set[str]:
-    """Ids of the packs that workers, alive or not, said to be training and that are not recorded."""
-    said = Store(store).progress()
+    """Ids of the packs that workers, alive or not, said to have begun and that are far from being recorded."""
+    said = [progress for progress in Store(store).progress() if progress["step"] < 300_000]
     return {progress["pack_id"] for progress in said if not Store(store).has_pack(progress["pack_id"])}
 
 
@@ -63,7 +65,7 @@ def test_status_and_watch_after_kill_9_count_the_recorded_and_no_dead_worker(
 ) -> None:
     store = tmp_path / "store"
     spec = tiny(
-        grid="lr = [0.05, 0.1], seed = [0, 1], width = [3, 4, 5, 6]", max_steps=400_000, tolerance=0.0
+        grid="lr = [0.05, 0.1], seed = [0, 1], width = [3, 4, 5, 6]", max_steps=1_000_000, tolerance=0.0
     )  # 4 packs of 4 runs
     command = ("run", spec, "--out", store, "--checkpoint-minutes", 0, "--workers", workers)
     first = launch(*command)
@@ -87,3 +89,51 @@ def test_status_and_watch_after_kill_9_count_the_recorded_and_no_dead_worker(
     assert (watching.returncode, err) == (0, "")
     assert out.splitlines()[-1] == "16/16 runs · 0 converged, 16 at budget, 0 diverged"
     assert cli("verify", store).out == f"{store}: planned 16 = recorded 16 + missing 0\n"
+
+
+def test_failure_of_runs_that_others_have_recorded_is_none_any_more(cli, tiny, tmp_path):
+    spec, path = tiny(), tmp_path / "store"
+    assert cli("run", spec, "--out", path, "--workers", 1).code == 0
+    store = Store(path)
+    failure = {"pack_id": "0" * 16, "run_ids": sorted(store.recorded()), "error": "killed", "host": "node1"}
+    store.write_failure("0" * 16, failure)
+    for command in ("status", "verify"):
+        assert "failed" not in cli(command, path).out
+    assert cli("run", spec, "--out", path, "--workers", 1).code == 0
+    assert store.failures() == []
+    store.write_failure("0" * 16, failure | {"run_ids": ["0" * 32]})
+    assert "failed: pack 0000000000000000, 1 runs: killed" in cli("verify", path).out
+
+
+def submission(store, text):
+    folder = store / "jobs" / "abc"
+    folder.mkdir(parents=True)
+    (folder / "submission.json").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"), [('{"half', "Expecting|Unterminated"), ("{}", "arrays, elements, job, machine, packs, time")]
+)
+@pytest.mark.parametrize("command", ["status", "cancel"])
+def test_damaged_submission_is_named_in_one_line(cli, tiny, tmp_path, command, text, problem):
+    assert cli("run", tiny(), "--out", tmp_path / "store", "--workers", 1).code == 0
+    folder = submission(tmp_path / "store", text)
+    said = cli(command, tmp_path / "store")
+    assert said.code == 2
+    assert said.err.startswith(f"StoreError: {folder}/submission.json: cannot be read (")
+    assert re.search(problem, said.err)
+    assert said.err.count("\n") == 1
+
+
+def test_watch_ends_where_jobs_were_cancelled_and_nobody_trains(cli, tiny, tmp_path):
+    spec, path = tiny(), tmp_path / "store"
+    assert cli("run", spec, "--out", path, "--workers", 1).code == 0
+    (path / "spec.toml").write_text(tiny(grid="lr = [0.05, 0.1, 0.2], seed = [0, 1]").read_text(), encoding="utf-8")
+    content = {"job": {}, "packs": [], "elements": [], "arrays": [], "machine": {}, "time": 0}
+    folder = submission(path, json.dumps(content))
+    (folder / "ended.json").write_text('{"why": "cancelled"}', encoding="utf-8")
+    said = cli("watch", path)
+    assert (said.code, said.out.splitlines()[0]) == (
+        1, f"{path}: nobody trains the last 2 runs. Next: the same relusweep run"
+    )  # fmt: skip

@@ -102,7 +102,7 @@ def test_store_whose_path_slurm_would_read_in_its_own_way_is_refused(cli, tiny, 
     monkeypatch.setenv("PATH", str(tmp_path))
     said = cli("run", tiny(), "--on", "slurm", "--machine", path, "--out", tmp_path / "100%j")
     assert said.code == 2
-    assert "100%j: SLURM reads % in a path in its own way; expected none. Choose another --out." in said.err
+    assert "100%j: SLURM reads '%' in a path in its own way; expected none. Choose another --out." in said.err
 
 
 def test_script_asks_for_what_the_machine_file_says(tmp_path):
