@@ -21,6 +21,7 @@ FIVE_HUNDRED = {"grid": "lr = { log = [0.01, 0.1, 10] }, seed = { range = [0, 50
 def test_500_runs_on_three_nodes_give_the_table_of_one_machine(
     submitting: Callable[..., list[object]],
     cli: Callable[..., Any],
+    until: Callable[..., Any],
     tiny: Callable[..., Path],
     tmp_path: Path,
     submissions: Callable[[Path], list[Submission]],
@@ -29,7 +30,7 @@ def test_500_runs_on_three_nodes_give_the_table_of_one_machine(
 ) -> None:
     spec, store = tiny(**FIVE_HUNDRED), tmp_path / "a store"
     arguments = submitting(spec, store, seconds=170, cpus_per_task=4)  # a node has room for one job
-    said = cli("run", *arguments)
+    said = cli("run", *arguments, "--report")
     assert (said.code, said.err) == (0, "")
     assert f"{store}: 3 element(s) with 16 pack(s) are in SLURM's hands, job " in said.out
     assert f"{store}: all 500 runs are recorded. Next: relusweep report {store}" in said.out
@@ -41,6 +42,7 @@ def test_500_runs_on_three_nodes_give_the_table_of_one_machine(
 
     assert cli("run", spec, "--out", tmp_path / "here", "--workers", 1).code == 0
     equal_tables(store, tmp_path / "here")
+    until((store / "report" / "index.html").exists)
     assert set(Store(store).read("runs", ["backend"])[0]["backend"].to_pylist()) == {"slurm"}
 
 
