@@ -10,9 +10,11 @@ that of a simulated pack is lognormal, with the mean and the spread of packs her
 assumed.
 
 The cluster: an array runs as many elements at one time as it may, the next one as soon as a GPU is free. An element
-loads for `START` seconds. It is pre-empted with the probability `PREEMPTED` an hour, loses what it did since its last
-state, may start again `REQUEUE` seconds later, and waits behind all others of its array, as on the test cluster. The
-lower bound is the sum of all training over 1,000, or the longest run: without loading, losses, or uncertainty.
+loads for `START` seconds, trains its packs, and then packs of others that nobody has begun, drawn at random, while its
+time is enough. It is pre-empted with the probability `PREEMPTED` an hour, loses what it did since its last state, may
+start again `REQUEUE` seconds later, and waits behind all others of its array, as on the test cluster; the pack that it
+had in hand waits with it. The lower bound is the sum of all training over 1,000, or the longest run: without loading,
+losses, or uncertainty.
 """
 
 import sys
@@ -20,7 +22,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from itertools import groupby
 from pathlib import Path
 from statistics import median
@@ -94,24 +96,86 @@ def measured(spec: Spec) -> Spread:
     return Spread(shares, np.array([median(seconds[str(lr)]) / shares[lr].sum() / foretold for lr in packs]))
 
 
-def makespan(lasting: Sequence[float], at_one_time: int, chance: np.random.Generator) -> tuple[float, int]:
-    """Run the elements of an array in their order; gives when the last one ends, and how often one was pre-empted."""
-    free = [0.0] * at_one_time
-    waiting = [(0.0, number, seconds) for number, seconds in enumerate(lasting)]
-    heapify(waiting)
-    last, times = 0.0, 0
-    while waiting:  # in the order of their starts: nothing becomes free or ready earlier than now
-        ready, number, seconds = heappop(waiting)
-        start = max(ready, heappop(free))
-        alive = chance.exponential(3600 / -np.log1p(-PREEMPTED))
-        end = start + min(START + seconds, alive)
-        if alive < START + seconds:
-            kept = max(0.0, alive - START) // CHECKPOINT * CHECKPOINT
-            heappush(waiting, (end + REQUEUE, number, seconds - kept))
-            times += 1
-        heappush(free, end)
-        last = max(last, end)
-    return last, times
+@dataclass
+class Running:
+    """An element on a GPU: the earlier of its pre-emption and its time limit, and the pack that it has in hand."""
+
+    number: int
+    array: int
+    stops: float
+    told: float
+    pack: int | None = None
+    began: float = 0.0
+
+
+class Cluster:
+    """Trains packs, event by event: an element has loaded, ends a pack, or is stopped."""
+
+    def __init__(self, own: Sequence[Sequence[int]], at_most: Sequence[float], real: Sequence[float]) -> None:
+        """Take the packs of each element, and the seconds of each pack, as foretold and as they turn out."""
+        self.own, self.at_most, self.left = [list(packs) for packs in own], at_most, list(real)
+        self.begun = [False] * len(self.left)  # in somebody's hands, or done
+        self.spare = list(range(len(self.left)))  # those that nobody has begun, in no order …
+        self.at: list[int | None] = list(self.spare)  # … and where each stands there
+        self.last, self.times = 0.0, 0
+
+    def run(self, arrays: Sequence[range], shares: Sequence[int], limit: float, chance: np.random.Generator) -> None:
+        """Run all elements, so many of each array at one time, none for longer than `limit`."""
+        waiting = [[(0.0, number) for number in array] for array in arrays]
+        events: list[tuple[float, int, Running]] = []
+
+        def start(array: int, now: float) -> None:
+            if waiting[array]:
+                ready, number = heappop(waiting[array])
+                now = max(now, ready)
+                stops = now + min(chance.exponential(3600 / -np.log1p(-PREEMPTED)), limit)
+                heappush(events, (min(now + START, stops), number, Running(number, array, stops, now + limit)))
+
+        for array, share in enumerate(shares):
+            for _ in range(share):
+                start(array, 0.0)
+        while events:
+            now, number, element = heappop(events)
+            if now >= element.stops and self.stop(element):
+                heappush(waiting[element.array], (now + REQUEUE, number))
+            elif now < element.stops and (end := self.next_end(element, now, chance)) is not None:
+                heappush(events, (min(end, element.stops), number, element))
+                continue
+            self.last = max(self.last, now)
+            start(element.array, now)
+
+    def next_end(self, element: Running, now: float, chance: np.random.Generator) -> float | None:
+        """Let an element go on with another pack; gives when that will end, or None if nothing is left to it."""
+        if element.pack is not None:
+            self.left[element.pack] = 0.0
+        own = self.own[element.number]
+        while own and self.begun[own[0]] and not self.left[own[0]]:
+            own.pop(0)
+        pack = next((pack for pack in own if not self.begun[pack]), None)
+        if pack is None and self.spare:
+            drawn = self.spare[chance.integers(len(self.spare))]
+            pack = drawn if now + self.at_most[drawn] < element.told else None
+        element.pack, element.began = pack, now
+        if pack is None:
+            return None
+        self.begun[pack] = True
+        at, self.at[pack] = self.at[pack], None
+        if at is not None:
+            last = self.spare.pop()
+            if last != pack:
+                self.spare[at], self.at[last] = last, at
+        return now + self.left[pack]
+
+    def stop(self, element: Running) -> bool:
+        """Take its pack, from its last state, out of an element's hands; tells whether it has to come again."""
+        self.times += element.stops < element.told
+        own, pack = self.own[element.number], element.pack
+        if pack is not None:
+            self.left[pack] -= (element.stops - element.began) // CHECKPOINT * CHECKPOINT
+            self.begun[pack] = False  # and yet nobody takes it but its element, and who has taken it from there
+            if pack not in own:
+                own.append(pack)
+        return any(not self.begun[pack] for pack in own)
 
 
 def simulated(spec: Spec, place: Slurm, at_most: float, spread: Spread) -> list[str]:
@@ -125,13 +189,13 @@ def simulated(spec: Spec, place: Slurm, at_most: float, spread: Spread) -> list[
         longest = max(longest, seconds.max())
         real.append(seconds.sum())
     elements, arrays = make_arrays(make_elements(bundles, place.lengths, place.workers_a_job), MOST_ELEMENTS)
-    lasting = [sum(real[pack] for pack in element.packs) for element in elements]
-    ends = [
-        makespan(lasting[array.start : array.stop], share or GPUS, chance)
-        for array, share in zip(arrays, throttles(len(arrays), place.machine.max_array_tasks), strict=True)
-    ]
-    last, bound = max(end for end, _ in ends), max(sum(real) / GPUS, longest)
-    counts = (f"{count:,}" for count in (len(bundles), len(elements), len(arrays), sum(times for _, times in ends)))
+    gpus = Cluster([element.packs for element in elements], [bundle.seconds for bundle in bundles], real)
+    shares = [share or GPUS for share in throttles(len(arrays), place.machine.max_array_tasks)]
+    gpus.run(arrays, shares, place.machine.seconds - place.machine.signal_seconds, chance)
+    if any(gpus.left):
+        raise SystemExit("the simulation is wrong: packs are left")
+    last, bound = gpus.last, max(sum(real) / GPUS, longest)
+    counts = (f"{count:,}" for count in (len(bundles), len(elements), len(arrays), gpus.times))
     return [f"{at_most:g} s", *counts, f"{last / 3600:.2f} h", f"{bound / 3600:.2f} h", f"{last / bound:.3f}"]
 
 

@@ -9,8 +9,9 @@ from cluster.submission import Bundle, Element
 
 LEAST_SECONDS = 600  # of an element: shorter jobs cost the scheduler more than they are worth
 _SHARE_OF_LIMIT = 0.8  # of the time limit, for what costs are not known exactly
-_WAVES = 8  # elements for each that runs at one time: the last one, or one that is queued again, ends an eighth later
-_AT_ONE_TIME = 64  # elements that are taken to run at one time where the machine file does not say
+_WAVES = 4  # elements for each that runs at one time; one that is done early goes on with packs of the others
+_AT_ONE_TIME = 64  # elements that are taken to run at one time where the machine file does not say …
+_MOST_AT_ONE_TIME = 1000  # … and may: with fewer elements GPUs would be idle, while the last of too many just end
 
 
 @dataclass(frozen=True)
@@ -20,16 +21,18 @@ class Lengths:
     least: float
     most: float
     at_one_time: int
+    may_run: int  # at one time
 
     @staticmethod
     def on(machine: Machine) -> "Lengths":
         """Give what the time limit allows."""
         most = max(_SHARE_OF_LIMIT * (machine.seconds - machine.signal_seconds), 1.0)
-        return Lengths(min(LEAST_SECONDS, most), most, machine.max_array_tasks or _AT_ONE_TIME)
+        given = machine.max_array_tasks
+        return Lengths(min(LEAST_SECONDS, most), most, given or _AT_ONE_TIME, given or _MOST_AT_ONE_TIME)
 
     def aim(self, total: float) -> float:
         """Give how long an element should last where all of them together last `total`."""
-        return min(max(total / (_WAVES * self.at_one_time), self.least), self.most)
+        return min(max(total / (_WAVES * self.may_run), self.least), self.most)
 
 
 def make_elements(bundles: Sequence[Bundle], lengths: Lengths, workers: int) -> list[Element]:

@@ -1,20 +1,28 @@
 """Element: one task of a SLURM array. Trains its packs as `local` does, and sees to it that it comes back.
 
+An element whose packs are done early goes on with packs of others that nobody has begun: what packs really take is not
+known when they are dealt out.
+
 The node gets the same workers as a machine of one's own: a process a GPU, or one a core. What SLURM does to jobs comes
 as a signal: the workers write their states, and the element asks to be queued again unless SLURM does that by itself.
 """
 
 import os
+import random
 import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from cluster.backend import BackendError, Outcome
 from cluster.forks import load_ahead
+from cluster.machine import Machine
 from cluster.scheduler import requeue_this_element, this_element
 from cluster.submission import Submission
 from sweep.claim import LAPSE_SECONDS
@@ -81,7 +89,7 @@ def _train(submission: Submission, number: int, came: list[int]) -> dict[str, An
     account = _Account(submission, number)
     account.start()
     if account.gives_up:
-        for pack in account.left():
+        for pack in account.own_left():
             error = f"its element {this_element()} was started {IDLE_STARTS} times in a row without getting any further"
             outcome = Outcome(pack, "failed", error)
             submission.store.write_failure(pack.id, failure(outcome, IDLE_STARTS))
@@ -96,20 +104,39 @@ def _train(submission: Submission, number: int, came: list[int]) -> dict[str, An
             os.kill(os.getpid(), signal.SIGTERM)
 
     patience = time.monotonic() + LAPSE_SECONDS + _LOOK_SECONDS
-    while left := account.left():
+    while True:
         moved = False
-        for outcome in local.train(submission.job, account.begun(left), tick):
+        packs = account.begun(chain(account.left(), _spare(account, workers)))
+        for outcome in local.train(submission.job, packs, tick):
             account.note(outcome)
             moved |= outcome.kind != "elsewhere"
         if came:
             raise KeyboardInterrupt
+        if not account.left():
+            return account.outcomes
         if moved:
             patience = time.monotonic() + LAPSE_SECONDS + _LOOK_SECONDS
         elif time.monotonic() > patience:
-            break  # whoever claimed them is alive: a claim of the dead would have lapsed
-        elif account.left():
+            return account.outcomes  # whoever claimed them is alive: a claim of the dead would have lapsed
+        else:
             time.sleep(_LOOK_SECONDS)
-    return account.outcomes
+
+
+def _spare(account: "_Account", workers: int) -> Iterator[Pack]:
+    """Take over packs of other elements, one for each worker at a time, as long as the job's time is enough for them.
+
+    A pack that has failed, or whose process died, is left to its element: what kills a job is not to kill all of them.
+    """
+    submission = account.submission
+    machine = Machine.model_validate(submission.content["machine"])
+    end = psutil.Process().create_time() + machine.seconds - machine.signal_seconds
+    chance = random.Random(account.number)
+    while submission.ended is None:
+        untouched, left = submission.untouched(), end - time.time()
+        spare = [k for k in untouched if k not in account.known and submission.bundles[k].seconds < left]
+        if not spare:
+            return
+        yield from account.take(chance.sample(spare, min(workers, len(spare))))
 
 
 class _Account:
@@ -117,9 +144,12 @@ class _Account:
 
     def __init__(self, submission: Submission, number: int) -> None:
         self.submission, self.number, self.store = submission, number, submission.store
-        self.packs = list(submission.packs(submission.elements[number].packs))
-        self.outcomes: dict[str, list[str]] = {}  # by the pack as it was submitted
         self.account = submission.account_of(number)
+        own, taken = submission.elements[number].packs, self.account.get("taken", [])
+        self.known = {*own, *taken}  # row groups
+        self.own = list(submission.packs(own))
+        self.taken = list(submission.packs(taken))  # from other elements: no reason to give up
+        self.outcomes: dict[str, list[str]] = {}  # by the pack as it was submitted
         self._origin: dict[str, str] = {}  # of a pack of which something has been recorded by others
         self._recorded, self._read = MergedIds(), set[Path]()
 
@@ -130,7 +160,7 @@ class _Account:
 
     def start(self) -> None:
         """Note one more start, and whether something came of the last one."""
-        left = self.left()
+        left = self.own_left()
         standing = [-sum(len(pack.runs) for pack in left), steps_taken(self.store, (pack.id for pack in left))]
         before = self.account.get("standing")
         idle = 1 + (self.account["idle_starts"] if before is not None and standing <= before else 0)
@@ -138,7 +168,7 @@ class _Account:
         self.account |= {"task": this_element(), "node": _node(), "time": time.time()}
         self.submission.write_account(self.number, self.account)
 
-    def begun(self, packs: list[Pack]) -> Iterator[Pack]:
+    def begun(self, packs: Iterable[Pack]) -> Iterator[Pack]:
         """Hand out packs and note which: of an element that dies, these are the suspects."""
         for pack in packs:
             begun = self.account.setdefault("begun", [])
@@ -152,11 +182,31 @@ class _Account:
         """Keep what became of a pack."""
         self.outcomes[self._origin.get(outcome.pack.id, outcome.pack.id)] = [outcome.kind, outcome.error]
 
+    def take(self, numbers: list[int]) -> list[Pack]:
+        """Take over packs of other elements, and note which, to go on with them after a restart."""
+        self.known.update(numbers)
+        self.account.setdefault("taken", []).extend(numbers)
+        self.submission.write_account(self.number, self.account)
+        packs = list(self.submission.packs(numbers))
+        self.taken += packs
+        return packs
+
     def left(self) -> list[Pack]:
-        """Give what is to be trained yet, without what is recorded or has failed; what has a state comes first."""
+        """Give what is to be trained yet, without what is recorded or has failed; what has a state comes first.
+
+        What it took over when somebody else had just begun it is left to that one.
+        """
+        self.taken = [pack for pack in self.taken if self.outcomes.get(pack.id, [""])[0] != "elsewhere"]
+        return self._rest(self.own + self.taken)
+
+    def own_left(self) -> list[Pack]:
+        """Give what is left of the packs that were given to it."""
+        return self._rest(self.own)
+
+    def _rest(self, packs: list[Pack]) -> list[Pack]:
         self._recorded.add(self.store.recorded_since(self.submission.job.since, self._read))
         left = []
-        for pack in self.packs:
+        for pack in packs:
             recorded = self._recorded.among({run.id for run in pack.runs})
             rest = Pack(tuple(run for run in pack.runs if run.id not in recorded)) if recorded else pack
             if rest.runs and self.outcomes.get(pack.id, [""])[0] != "failed":

@@ -157,8 +157,9 @@ def describe(store: Store, queue: Queue | None = None) -> list[str]:
         lines.append(f"SLURM job(s) {jobs}: {len(left)} of {len(each.elements)} element(s) left{counted}")
         running = [k for k, task in tasks.items() if task.state == "RUNNING"]
         for k in running[:_MOST_NAMED]:
-            packs = [each.bundles[number].pack_id for number in each.elements[k].packs]
-            last = max([each.account_of(k).get("time", 0.0), *(spoken.get(pack, 0.0) for pack in packs)])
+            account = each.account_of(k)
+            packs = [each.bundles[number].pack_id for number in (*each.elements[k].packs, *account.get("taken", []))]
+            last = max([account.get("time", 0.0), *(spoken.get(pack, 0.0) for pack in packs)])
             since = f"{max(0, round(time.time() - last))} s since its last progress" if last else "starting"
             lines.append(f"  {each.task_of(k) or tasks[k].id} on {tasks[k].node}: {since}")
         gone = [k for k in left if (each.id, k) in queue.gone]

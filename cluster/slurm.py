@@ -26,6 +26,7 @@ from cluster.scheduler import cancel, largest_array
 from cluster.submission import Bundle, Draft, Element, Submission, open_submissions
 from cluster.worker import failure
 from sweep.durable import StoreError
+from sweep.ids import RunIds
 from sweep.pack import MAX_RUNS, Pack, point_bytes, run_bytes
 from sweep.run import Run
 from sweep.spec import Measure
@@ -237,13 +238,15 @@ class _Retries:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.packs: list[Pack] = []
+        self.since = 0.0
         self.attempts: Counter[str] = Counter()
         self.steps: dict[str, float] = {}
 
     def take(self) -> Iterator[Pack]:
-        """Give the packs to be submitted again."""
+        """Give the packs to be submitted again, but for those that another element has recorded meanwhile."""
         packs, self.packs = self.packs, []
-        return iter(packs)
+        recorded = self.store.recorded_since(self.since, set()) if packs else RunIds()
+        return (pack for pack in packs if not {run.id for run in pack.runs} <= recorded)
 
     def outcomes(self, submission: Submission, number: int, state: str) -> Iterator[Outcome]:
         """Keep the packs of a dead element that are worth another attempt; yield the outcomes of the others."""
@@ -251,7 +254,8 @@ class _Retries:
             submission.bundles[pack].pack_id for pack in submission.elements[number].packs
         ]
         task = submission.task_of(number) or f"{submission.id}.{number}"
-        recorded = self.store.recorded_since(submission.job.since, set())
+        self.since = submission.job.since
+        recorded = self.store.recorded_since(self.since, set())
         for pack in submission.packs(submission.elements[number].packs):
             rest = tuple(run for run in pack.runs if run.id not in recorded)
             if not rest:

@@ -164,6 +164,13 @@ class Submission:
             keys = [keys_of(file.read_row_group(k, columns=["run_id"])["run_id"]) for k in range(file.num_row_groups)]
         return [RunIds.of(*(keys[number] for number in element.packs)) for element in self.elements]
 
+    def untouched(self) -> list[int]:
+        """Row groups of the packs that, by the names of files, nobody has begun, or somebody has stopped in order."""
+        recorded = {part.stem.removeprefix("pack-") for part in self.store.parts()}
+        folders = (self.store.path / "claims", self.store.path / "failures")
+        touched = recorded.union(path.stem for folder in folders for path in folder.glob("[!.]*.json"))
+        return [number for number, bundle in enumerate(self.bundles) if bundle.pack_id not in touched]
+
     # What becomes of it ----------------------------------------------------------------------------------------------
 
     @property

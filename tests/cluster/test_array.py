@@ -38,12 +38,17 @@ def test_every_pack_is_in_one_element_that_is_neither_too_short_nor_too_long(sec
     assert all(element.seconds >= enough for element in elements[:-1])
 
 
-def test_elements_last_ten_minutes_where_there_is_little_and_are_eight_waves_where_there_is_much():
+def test_elements_last_ten_minutes_where_there_is_little_and_are_four_waves_where_there_is_much():
     given = lengths(max_array_tasks=10)
     few = make_elements(bundles(*[60.0] * 100), given, 1)
     assert [element.seconds for element in few] == [600] * 10
     many = make_elements(bundles(*[60.0] * 4000), given, 1)
-    assert [element.seconds for element in many] == [3000] * 80
+    assert [element.seconds for element in many] == [6000] * 40
+
+
+def test_a_thousand_gpus_are_given_enough_to_do_where_nobody_says_how_many_jobs_may_run():
+    made = make_elements(bundles(*[300.0] * 20_000), lengths(), 1)
+    assert [element.seconds for element in made] == [1500] * 4000
 
 
 def test_element_ends_before_its_time_limit_and_a_longer_pack_is_alone():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 import torch
 
 import cluster.element
-from cluster.backend import BackendError, Job
+import cluster.worker
+from cluster.backend import ATTEMPTS, BackendError, Job
 from cluster.element import IDLE_STARTS, _Account, _train, steps_taken, workers_here
 from cluster.submission import Draft, Element
 from sweep.claim import LAPSE_SECONDS
@@ -17,7 +19,7 @@ from sweep.pack import make_packs
 from sweep.spec import Measure, Spec
 from sweep.store import Store
 
-CORES = {"gpus_per_job": 0, "cpus_per_task": 1}
+CORES = {"gpus_per_job": 0, "cpus_per_task": 1, "time": "1-0"}
 
 
 @pytest.fixture
@@ -29,6 +31,22 @@ def submission(tiny, tmp_path):
     draft.take((pack, 1.0) for pack in packs)
     job = Job(store.path, Measure(), "slurm", 60.0)
     return draft.publish([Element((0, 1), 4, 2.0)], [range(1)], job, {"time": time.time(), "machine": CORES})
+
+
+@pytest.fixture
+def two(tiny, tmp_path):
+    """Two elements of two packs of two runs, each pack of so many seconds at most."""
+
+    def make(seconds=1.0):
+        store = Store.create(tmp_path / "store")
+        draft = Draft(store)
+        spec = Spec.read(tiny(grid="lr = [0.05, 0.1], seed = { range = [0, 4] }", max_steps=20_000, tolerance=0.0))
+        draft.take((pack, seconds) for pack in make_packs(spec.expand(), lambda run: 2))
+        elements = [Element((0, 1), 4, 2.0), Element((2, 3), 4, 2.0)]
+        told = {"time": time.time(), "machine": CORES}
+        return draft.publish(elements, [range(2)], Job(store.path, Measure(), "slurm", 60.0), told)
+
+    return make
 
 
 def record(submission, *runs):
@@ -119,6 +137,107 @@ def test_pack_that_a_living_host_trains_is_left_to_it(submission, claim_of_anoth
     outcomes = _train(submission, 0, [])
     assert [pack_id for pack_id, (kind, _) in outcomes.items() if kind == "elsewhere"] == [pack.id]
     assert len(submission.store.recorded()) == 2
+
+
+def test_element_that_is_done_goes_on_with_packs_that_nobody_has_begun(two):
+    submission = two()
+    packs = list(submission.packs(range(4)))
+    _train(submission, 0, [])
+    assert len(submission.store.recorded()) == 8
+    account = submission.account_of(0)
+    assert account["begun"][:2] == [packs[0].id, packs[1].id], "its own come first"
+    assert sorted(account["taken"]) == [2, 3]
+    assert _train(submission, 1, []) == {}
+    assert "begun" not in submission.account_of(1)
+    assert not [*submission.store.checkpoints(), *(submission.store.path / "claims").iterdir()]
+
+
+def test_element_that_finds_its_packs_recorded_helps_all_the_same(two):
+    submission = two()
+    for pack in submission.packs([0, 1]):
+        record(submission, *pack.runs)
+        (submission.store.path / "runs" / f"pack-by-others-{pack.runs[0].id}.parquet").rename(
+            submission.store.path / "runs" / f"pack-{pack.id}.parquet"
+        )
+    _train(submission, 0, [])
+    assert len(submission.store.recorded()) == 8
+
+
+def test_packs_for_which_the_time_of_the_job_is_not_enough_are_left_to_their_element(two):
+    submission = two(seconds=86_400 - 89)  # of a day, at whose end 90 seconds are for writing states
+    _train(submission, 0, [])
+    assert len(submission.store.recorded()) == 4
+
+
+@pytest.mark.parametrize("folder", ["claims", "failures"])
+def test_pack_that_failed_or_whose_process_was_killed_is_left_to_its_element(two, folder):
+    submission = two()
+    (pack,) = submission.packs([2])
+    left = {"host": os.uname().nodename, "pid": 2**22 + 1, "started": 0.0, "runs": [run.id for run in pack.runs]}
+    (submission.store.path / folder / f"{pack.id}.json").write_text(json.dumps(left))
+    _train(submission, 0, [])
+    assert submission.account_of(0)["taken"] == [3]
+    assert len(submission.store.recorded()) == 6
+    outcomes = _train(submission, 1, [])
+    assert outcomes == {pack.id: ["recorded", ""]}
+    assert not submission.store.failures()
+
+
+def test_pack_that_fails_in_other_hands_is_tried_there_once_and_reported_by_its_element(two, monkeypatch):
+    submission = two()
+    (bad,) = submission.packs([2])
+    execute = cluster.worker.execute
+    tried = []
+
+    def fails(pack, *given, **named):
+        if pack.id == bad.id:
+            tried.append(pack)
+            raise ValueError("no luck")
+        return execute(pack, *given, **named)
+
+    monkeypatch.setattr(cluster.worker, "execute", fails)
+    _train(submission, 0, [])
+    assert len(tried) == ATTEMPTS
+    submission.end_element(0, {})
+    assert _train(submission, 1, []) == {bad.id: ["failed", "ValueError: no luck"]}
+    assert [failure["pack_id"] for failure in submission.store.failures()] == [bad.id]
+    assert len(submission.store.recorded()) == 6
+
+
+def test_element_that_is_stopped_in_a_pack_of_another_leaves_a_state_with_which_either_goes_on(two, monkeypatch):
+    submission = two()
+    others = {pack.id for pack in submission.packs([2, 3])}
+    write = Store.write_progress
+
+    def tells(store, worker, progress):
+        write(store, worker, progress)
+        if progress["pack_id"] in others:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(cluster.worker, "_TELL_SECONDS", 0.0)
+    with monkeypatch.context() as told:
+        told.setattr(Store, "write_progress", tells)
+        with pytest.raises(KeyboardInterrupt):
+            _train(submission, 0, [])
+    (state,) = submission.store.checkpoints()
+    assert state.stem in others
+    (taken,) = submission.account_of(0)["taken"]
+    assert taken in submission.untouched()
+    assert [pack.id for pack in _Account(submission, 0).left()] == [state.stem]
+    assert _Account(submission, 1).left()[0].id == state.stem, "what has a state comes first"
+    for _ in range(IDLE_STARTS):
+        _Account(submission, 0).start()
+    assert _train(submission, 0, []) == {}, "it gives up, for want of packs of its own"
+    assert not submission.store.failures()
+    _train(submission, 1, [])
+    assert len(submission.store.recorded()) == 8
+
+
+def test_submission_that_was_cancelled_is_not_helped(two):
+    submission = two()
+    submission.end("cancelled")
+    _train(submission, 0, [])
+    assert len(submission.store.recorded()) == 4
 
 
 def test_later_state_is_more_steps(submission):

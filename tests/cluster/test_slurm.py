@@ -188,3 +188,13 @@ def test_recorded_runs_of_a_dead_element_are_not_submitted_again(dead):
     (outcome,) = retries.outcomes(submission, 0, "TIMEOUT")
     assert (outcome.pack, outcome.kind) == (first, "recorded")
     assert [pack.runs for pack in retries.take()] == [(second.runs[1],)]
+
+
+def test_pack_that_another_element_records_before_all_have_ended_is_not_submitted_again(dead):
+    submission = dead(0, 1)
+    first, second = submission.packs([0, 1])
+    retries = _Retries(submission.store)
+    assert list(retries.outcomes(submission, 0, "OUT_OF_MEMORY")) == []
+    rows = [run.model_dump() | {"run_id": run.id, "status": "budget"} for run in first.runs]
+    submission.store.write(first.id, {"runs": rows}, {})
+    assert list(retries.take()) == [second]

@@ -69,6 +69,26 @@ def test_elements_beyond_the_largest_array_go_into_more_arrays(
     verified(store)
 
 
+def test_element_that_is_done_trains_packs_of_one_that_waits_which_then_finds_nothing_to_do(
+    submitting: Callable[..., list[object]],
+    cli: Callable[..., Any],
+    tiny: Callable[..., Path],
+    tmp_path: Path,
+    submissions: Callable[[Path], list[Submission]],
+    verified: Callable[[Path], None],
+) -> None:
+    spec, store = tiny(grid="lr = [0.1], seed = { range = [0, 96] }"), tmp_path / "store"
+    said = cli("run", *submitting(spec, store, seconds=64, max_array_tasks=1))
+    assert (said.code, said.err) == (0, "")
+    (submission,) = submissions(store)
+    first, second = submission.elements
+    assert submission.account_of(0)["taken"] == [*second.packs]
+    assert len(submission.account_of(0)["begun"]) == len(first.packs) + len(second.packs)
+    assert "begun" not in submission.account_of(1)
+    assert submission.end_of(1)["outcomes"] == {}
+    verified(store)
+
+
 def test_detached_run_returns_and_any_shell_can_follow_it_to_the_report(
     submitting: Callable[..., list[object]],
     cli: Callable[..., Any],
