@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext
 from types import ModuleType
 
@@ -16,11 +16,12 @@ CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")  # a laun
 def load_ahead() -> None:
     """Begin to load what workers need in a process of its own; takes a moment, and the load a second or two."""
     CONTEXT.set_forkserver_preload(["cluster.local"])
-    heeded = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is the launcher's to answer
+    resource_tracker.ensure_running()  # what it starts lifts the block below
+    block = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: Ctrl-C is the launcher's to answer
     try:
         forkserver.ensure_running()
     finally:
-        signal.signal(signal.SIGINT, heeded)
+        signal.pthread_sigmask(signal.SIG_SETMASK, block)
 
 
 @contextmanager

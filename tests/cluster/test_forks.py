@@ -44,16 +44,16 @@ def test_launcher_can_be_stopped_after_the_origin_of_its_workers_was_killed(
     assert not alive
 
 
-@pytest.mark.parametrize("seconds", [0.3, 0.8, 1.5])
-def test_interrupt_while_everything_is_loading_is_said_in_a_line_at_most(
+@pytest.mark.parametrize("seconds", [0.5, 0.8, 1.5])
+def test_interrupt_while_everything_is_loading_ends_it_and_the_origin_says_nothing(
     seconds: float, launch: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path
 ) -> None:
     process = launch("run", tiny(max_steps=100_000_000, tolerance=0.0), "--out", tmp_path / "store", "--workers", 2)
     time.sleep(seconds)
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=30)
+    assert process.returncode != 0
     assert "forkserver" not in err
-    assert "Error" not in err
 
 
 def test_worker_has_the_environment_that_its_launcher_has_now(monkeypatch: pytest.MonkeyPatch) -> None:
