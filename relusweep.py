@@ -76,7 +76,7 @@ def plan(
     }
     foreseen = jobs and jobs.foresee(counted.pack_seconds, path)
     if foreseen:
-        rows |= _jobs_rows(foreseen, jobs)
+        rows |= jobs.rows(foreseen)
         del rows["device-hours"]
     for name, value in rows.items():
         out.print(f"{name:18}{value}")
@@ -291,26 +291,6 @@ def export(
 
 class MisuseError(Exception):
     """Said in one line; exit code 2."""
-
-
-def _jobs_rows(foreseen: Any, place: Any) -> dict[str, str]:
-    """Say what SLURM would be asked for."""
-    from cluster.progress import duration
-    from cluster.queue import LEAST_SECONDS
-
-    elements, arrays, gpus = foreseen.elements, foreseen.arrays, place.machine.gpus_per_job
-    hours = sum(element.seconds for element in elements) / 3600
-    lengths = sorted(element.seconds for element in elements) or [0.0]
-    between = f"{duration(lengths[0])} to {duration(lengths[-1])}" if len(lengths) > 1 else duration(lengths[0])
-    per_job = gpus or place.workers_a_job
-    at_one_time = place.machine.max_array_tasks or max(1, len(elements))
-    lasts = max(lengths[-1], 3600 * hours / at_one_time)
-    return {
-        "time": f"about {duration(lasts)} once started, if no run ends early; {at_one_time:,} element(s) at one time",
-        "jobs": f"{len(arrays):,} array(s) of {len(elements):,} element(s), each {between} at most",
-        f"{'GPU' if gpus else 'CPU'}-hours": f"about {hours * per_job:.2g}, {per_job} a job",
-        "scheduler calls": f"{len(arrays)} sbatch, 1 scontrol; then squeue every {LEAST_SECONDS:.0f} s or more rarely",
-    }
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-LONG, LADDER, LADDER_STEPS = 100_000, (1000, 10_000, 100_000), 2000
+LONG, LADDER, LADDER_STEPS = 30_000, (1000, 10_000, 100_000), 2000
 SPEC = """
 name = "sweep"
 [fixed]

@@ -20,7 +20,8 @@ from cluster.cost import Costs, recorded_costs
 from cluster.element import steps_taken
 from cluster.local import devices
 from cluster.machine import Machine
-from cluster.queue import CANCELLED, Queue
+from cluster.progress import duration
+from cluster.queue import CANCELLED, LEAST_SECONDS, Queue
 from cluster.sbatch import script, submit_array, submit_report
 from cluster.scheduler import cancel, largest_array
 from cluster.submission import Bundle, Draft, Element, Submission, open_submissions
@@ -138,6 +139,22 @@ class Slurm:
         name = "relusweep-<submission>.0"
         text = script(self.machine, name, folder / "logs", len(arrays[0]), shares[0]) if arrays else ""
         return Foreseen(elements, arrays, text)
+
+    def rows(self, foreseen: Foreseen) -> dict[str, str]:
+        """Say what SLURM would be asked for."""
+        elements, arrays, gpus = foreseen.elements, foreseen.arrays, self.machine.gpus_per_job
+        hours = sum(element.seconds for element in elements) / 3600
+        lengths = sorted(element.seconds for element in elements) or [0.0]
+        between = f"{duration(lengths[0])} to {duration(lengths[-1])}" if len(lengths) > 1 else duration(lengths[0])
+        per_job = gpus or self.workers_a_job
+        at_one_time = self.machine.max_array_tasks or max(1, len(elements))
+        lasts = max(lengths[-1], 3600 * hours / at_one_time)
+        return {
+            "time": f"about {duration(lasts)} once started, if no run ends early; {at_one_time:,} element(s) at once",
+            "jobs": f"{len(arrays):,} array(s) of {len(elements):,} element(s), each {between} at most",
+            f"{'GPU' if gpus else 'CPU'}-hours": f"about {hours * per_job:.2g}, {per_job} a job",
+            "scheduler calls": f"{len(arrays)} sbatch, 1 scontrol; squeue every {LEAST_SECONDS:.0f} s or more rarely",
+        }
 
     def _submit(self, job: Job, store: Store, packs: Iterator[Pack]) -> Submission | None:
         """Draw all packs and hand them to SLURM, such that a kill at any moment doubles nothing and loses nothing."""

@@ -1,6 +1,7 @@
 """A tiny sweep, and the command line to train it with: in this process, or in one that can be killed."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,8 @@ import pytest
 
 from relusweep import main
 from sweep.store import TABLES, Store
+
+os.environ["TRITON_INTERPRET"] = "1"  # Triton asks once, when it is loaded, and torch may be the one to load it
 
 
 @pytest.hookimpl(wrapper=True)
@@ -79,6 +82,7 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
 
     def start(*arguments: object) -> "subprocess.Popen[str]":
         command = [sys.executable, "-m", "relusweep", *map(str, arguments)]
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background shell, and then inherited
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
             start_new_session=True, env=os.environ | {"OMP_NUM_THREADS": "1"},

@@ -75,7 +75,8 @@ def test_status_and_watch_after_kill_9_count_the_recorded_and_no_dead_worker(
     recorded, left = rows_on_disk(store)["runs"], training(store)
     assert left, "what the dead said last is still there"
     assert 4 <= recorded < 16
-    assert cli("status", store).out == f"{recorded}/16 runs · 0 converged, {recorded} at budget, 0 diverged\n"
+    stands = f"{recorded}/16 runs · 0 converged, {recorded} at budget, 0 diverged\n"
+    until(lambda: cli("status", store).out == stands, 10)  # the killed need a moment to be gone
 
     watching = launch("watch", store)
     second = launch("run", spec, "--out", store, "--workers", 1)

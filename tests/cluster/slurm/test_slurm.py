@@ -109,7 +109,7 @@ def test_detached_run_returns_and_any_shell_can_follow_it_to_the_report(
     standing = cli("status", store)
     assert standing.code == 0
     assert f"SLURM job(s) {job}: 1 of 1 element(s) left, 1 running" in standing.out
-    assert f"  {job}_0 on node1: 0 s since its last progress" in standing.out.replace("1 s since", "0 s since")
+    assert f"  {job} on node1: 0 s since its last progress" in standing.out.replace("1 s since", "0 s since")
     watched = cli("watch", store)
     assert watched.code == 0
     assert f"SLURM job(s) {job}: 1 of 1 element(s) left, 1 running\n" in watched.out
@@ -288,7 +288,7 @@ def test_plan_shows_what_would_be_submitted_and_submits_nothing(
     rows = {line[:18].strip(): line[18:] for line in said.out.splitlines()}
     assert rows["jobs"] == "1 array(s) of 4 element(s), each 58 s to 1 min 4 s at most"
     assert rows["GPU-hours"] == "about 0.14, 2 a job"
-    assert rows["scheduler calls"] == "1 sbatch, 1 scontrol; then squeue every 2 s or more rarely"
+    assert rows["scheduler calls"] == "1 sbatch, 1 scontrol; squeue every 2 s or more rarely"
     assert "#SBATCH --gpus-per-node=2\n" in said.out
     assert "#SBATCH --array=0-" in said.out
     assert slurm.jobs() == before
