@@ -30,6 +30,7 @@ out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 _MOST_NAMED = 20  # missing runs that `verify` lists
+_PATIENCE = 10  # seconds without anybody who trains, before `watch` ends
 _STOPPED = 130  # exit code after Ctrl-C and the other stop signals
 
 SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A spec file, or the name of a shipped one.")]
@@ -170,7 +171,7 @@ def watch(store: StoreArgument) -> None:
     from cluster.queue import Queue, describe, is_left_alone
 
     opened, sweep = _open(store)
-    tally, queue, said = _tally(opened, sweep), Queue(), list[str]()
+    tally, queue, said, alone = _tally(opened, sweep), Queue(), list[str](), 0
     try:
         with Display(Watcher(tally), out) as tick:
             tally.look()
@@ -181,8 +182,9 @@ def watch(store: StoreArgument) -> None:
                     out.print(line)
                 said = lines
                 time.sleep(1)
-                tally.look()
-                if tally.missing and is_left_alone(opened, queue):
+                alone = alone + 1 if is_left_alone(opened, queue) else 0  # a launcher that submits again takes a while
+                tally.look()  # afterwards: what was recorded before they ended is seen
+                if tally.missing and alone >= _PATIENCE:
                     out.print(
                         f"{store}: nobody trains the last {len(tally.missing)} runs. Next: the same relusweep run"
                     )
