@@ -1,1 +1,1 @@
-"""Kernels: training loops, of which every one must equal `plain`, and compiled curvature."""
+"""Kernels: training loops, of which every one must equal `plain`, and compiled measures."""
