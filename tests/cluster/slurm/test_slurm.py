@@ -288,7 +288,7 @@ def test_plan_shows_what_would_be_submitted_and_submits_nothing(
     rows = {line[:18].strip(): line[18:] for line in said.out.splitlines()}
     assert rows["jobs"] == "1 array(s) of 4 element(s), each 58 s to 1 min 4 s at most"
     assert rows["GPU-hours"] == "about 0.14, 2 a job"
-    assert rows["scheduler calls"] == "1 sbatch, 1 scontrol; squeue every 2 s or more rarely"
+    assert rows["scheduler calls"] == "1 sbatch, 1 scontrol; squeue every 30 s or more rarely"
     assert "#SBATCH --gpus-per-node=2\n" in said.out
     assert "#SBATCH --array=0-" in said.out
     assert slurm.jobs() == before
