@@ -33,6 +33,7 @@ bench: install
 	$(BIN)/python bench/tiles.py
 	$(BIN)/python bench/sharpness.py
 	$(BIN)/python bench/measures.py
+	$(BIN)/python bench/sweeps.py
 	$(BIN)/python bench/expand.py
 	$(BIN)/python bench/stores.py $(RUNS)
 

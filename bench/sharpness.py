@@ -28,9 +28,10 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor, nn
 
 from sweep.data import dataset
-from sweep.measure import Point, hessian_top
+from sweep.measure import hessian_top
 from sweep.model import Architecture
 from sweep.pack import Pack
+from sweep.point import Point
 from sweep.run import Run
 from sweep.train import Training
 

@@ -18,6 +18,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from pinned import interleaved, pin, ratio, spread
+from rates import fma_peak
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -34,6 +35,7 @@ MODULES = 4  # runs that the torch modules are timed on, spread over all step si
 JAX_TILE = 16
 LADDER, LADDER_STEPS = (256, 1024, 4096), 25
 CHECK_STEPS, AGREEMENT = 50, 1e-9
+OPERATIONS = 11  # a unit and sample: two inputs and the output weight forth, two inputs back, and a sum for the bias
 
 
 def make_runs(count: int, dtype: str) -> tuple[Run, ...]:
@@ -190,6 +192,10 @@ def main() -> None:
             pace = (f"{1e6 * median(times):.2f}", f"{1 / median(times):,.0f}", spread(times))
             table.add_row(name, str(found[name][1]), *pace, *(f"{ratio(times, each[our]):.1f}" for our in ours))
         out.print(table)
+        peak, run = fma_peak(dtype), make_runs(1, dtype)[0]
+        reached = OPERATIONS * run.n * run.width / median(each[ours[-1]])
+        shares = f"{reached / 1e9:.0f} of {peak / 1e9:.0f} GFlop/s that this core's multiply-adds reach"
+        out.print(f"{ours[-1]}: {shares}, {reached / peak:.0%}")
 
     for dtype in ("float32", "float64"):
         works = {str(count): Relusweep(make_runs(count, dtype), LADDER_STEPS) for count in LADDER}

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from sweep.durable import replacing, said
 from sweep.harvest import Harvest
-from sweep.measure import Point, end, moment
+from sweep.measure import end, moment
 from sweep.pack import Pack, point_bytes
+from sweep.point import Point
 from sweep.record import SCHEMA_VERSION, code_version
 from sweep.spec import Measure
 from sweep.train import EXAM_STEPS, PASSES, Training
@@ -165,10 +166,11 @@ class _Execution:
         """Measure the runs in training that are finite: positions and measures, tile by tile."""
         tiles = []
         for tile in self.training.tiles(self.measure_tile()):
-            finite = torch.isfinite(self.point(tile).residual).all(1)
-            rows = torch.arange(tile.start, tile.stop, device=self.device)[finite]
+            point = self.point(tile)
+            rows = torch.arange(tile.start, tile.stop, device=self.device)[point.finite]
             if len(rows):
-                tiles.append((self.training.state["position"][rows], moment(self.point(rows))[0]))
+                point = point if len(rows) == len(point.theta) else self.point(rows)
+                tiles.append((self.training.state["position"][rows], moment(point)[0]))
             self.pulse()
         return tiles
 

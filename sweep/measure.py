@@ -8,17 +8,16 @@ pre-activation, times the layer's input with a one appended. These factors give 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sweep.kernels import curvature
+from sweep.kernels import curvature, kinks
 from sweep.lanczos import Eigenpair, top_eigenpair
-from sweep.model import Architecture, Inputs, Slope, forward, gradient
+from sweep.model import forward, gradient
 from sweep.pack import FORMED
+from sweep.point import Point
 
 _MODE_PAIRS = 64  # data on kinks that `least_gauss_newton_sharpness` will try; beyond, the recorded mode stands
 _TOGETHER = 16  # networks whose Lanczos vectors share a core's cache (bench/README.md)
@@ -27,68 +26,17 @@ _ROUNDING = 1e-9  # |z| / ‖w‖ that counts as zero
 Factors = list[tuple[Float[Tensor, "B _ n"], Float[Tensor, "B _ n"]]]
 
 
-@dataclass(frozen=True)
-class Point:
-    """B networks with their training data: theta (B, p), x (n, i) or (B, n, i), y (B, n), all float64."""
-
-    architecture: Architecture
-    theta: Float[Tensor, "B p"]
-    x: Inputs
-    y: Float[Tensor, "B n"]
-    slope: Slope
-
-    @cached_property
-    def _forward(self) -> tuple[list[Tensor], list[Tensor], Tensor]:
-        return forward(self.architecture, self.theta, self.x, self.slope)
-
-    @property
-    def n(self) -> int:
-        """Training samples."""
-        return self.y.shape[1]
-
-    @property
-    def before(self) -> list[Float[Tensor, "B _ n"]]:
-        """Pre-activations of the hidden layers."""
-        return self._forward[0]
-
-    @property
-    def after(self) -> list[Float[Tensor, "B _ n"]]:
-        """Activations of the hidden layers."""
-        return self._forward[1]
-
-    @cached_property
-    def inputs_of_layers(self) -> list[Float[Tensor, "B _ n"]]:
-        """What each layer's rows multiply: x, then the activations, with a row of ones where units have biases."""
-        ones = [torch.ones_like(self.y)[:, None, :]] if self.architecture.bias else []
-        return [self.x.mT.expand(len(self.theta), -1, -1), *(torch.cat([h, *ones], 1) for h in self.after)]
-
-    @property
-    def residual(self) -> Float[Tensor, "B n"]:
-        """f(x_j) - y_j."""
-        return self._forward[2] - self.y
-
-    @cached_property
-    def derivatives(self) -> list[Float[Tensor, "B _ n"]]:
-        """σ'(z) of the hidden layers, with σ'(0) the slope of the negative side: the recorded activation mode."""
-        return [self._derivative(z > 0) for z in self.before]
-
-    def _derivative(self, active: Bool[Tensor, "B q n"]) -> Float[Tensor, "B q n"]:
-        negative = torch.zeros((), dtype=self.theta.dtype, device=self.theta.device)
-        return torch.where(active, torch.ones_like(negative), negative if self.slope is None else self.slope)
-
-    def rows(self, which: slice) -> "Point":
-        """Select networks."""
-        x = self.x if self.x.ndim == 2 else self.x[which]
-        slope = None if self.slope is None else self.slope[which]
-        return Point(self.architecture, self.theta[which], x, self.y[which], slope)
-
-
 # Errors --------------------------------------------------------------------------------------------------------------
 
 
 def loss(point: Point) -> Float[Tensor, " B"]:
     """(1/2n) Σ_j r_j²."""
-    return point.residual.square().mean(1) / 2
+    return point.survey.loss if point.compiled else point.residual.square().mean(1) / 2
+
+
+def largest_residual(point: Point) -> Float[Tensor, " B"]:
+    """max_j |r_j|."""
+    return point.survey.largest_residual if point.compiled else point.residual.abs().amax(1)
 
 
 # Gauss–Newton --------------------------------------------------------------------------------------------------------
@@ -140,10 +88,8 @@ def gauss_newton_top(point: Point) -> Eigenpair:
     to be formed; else by products alone. Lanczos starts from the mean gradient, whose Rayleigh quotient is at least
     1 + 2S̃.
     """
-    if curvature.supports(point.architecture, point.x):
-        return curvature.top_eigenpair(
-            point.architecture, point.theta, point.x, point.y, point.slope, exact=False, tolerance=1e-9
-        )
+    if point.compiled:
+        return curvature.top_eigenpair(*point.networks, exact=False, tolerance=1e-9)
     n, p = point.n, point.architecture.count
     ones = torch.ones_like(point.y)
     if p < n and p <= FORMED:
@@ -183,7 +129,9 @@ def on_kink(point: Point, lr: Float[Tensor, " B"]) -> list[Bool[Tensor, "B _ n"]
     finite loss z still moves to and fro across the kink, so a pair counts too if one more step of gd changes z by |z|
     or more. There the activation mode, and with it λ_max, changes from step to step.
     """
-    g, _ = gradient(point.architecture, point.theta, point.x, point.y, point.slope)
+    if point.compiled:
+        return [kinks.on_kink(*point.networks, lr, _ROUNDING)]
+    g, _ = gradient(*point.networks)
     moved = forward(point.architecture, point.theta - lr[:, None] * g, point.x, point.slope)[0]
     marks = []
     for rows, z, after in zip(point.architecture.split(point.theta)[:-1], point.before, moved, strict=True):
@@ -194,7 +142,7 @@ def on_kink(point: Point, lr: Float[Tensor, " B"]) -> list[Bool[Tensor, "B _ n"]
 
 
 def least_gauss_newton_sharpness(
-    point: Point, top: Eigenpair, kinks: list[Bool[Tensor, "B _ n"]]
+    point: Point, top: Eigenpair, marks: list[Bool[Tensor, "B _ n"]]
 ) -> Float[Tensor, " B"]:
     """Lower λ_max of Gauss–Newton over the activation modes of data on kinks.
 
@@ -205,22 +153,20 @@ def least_gauss_newton_sharpness(
     Args:
         point: The networks.
         top: λ_max and its vector in the recorded mode; the value stands where no datum is on a kink, or more than 64.
-        kinks: What `on_kink` found.
+        marks: What `on_kink` found.
     """
     least = top.value.clone()
-    count = _count(kinks)
+    count = _count(marks)
     few = (count > 0) & (count <= _MODE_PAIRS)
-    if curvature.supports(point.architecture, point.x):
-        return curvature.least_over_modes(
-            point.architecture, point.theta, point.x, point.y, point.slope, top, kinks[0] & few[:, None, None]
-        )
+    if point.compiled:
+        return kinks.least_over_modes(*point.networks, top, marks[0] & few[:, None, None])
     if point.n > FORMED:
         return least
     for b in torch.nonzero(few).flatten().tolist():
         one = point.rows(slice(b, b + 1))
         derivatives = [derivative.clone() for derivative in one.derivatives]
-        for layer, marks in enumerate(kinks):
-            for unit, datum in torch.nonzero(marks[b]).tolist():
+        for layer, marked in enumerate(marks):
+            for unit, datum in torch.nonzero(marked[b]).tolist():
                 pair = (0, unit, datum)
                 negative = 0.0 if one.slope is None else float(one.slope)
                 old = derivatives[layer][pair].clone()
@@ -233,8 +179,8 @@ def least_gauss_newton_sharpness(
     return least
 
 
-def _count(kinks: list[Bool[Tensor, "B _ n"]]) -> Int[Tensor, " B"]:
-    return torch.stack([marks.sum((1, 2)) for marks in kinks]).sum(0)
+def _count(marks: list[Bool[Tensor, "B _ n"]]) -> Int[Tensor, " B"]:
+    return torch.stack([marked.sum((1, 2)) for marked in marks]).sum(0)
 
 
 # Hessian -------------------------------------------------------------------------------------------------------------
@@ -275,10 +221,8 @@ def hessian_top(point: Point, start: Float[Tensor, "B p"] | None = None) -> Eige
     A twice-differentiable minimum is linearly stable under gd with step size lr iff sharpness ≤ 2/lr, and under sgd
     only if so [M21 Lemma 1]. `start` is best the top eigenvector of Gauss–Newton; without one, the mean gradient.
     """
-    if curvature.supports(point.architecture, point.x):
-        return curvature.top_eigenpair(
-            point.architecture, point.theta, point.x, point.y, point.slope, exact=True, start=start
-        )
+    if point.compiled:
+        return curvature.top_eigenpair(*point.networks, exact=True, start=start)
     start = pull(point, torch.ones_like(point.y)) if start is None else start
     size = _TOGETHER if point.theta.device.type == "cpu" else len(start)
     tiles = [slice(first, first + size) for first in range(0, len(start), size)]
@@ -313,7 +257,7 @@ def stability_norms(point: Point) -> tuple[Float[Tensor, " B"], Float[Tensor, " 
 def _weights_of_units(point: Point, sign: float) -> Float[Tensor, "B q"]:
     """‖w_i‖ g̃(sign u_i, sign t_i) of every unit."""
     z = sign * point.before[0]
-    derivative = point._derivative(z > 0)
+    derivative = point.derivative(z > 0)
     mean = (derivative * z).mean(-1).abs()
     m = torch.matmul(derivative, point.x) / point.n  # with biases its last column is P
     return mean * torch.linalg.vector_norm(m, dim=-1)
@@ -343,44 +287,48 @@ def dead_fraction(point: Point) -> Float[Tensor, " B"]:
 # Everything that a row records ---------------------------------------------------------------------------------------
 
 
-def moment(point: Point) -> tuple[dict[str, Tensor], Eigenpair]:
-    """Measure what a moment of a trajectory records: column → (B,); and the top eigenpair of Gauss–Newton."""
-    newton = gauss_newton_top(point)
-    exact = hessian_top(point, newton.vector)
+_ERRORS = ("finite", "largest_residual")  # in a survey besides what is recorded of a point
+
+
+def summary(point: Point) -> dict[str, Float[Tensor, " B"]]:
+    """Measure all but errors and curvature: column → (B,)."""
+    if point.compiled:
+        return {name: column for name, column in point.survey._asdict().items() if name not in _ERRORS}
     measures = {
         "loss": loss(point),
-        "sharpness": exact.value,
-        "sharpness_residual": exact.residual,
-        "gn_sharpness": newton.value,
         "mean_gradient_bound": mean_gradient_bound(point),
         "parameter_norm": torch.linalg.vector_norm(point.theta, dim=1),
+        "dead_fraction": dead_fraction(point),
     }
     if len(point.before) == 1:
-        shallow, oriented = stability_norms(point)
+        stability_norm, oriented = stability_norms(point)
         measures |= {
-            "stability_norm": shallow,
+            "stability_norm": stability_norm,
             "oriented_stability_norm": oriented,
             "variation_norm": variation_norm(point),
+            "residual_correction": residual_correction(point),
         }
-    return measures, newton
+    return measures
+
+
+def moment(point: Point) -> tuple[dict[str, Tensor], Eigenpair]:
+    """Measure what a moment of a trajectory records, and more: column → (B,); and the top eigenpair of Gauss–Newton."""
+    newton = gauss_newton_top(point)
+    exact = hessian_top(point, newton.vector)
+    measures = {"sharpness": exact.value, "sharpness_residual": exact.residual, "gn_sharpness": newton.value}
+    return measures | summary(point), newton
 
 
 def end(point: Point, test: Point | None, lr: Float[Tensor, " B"]) -> Mapping[str, Tensor]:
     """Measure what a run's row records: column → (B,). `test` has the test set, if there is one."""
     measures, newton = moment(point)
-    kinks = on_kink(point, lr)
+    marks = on_kink(point, lr)
     measures |= {
         "train_rmse": (2 * measures["loss"]).sqrt(),
-        "gn_sharpness_min": least_gauss_newton_sharpness(point, newton, kinks),
+        "gn_sharpness_min": least_gauss_newton_sharpness(point, newton, marks),
         "eos_ratio": lr * measures["sharpness"] / 2,
-        "dead_fraction": dead_fraction(point),
-        "knot_points": _count(kinks),
+        "knot_points": _count(marks),
     }
-    if len(point.before) == 1:
-        measures["residual_correction"] = residual_correction(point)
     if test is not None:
-        measures |= {
-            "test_rmse": test.residual.square().mean(1).sqrt(),
-            "test_sup": test.residual.abs().amax(1),
-        }
+        measures |= {"test_rmse": (2 * loss(test)).sqrt(), "test_sup": largest_residual(test)}
     return measures

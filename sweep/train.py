@@ -10,14 +10,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sweep.data import DATA_KEYS, dataset
-from sweep.kernels import fused, plain
+from sweep.kernels import blas, fused, plain
 from sweep.model import Architecture, Inputs, initial_parameters, with_ones
 from sweep.optimize import Rates
 from sweep.pack import BUFFERS, Pack
 from sweep.run import Run
 
 # Fused kernels go before the reference; the first that supports a run's shape trains it.
-KERNELS = (fused, plain)
+KERNELS = (fused, blas, plain)
 EXAM_STEPS = 200  # a run can end at multiples of this, and at its max_steps
 PASSES = 5  # exams in a row that a run has to pass: at lr · sharpness / 2 = 1.01 a deviation grows e^20-fold meanwhile
 DIVERGED = 1e10  # a loss above this many times max(initial loss, 1) never comes back
@@ -50,6 +50,7 @@ class Training:
         self._tolerance = torch.tensor([run.tolerance for run in self.runs], dtype=self.dtype, device=device)
         self._warming_until = max(run.warmup_steps for run in self.runs)
         self.step = 0
+        self._last: tuple[slice, tuple[Rates, Inputs, Tensor]] | None = None
         self.cursor = 0  # rows that have been advanced from `step` to the next stop already
         self.state = self._start()
 
@@ -97,19 +98,23 @@ class Training:
         """Give the per-run numbers of these rows."""
         return self._rates.rows(self.state["position"][rows])
 
-    def losses(self, rows: slice | Tensor) -> Float[Tensor, " B"]:
+    def _given(self, tile: slice) -> tuple[Rates, Inputs, Tensor]:
+        """Give the rates, x and y of a tile; those of the last one are kept, since a pack is often a single tile."""
+        if self._last is None or self._last[0] != tile:
+            self._last = (tile, (self.rates(tile), *self.inputs(tile)))
+        return self._last[1]
+
+    def losses(self, tile: slice) -> Float[Tensor, " B"]:
         """Compute the loss over the whole training set."""
-        x, y = self.inputs(rows)
-        return self.kernel.losses(self.shape, self.state["theta"][rows], self.rates(rows), x, y)
+        return self.kernel.losses(self.shape, self.state["theta"][tile], *self._given(tile))
 
     def advance(self, stop: int, pulse: Callable[[], None]) -> None:
         """Take all runs to step `stop`, tile by tile; `pulse` is called after each tile and may raise to interrupt."""
         buffers = [self.state[f"buffer{index}"] for index in range(BUFFERS[self.shape.optimizer])]
         for rows in self.tiles(self.kernel.tile_size(self.shape, self.device), self.cursor):
-            x, y = self.inputs(rows)
             self.kernel.advance(
                 self.shape, self.state["theta"][rows], tuple(buffer[rows] for buffer in buffers),
-                self.state["peak"][rows], self.rates(rows), x, y, self.step, stop, self._warming_until,
+                self.state["peak"][rows], *self._given(rows), self.step, stop, self._warming_until,
             )  # fmt: skip
             self.cursor = rows.stop
             pulse()
@@ -136,6 +141,7 @@ class Training:
         self.state["passes"] = passes
         if not bool(rows.all()):
             self.state = {name: tensor[rows] for name, tensor in self.state.items()}
+            self._last = None
         self.state["peak"].zero_()
 
     def save(self) -> dict[str, Any]:
@@ -153,6 +159,7 @@ class Training:
             raise ValueError("a checkpoint of other runs")
         self.step, self.cursor = saved["step"], saved["cursor"]
         self.state = {name: tensor.to(self.device) for name, tensor in saved["state"].items()}
+        self._last = None
 
 
 def _data_key(run: Run) -> tuple[Any, ...]:

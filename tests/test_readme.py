@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,8 @@ def masked(line: str) -> str:
 
 def compared(shown: str) -> list[str]:
     """The lines of an output that are the same everywhere: how often progress is told depends on the machine."""
-    return [masked(line) for line in shown.splitlines() if " training on " not in line]
+    lines = [masked(line) for line in shown.splitlines() if " training on " not in line]
+    return [line for line, _ in groupby(lines)]
 
 
 def told() -> set[str]:

@@ -1,12 +1,15 @@
 """Compiled: functions that numba turns into machine code on first use, kept on disk for the next process."""
 
 import contextlib
+import hashlib
 import inspect
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 # Sums may be reordered and products fused, always in the same way; NaN and infinity keep their meaning.
 OPTIONS: dict[str, Any] = {
@@ -15,7 +18,12 @@ OPTIONS: dict[str, Any] = {
 
 
 class _Kept(FunctionCache):
-    """Compiled code on disk; what is damaged there is compiled anew."""
+    """Compiled code on disk; compiled anew where damaged, or where a function that it may call has changed."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        stamp = (self._impl.locator.get_source_stamp(), sources())
+        self._cache_file = IndexDataCacheFile(self._cache_path, self._impl.filename_base, stamp)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
@@ -23,6 +31,13 @@ class _Kept(FunctionCache):
         except Exception:
             self.flush()
             return None
+
+
+@cache
+def sources() -> str:
+    """Hash the sources of all compiled functions."""
+    texts = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    return hashlib.blake2b(b"".join(texts), digest_size=8).hexdigest()
 
 
 def compiled(function: Callable[..., Any], **options: Any) -> Any:

@@ -10,26 +10,18 @@ v_a,i m_i to the rows of w_i and m_i·V_i to that of a_i. Vectors are kept as ro
 feature, one of v_a, then v_c. The methods and their checks are those of `sweep.lanczos`.
 """
 
-from typing import Any
-
 import numpy as np
 import torch
-from jaxtyping import Bool
 from torch import Tensor
 
 from sweep.kernels.compiled import compiled, inlined
+from sweep.kernels.shallow import arrays
 from sweep.lanczos import Eigenpair, stir
 from sweep.model import Architecture, Inputs, Slope
 
-_MAX_FEATURES = 16  # loops over features are unrolled; with more of them, batched matrix products are faster
-_BASIS = 32  # vectors before a restart
+BASIS = 32  # vectors before a restart
 _RESTARTS = 12
 _FIRST_LOOK = 6  # no residual is believed before
-
-
-def supports(architecture: Architecture, x: Inputs) -> bool:
-    """Tell whether this program measures these networks: shallow, few features, on the CPU."""
-    return len(architecture.sizes) == 3 and x.shape[-1] <= _MAX_FEATURES and x.device.type == "cpu"
 
 
 def top_eigenpair(
@@ -59,44 +51,14 @@ def top_eigenpair(
     vector = torch.empty_like(theta) if start is None else start[:, order]
     value, residual = torch.empty_like(theta[:, 0]), torch.empty_like(theta[:, 0])
     _top_eigenpairs(
-        *_networks(architecture, theta, x, y, slope), exact, tolerance, start is not None,
+        *arrays(architecture, theta, x, y, slope), stir(theta)[order].numpy(), exact, tolerance, start is not None,
         value.numpy(), vector.numpy(), residual.numpy(),
     )  # fmt: skip
     return Eigenpair(value, vector[:, torch.argsort(order)], residual)
 
 
-def least_over_modes(
-    architecture: Architecture,
-    theta: Tensor,
-    x: Inputs,
-    y: Tensor,
-    slope: Slope,
-    top: Eigenpair,
-    kinks: Bool[Tensor, "B q n"],
-    tolerance: float = 1e-9,
-) -> Tensor:
-    """Lower the top eigenvalue of Gauss–Newton, `top`, by one greedy pass over the pairs on kinks; gives (B,)."""
-    least, vector = top.value.clone(), top.vector[:, architecture.by_feature]
-    pairs = torch.nonzero(kinks)
-    first = torch.searchsorted(pairs[:, 0].contiguous(), torch.arange(len(theta) + 1))
-    _least_over_modes(
-        *_networks(architecture, theta, x, y, slope), tolerance,
-        pairs.numpy(), first.numpy(), vector.numpy(), least.numpy(),
-    )  # fmt: skip
-    return least
-
-
-def _networks(architecture: Architecture, theta: Tensor, x: Inputs, y: Tensor, slope: Slope) -> tuple[Any, ...]:
-    """Give what every program begins with: axes, theta, x, y, slopes, stir, bias."""
-    order = architecture.by_feature
-    slopes = torch.zeros_like(theta[:, 0]) if slope is None else slope.flatten()
-    tensors = (theta[:, order], x[None] if x.ndim == 2 else x, y, slopes, stir(theta)[order])
-    axes = tuple(range(architecture.shapes[0][1]))  # their number is a constant to the compiler
-    return axes, *(tensor.contiguous().numpy() for tensor in tensors), architecture.bias
-
-
 @compiled
-def _prepare(axes, weights, x, y, slope, bias, gains, hidden, coupling, ascent):
+def prepare(axes, weights, x, y, slope, bias, gains, hidden, coupling, ascent):
     """Fill a_i σ'_ij and h_ij, both (n, k), the rows m_q one after the other, and the mean of ∇f (p,)."""
     n, k = gains.shape
     end = len(axes) * k
@@ -183,7 +145,7 @@ def _krylov(axes, x, gains, hidden, coupling, bias, basis, projected, vector, im
             for known in range(j, -1, -1):
                 _assign(image, 1.0, -_dot(basis[known], image), basis[known])
         length = np.sqrt(_dot(image, image))
-        if not np.isfinite(length):
+        if not length < np.inf:
             return np.nan, np.nan
         scale = max(scale, abs(projected[j, j]), length)
         last = j + 1 == size or length <= 1e-14 * scale  # an invariant subspace: the length is rounding
@@ -201,7 +163,7 @@ def _krylov(axes, x, gains, hidden, coupling, bias, basis, projected, vector, im
 
 
 @compiled
-def _search(axes, x, gains, hidden, coupling, bias, basis, projected, stir, vector, image, tolerance):
+def search(axes, x, gains, hidden, coupling, bias, basis, projected, stir, vector, image, tolerance):
     """Replace the start in `vector` by the top eigenvector; returns its value, and the residual where it stopped."""
     _assign(vector, 1 / max(np.sqrt(_dot(vector, vector)), 1e-300), 1.0, stir)
     _assign(vector, 0.0, 1 / np.sqrt(_dot(vector, vector)), vector)
@@ -214,69 +176,25 @@ def _search(axes, x, gains, hidden, coupling, bias, basis, projected, stir, vect
 
 
 @compiled
-def _top_eigenpairs(axes, theta, x, y, slopes, stir, bias, exact, tolerance, given, value, vector, residual):
+def _top_eigenpairs(axes, theta, x, y, slopes, bias, stir, exact, tolerance, given, value, vector, residual):
     """Fill value (B,), vector (B, p) and residual (B,) of the Hessian, or of Gauss–Newton if not `exact`.
 
-    Args:
-        axes: (0, …, i - 1); its length is a constant to the compiler.
-        theta: Weights (B, p): k numbers for each feature, then a, then c; float64 as everything else.
-        x: Inputs (1, n, i) of all or (B, n, i), with the column of ones.
-        y: Targets (B, n).
-        slopes: Of the negative side (B,).
-        stir: Added to every unit start, (p,).
-        bias: Whether units have biases.
-        exact: Whether the residual term counts.
-        tolerance: Wanted residual, relative to the eigenvalue.
-        given: Whether to start from what is in `vector`; from the mean gradient otherwise.
-        value: Filled with eigenvalues.
-        vector: Filled with unit eigenvectors, ordered as theta.
-        residual: Filled with ‖Av - λv‖.
+    The first arguments are those of `shallow.arrays`; `stir` (p,) is added to every unit start; `given` says to start
+    from what is in `vector`, and not from the mean gradient.
     """
     (count, p), n = theta.shape, x.shape[1]
     k = (p - bias) // (len(axes) + 1)
     gains, hidden, coupling = np.empty((n, k)), np.empty((n, k)), np.empty(len(axes) * k)
-    basis, projected = np.empty((_BASIS + 1, p)), np.zeros((_BASIS, _BASIS))
+    basis, projected = np.empty((BASIS + 1, p)), np.zeros((BASIS, BASIS))
     current, image = np.empty(p), np.empty(p)
     for b in range(count):
         inputs = x[b if len(x) > 1 else 0]
-        _prepare(axes, theta[b], inputs, y[b], slopes[b], bias, gains, hidden, coupling, current)
+        prepare(axes, theta[b], inputs, y[b], slopes[b], bias, gains, hidden, coupling, current)
         if given:
             _assign(current, 0.0, 1.0, vector[b])
         term = coupling if exact else coupling[:0]
-        top, _ = _search(axes, inputs, gains, hidden, term, bias, basis, projected, stir, current, image, tolerance)
+        top, _ = search(axes, inputs, gains, hidden, term, bias, basis, projected, stir, current, image, tolerance)
         _product(axes, current, inputs, gains, hidden, term, bias, image)
         _assign(image, 1.0, -top, current)
         value[b], residual[b] = top, np.sqrt(_dot(image, image))
         _assign(vector[b], 0.0, 1.0, current)
-
-
-@compiled
-def _least_over_modes(axes, theta, x, y, slopes, stir, bias, tolerance, pairs, first, vector, least):
-    """Flip σ' of one (network, unit, datum) of `pairs` after the other; keep what lowers `least` (B,).
-
-    The pairs of network b are those from first[b] to first[b + 1]; `vector` (B, p) has its top eigenvector.
-    """
-    (count, p), n = theta.shape, x.shape[1]
-    k = (p - bias) // (len(axes) + 1)
-    gains, hidden, coupling = np.empty((n, k)), np.empty((n, k)), np.empty(len(axes) * k)
-    basis, projected = np.empty((_BASIS + 1, p)), np.zeros((_BASIS, _BASIS))
-    current, trial, image = np.empty(p), np.empty(p), np.empty(p)
-    for b in range(count):
-        if first[b] == first[b + 1]:
-            continue
-        inputs = x[b if len(x) > 1 else 0]
-        _prepare(axes, theta[b], inputs, y[b], slopes[b], bias, gains, hidden, coupling, current)
-        _assign(current, 0.0, 1.0, vector[b])
-        for t in range(first[b], first[b + 1]):
-            unit, datum = pairs[t, 1], pairs[t, 2]
-            old, a = gains[datum, unit], theta[b, len(axes) * k + unit]
-            gains[datum, unit] = slopes[b] * a if old == a else a
-            _assign(trial, 0.0, 1.0, current)
-            top, _ = _search(
-                axes, inputs, gains, hidden, coupling[:0], bias, basis, projected, stir, trial, image, tolerance
-            )
-            if top < least[b]:
-                least[b] = top
-                _assign(current, 0.0, 1.0, trial)
-            else:
-                gains[datum, unit] = old

@@ -19,9 +19,10 @@ from sweep.optimize import Rates, streams
 from sweep.run import Run
 
 NAME = "fused"
-_MAX_INPUTS = 32  # products with the inputs are unrolled; with more of them, batched matrix products are faster
+# Products are unrolled; with more inputs, or more weights between two layers, BLAS is faster (bench/README.md).
+_MAX_INPUTS = 16
+_MAX_WEIGHTS = 512
 _MAX_UNITS = 64  # of each of two layers: the compiler's time grows with them
-_MAX_WEIGHTS = 1024  # between them, as with the inputs
 _BLOCK = 128  # samples at a time, if they are the contiguous axis
 _PAIRS = 2**23  # of units and samples, over the runs of a tile: a fraction of a second for a window
 
@@ -65,7 +66,7 @@ def advance(
         rates.lr.expand_as(theta),
         theta[:0] if rates.decay is None else rates.decay,
         *numbers,
-        streams(rates.seed),
+        streams(rates.seed) if run.batch_size else rates.seed,
         (x if x.ndim == 3 else x[None])[..., : run.d],
         y,
         peak,
@@ -88,7 +89,7 @@ def _program(
 ) -> tuple[Callable[..., None], np.ndarray]:
     """Give the program for a shape, and where in theta each of its weights is."""
     d, units, units2 = architecture.sizes[0], architecture.sizes[1], (architecture.sizes[2:-1] or (None,))[0]
-    by_units = units2 is None and units >= 16 and d <= 8  # what was faster (bench/README.md)
+    by_units = units2 is None and units >= 16 and d <= 8 and (units >= 64 or batch <= 32)  # measured (bench/README.md)
     lanes = 16 if dtype == "float32" else 8  # of the widest vectors there are
     blocks = -(-batch // _BLOCK)
     source = _TEMPLATES.get_template("units.jinja" if by_units else "samples.jinja").render(

@@ -15,7 +15,7 @@ import numba
 from llvmlite.binding import get_host_cpu_name
 
 from sweep.durable import replacing
-from sweep.kernels.compiled import OPTIONS
+from sweep.kernels.compiled import OPTIONS, sources
 
 
 @cache
@@ -24,7 +24,8 @@ def program(source: str) -> ModuleType:
 
     Its name is the hash of all that its machine code depends on, so that hosts of different kinds may share a home.
     """
-    made_by = (source, numba.__version__, get_host_cpu_name(), sorted((key, str(OPTIONS[key])) for key in OPTIONS))
+    options = sorted((key, sorted(value) if isinstance(value, set) else value) for key, value in OPTIONS.items())
+    made_by = (source, sources(), numba.__version__, get_host_cpu_name(), options)
     name = f"relusweep_{hashlib.blake2b(repr(made_by).encode(), digest_size=8).hexdigest()}"
     path = directory() / f"{name}.py"
     if not path.exists() or path.read_text(encoding="utf-8", errors="replace") != source:

@@ -10,9 +10,9 @@ from scipy.special import betainc, gamma
 
 from sweep import measure
 from sweep.execute import execute
-from sweep.measure import Point
 from sweep.model import Architecture, with_ones
 from sweep.pack import Pack
+from sweep.point import Point
 from sweep.run import Run
 from sweep.spec import Measure
 from tests import oracles

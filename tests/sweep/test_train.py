@@ -146,8 +146,9 @@ def test_compaction_keeps_the_rows_that_go_on():
         ({"depth": 2}, "fused"),
         ({"optimizer": "momentum", "momentum": 0.9}, "fused"),
         ({"optimizer": "adam"}, "torch"),
-        ({"d": 33}, "torch"),
-        ({"depth": 2, "width": 64, "width2": 32}, "torch"),
+        ({"d": 17}, "blas"),
+        ({"depth": 2, "width": 64, "width2": 32}, "blas"),
+        ({"d": 17, "optimizer": "adam"}, "torch"),
     ],
     ids=str,
 )

@@ -6,9 +6,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from sweep import measure
-from sweep.kernels import curvature
-from sweep.measure import Point
+from sweep.kernels import curvature, shallow
 from sweep.model import with_ones
+from sweep.point import Point
 from tests import oracles
 from tests.sweep.test_model import make
 
@@ -41,7 +41,7 @@ def dense(runs, x, point, b, *, exact):
 )  # fmt: skip
 def test_equals_the_top_of_the_dense_spectrum(case, shared, exact, seed):
     runs, x, point = point_of(case, shared=shared, seed=seed)
-    assert curvature.supports(point.architecture, point.x)
+    assert shallow.supports(point.architecture, point.x)
     found = curvature.top_eigenpair(
         point.architecture, point.theta, point.x, point.y, point.slope, exact=exact, tolerance=1e-9
     )
@@ -116,27 +116,6 @@ def test_a_network_is_measured_alike_in_any_company():
 def test_agrees_with_lanczos_on_tensors(monkeypatch):
     _, _, point = point_of({"width": 50, "n": 60, "d": 5})
     compiled = measure.gauss_newton_top(point), measure.hessian_top(point)
-    monkeypatch.setattr(curvature, "supports", lambda *_: False)
+    monkeypatch.setattr(shallow, "supports", lambda *_: False)
     for one, other in zip(compiled, (measure.gauss_newton_top(point), measure.hessian_top(point)), strict=True):
         torch.testing.assert_close(one.value, other.value, rtol=1e-10, atol=0)
-
-
-@pytest.mark.parametrize("case", [{"bias": True}, {"bias": False}, {"activation": "leaky_relu"}], ids=str)
-def test_greedy_pass_over_modes_equals_the_one_on_tensors(case, monkeypatch):
-    """Flipping any pairs, whether on kinks or not: one network has none, one has more than are tried."""
-    _, _, point = point_of({"width": 12, "n": 20, "d": 2} | case, seed=3)
-    kinks = (
-        torch.rand(3, 12, 20, generator=torch.Generator().manual_seed(5)) < torch.tensor([0.0, 0.1, 0.9])[:, None, None]
-    )
-    newton = measure.gauss_newton_top(point)
-    compiled = measure.least_gauss_newton_sharpness(point, newton, [kinks])
-    monkeypatch.setattr(curvature, "supports", lambda *_: False)
-    expected = measure.least_gauss_newton_sharpness(point, newton, [kinks])
-    torch.testing.assert_close(compiled, expected, rtol=1e-8, atol=0)
-    assert (compiled < newton.value).tolist() == [False, True, False]
-
-
-def test_deep_networks_and_many_features_are_left_to_tensors():
-    for case in ({"depth": 2, "width": 4, "d": 2, "n": 5}, {"width": 4, "d": 16, "n": 5}):
-        _, _, point = point_of(case)
-        assert not curvature.supports(point.architecture, point.x)

@@ -77,3 +77,13 @@ def test_without_a_place_programs_live_as_long_as_the_process(tmp_path):
         )
         assert "relusweep-kernels-" in done.stdout
         assert not Path(done.stdout.strip()).exists()
+
+
+def test_next_process_takes_what_the_last_has_compiled(cache):
+    """Whatever order its sets have."""
+    program(SOURCE).double(1)
+    before = {path: path.stat().st_mtime_ns for path in cache.rglob("*")}
+    text = f"from sweep.kernels.program import program\nassert program({SOURCE!r}).double(2) == 4"
+    for seed in "0", "1", "2", "3":
+        subprocess.run([sys.executable, "-c", text], check=True, env=os.environ | {"PYTHONHASHSEED": seed})
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*")} == before
