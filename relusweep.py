@@ -124,9 +124,11 @@ def run(
     store.keep_spec(sweep.text)
     tally = Tally(store, planned)
     with _jobs_go_on(store), Display(Watcher(tally), out) as tick:
+        remote: Any = place
+        if on != "local":
+            remote.say = out.print
         if on == "slurm":
-            jobs: Any = place
-            jobs.stay, jobs.report, jobs.say = not detach, report_after, out.print
+            remote.stay, remote.report = not detach, report_after
         failed = train(sweep, tally, place, job, tick, say=err.print, stay=not detach)
     for outcome in failed:
         err.print(f"pack {outcome.pack.id} of {len(outcome.pack.runs)} runs failed: {outcome.error}")
