@@ -32,6 +32,7 @@ _SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a store may be given as a relative path
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else Ray warns that its default will change
     "RAY_raylet_start_wait_time_s": "120",  # a loaded machine takes more than the default
+    "RAY_worker_niceness": "0",  # Ray's 15 would leave a shared machine to the others
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # three files a trial
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours lets the workers write their states
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # of Tune's own state, which nobody needs
@@ -99,7 +100,7 @@ def started(cpus: int, gpus: int, say: Callable[[str], None]) -> Iterator[None]:
         token.write_text(_token())
         os.environ.pop("RAY_AUTH_TOKEN", None)  # it would go first
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
-        with _own_signals():
+        with _own_signals(), _away_from_signals():
             told = ray.init(
                 "local", num_cpus=cpus, num_gpus=gpus, object_store_memory=_STORE_BYTES, include_dashboard=True,
                 namespace="relusweep", log_to_driver=False, logging_level=logging.ERROR, _temp_dir=str(folder),
@@ -156,6 +157,25 @@ def _own_signals() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, old)
+
+
+@contextmanager
+def _away_from_signals() -> Iterator[None]:
+    """Let processes that are started now lead sessions of their own.
+
+    A signal to our group, as `timeout` or a closing terminal sends it, would end Ray before the states are written.
+    They still end when we do: Ray asks the kernel for that.
+    """
+    global _leads_session  # noqa: PLW0603 - a hook of forks cannot be taken back
+    _leads_session = True
+    try:
+        yield
+    finally:
+        _leads_session = False
+
+
+_leads_session = False
+os.register_at_fork(after_in_child=lambda: os.setsid() if _leads_session else None)
 
 
 @contextmanager
