@@ -32,6 +32,7 @@ _SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a store may be given as a relative path
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else Ray warns that its default will change
     "RAY_raylet_start_wait_time_s": "120",  # a loaded machine takes more than the default
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",  # what outlives a killed launcher waits a minute by default
     "RAY_worker_niceness": "0",  # Ray's 15 would leave a shared machine to the others
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # three files a trial
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours lets the workers write their states
@@ -100,12 +101,12 @@ def started(cpus: int, gpus: int, say: Callable[[str], None]) -> Iterator[None]:
         token.write_text(_token())
         os.environ.pop("RAY_AUTH_TOKEN", None)  # it would go first
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
-        with _own_signals(), _away_from_signals():
-            told = ray.init(
-                "local", num_cpus=cpus, num_gpus=gpus, object_store_memory=_STORE_BYTES, include_dashboard=True,
-                namespace="relusweep", log_to_driver=False, logging_level=logging.ERROR, _temp_dir=str(folder),
-            )  # fmt: skip
         try:
+            with _own_signals(), _away_from_signals():
+                told = ray.init(
+                    "local", num_cpus=cpus, num_gpus=gpus, object_store_memory=_STORE_BYTES, include_dashboard=True,
+                    namespace="relusweep", log_to_driver=False, logging_level=logging.ERROR, _temp_dir=str(folder),
+                )  # fmt: skip
             say(f"Ray dashboard: {dashboard(told.dashboard_url)} It asks for the token in {token}")
             yield
         finally:

@@ -3,8 +3,8 @@
 import os
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -30,9 +30,7 @@ _BREAKING = {"StoreError": StoreError, "DataError": DataError}
 class Driver(tune.Callback):
     """Some packs, as trials of one run of Tune, which calls us back."""
 
-    def __init__(
-        self, job: Job, workers: int, unit: str, tick: Callable[[], None], say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, job: Job, workers: int, unit: str, tick: Callable[[], None], say: Callable[[str], None]) -> None:
         self.store = Store(job.store.absolute())
         self.job = replace(job, store=self.store.path)
         self.sweep = self.store.sweep_name() or "unnamed"
@@ -57,7 +55,8 @@ class Driver(tune.Callback):
         submission = self.draft.submission
         try:
             self.draft.take((pack, 0.0) for pack in packs)
-            self._fit()
+            with _restored_signals():
+                self._fit()
             if self.broken:
                 raise self.broken
             if self.stopping:
@@ -119,11 +118,16 @@ class Driver(tune.Callback):
         if now - self.touched > _TOUCH_SECONDS:
             self.touched = now
             os.utime(self.draft.submission.path)
-        states = Counter(failed=sum(kind == "failed" for kind, _ in self.ended.values()))
-        states |= Counter(done=len(self.ended) - states["failed"], running=len(self.running), retried=self.retried)
-        states["pending"] = len(self.draft.bundles) - len(self.ended) - len(self.running)
-        for state in ("pending", "running", "done", "failed", "retried"):
-            self.gauge.set(states[state], {"state": state})
+        failed = sum(kind == "failed" for kind, _ in self.ended.values())
+        states = {
+            "pending": len(self.draft.bundles) - len(self.ended) - len(self.running),
+            "running": len(self.running),
+            "done": len(self.ended) - failed,
+            "failed": failed,
+            "retried": self.retried,
+        }
+        for state, packs in states.items():
+            self.gauge.set(packs, {"state": state})
         if self.running:
             self.moved = now
         elif address() and now - self.moved > _FULL_SECONDS:
@@ -170,6 +174,16 @@ class Driver(tune.Callback):
             said = failure(Outcome(pack, "failed", error), 0)
         self.store.write_failure(pack_id, said | {"attempts": trial.num_failures})
         return said["error"]
+
+
+@contextmanager
+def _restored_signals() -> Iterator[None]:
+    old = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
 
 
 class _Stopped(tune.Stopper):

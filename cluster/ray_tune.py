@@ -56,11 +56,7 @@ class RayTune:
 
     def train(self, job: Job, packs: Iterator[Pack], tick: Callable[[], None]) -> Iterator[Outcome]:
         """See `Backend`."""
-        old = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-        first = next(packs, None)
-        if first is None:
-            return
-        packs = chain([first], packs)
+        old = {number: signal.signal(number, signal.default_int_handler) for number in STOP_SIGNALS}  # until Tune runs
         try:
             with self._cluster():
                 from cluster.ray_driver import Driver  # loads Ray
@@ -78,4 +74,3 @@ class RayTune:
             return connected()
         cpus = max(self.workers, len(os.sched_getaffinity(0)))
         return started(cpus, self.workers if self.unit == "GPU" else 0, self.say)
-
