@@ -15,8 +15,9 @@ from ray.util.metrics import Gauge
 from cluster.backend import ATTEMPTS, Job, Outcome
 from cluster.ray_cluster import address
 from cluster.ray_trial import STOP_FILE, PackTrial
-from cluster.submission import Draft
+from cluster.submission import Draft, Submission
 from cluster.worker import STOP_SIGNALS, failure
+from sweep.claim import living_packs
 from sweep.data import DataError
 from sweep.pack import Pack
 from sweep.store import Store, StoreError
@@ -24,6 +25,7 @@ from sweep.store import Store, StoreError
 _TICK_SECONDS = 0.5
 _FULL_SECONDS = 10.0  # without any worker, before the user is told
 _TOUCH_SECONDS = 3600.0  # drafts that nobody touches for a day are deleted by the next launcher
+_MARK = "ray"  # a file that tells our folders from those that SLURM's jobs read
 _BREAKING = {"StoreError": StoreError, "DataError": DataError}
 
 
@@ -35,6 +37,7 @@ class Driver(tune.Callback):
         self.job = replace(job, store=self.store.path)
         self.sweep = self.store.sweep_name() or "unnamed"
         self.workers, self.unit, self.tick, self.say = workers, unit, tick, say
+        _remove_abandoned(self.store)
         self.draft = Draft(self.store)
         self.ended: dict[int, tuple[Any, str]] = {}  # kind and error of a pack, by its number
         self.running: set[int] = set()
@@ -53,19 +56,21 @@ class Driver(tune.Callback):
             KeyboardInterrupt: if a signal came; the states have been written.
         """
         submission = self.draft.submission
-        try:
-            self.draft.take((pack, 0.0) for pack in packs)
-            with _restored_signals():
-                self._fit()
-            if self.broken:
-                raise self.broken
-            if self.stopping:
-                raise KeyboardInterrupt
-            for number, (kind, error) in sorted(self.ended.items()):
-                (pack,) = submission.packs([number])
-                yield Outcome(pack, kind, error)
-        finally:
-            submission.remove()
+        with submission.being_submitted():
+            try:
+                (submission.path / _MARK).touch()
+                self.draft.take((pack, 0.0) for pack in packs)
+                with _restored_signals():
+                    self._fit()
+                if self.broken:
+                    raise self.broken
+                if self.stopping:
+                    raise KeyboardInterrupt
+                for number, (kind, error) in sorted(self.ended.items()):
+                    (pack,) = submission.packs([number])
+                    yield Outcome(pack, kind, error)
+            finally:
+                submission.remove()
 
     def _fit(self) -> None:
         folder, ids = self.draft.submission.path, [bundle.pack_id for bundle in self.draft.bundles]
@@ -103,12 +108,12 @@ class Driver(tune.Callback):
 
     # What Tune tells -------------------------------------------------------------------------------------------------
 
-    def setup(self, **_: Any) -> None:
+    def setup(self, *_: Any, **__: Any) -> None:
         """Take the signals over, after Tune has."""
         for number in STOP_SIGNALS:
             signal.signal(number, self.stop)
 
-    def on_step_end(self, **_: Any) -> None:
+    def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
         """Show progress, ten times a second at most; say so if the cluster has no room for us."""
         now = time.monotonic()
         if now - self.ticked < _TICK_SECONDS:
@@ -137,11 +142,11 @@ class Driver(tune.Callback):
                 whole = ray.cluster_resources().get(self.unit, 0)
                 self.say(f"RAY_ADDRESS={address()}: all {whole:g} {self.unit}(s) of the cluster are taken; waiting.")
 
-    def on_trial_start(self, *, trial: Any, **_: Any) -> None:
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A worker has begun with a pack."""
         self.running.add(trial.config["pack"])
 
-    def on_trial_complete(self, *, trial: Any, **_: Any) -> None:
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A worker has come to an end with a pack."""
         number, result = trial.config["pack"], trial.last_result
         self.running.discard(number)
@@ -152,12 +157,12 @@ class Driver(tune.Callback):
         else:
             self.ended[number] = kind, error
 
-    def on_trial_recover(self, *, trial: Any, **_: Any) -> None:
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A worker has died, or crashed; Tune gives the pack to another."""
         self.retried += 1
         self._failed(trial)
 
-    def on_trial_error(self, *, trial: Any, **_: Any) -> None:
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """The last attempt has failed."""
         self.ended[trial.config["pack"]] = "failed", self._failed(trial)
 
@@ -174,6 +179,15 @@ class Driver(tune.Callback):
             said = failure(Outcome(pack, "failed", error), 0)
         self.store.write_failure(pack_id, said | {"attempts": trial.num_failures})
         return said["error"]
+
+
+def _remove_abandoned(store: Store) -> None:
+    """Delete the packs of drivers that were killed; their states are elsewhere."""
+    living = living_packs(store)
+    for mark in (store.path / "jobs").glob(f"*/{_MARK}"):
+        if mark.parent.name not in living:
+            Submission(mark.parent).remove()
+            (store.path / "claims" / f"{mark.parent.name}.json").unlink(missing_ok=True)
 
 
 @contextmanager
