@@ -97,6 +97,10 @@ def run(
     report_after: Annotated[bool, typer.Option("--report", help="Submit a job that writes the report last.")] = False,
 ) -> None:
     """Train all runs of a sweep that are not recorded yet. The same command resumes and extends."""
+    if on == "local" and workers != 1:
+        from cluster.forks import load_ahead
+
+        load_ahead()  # while this process loads the same
     from cluster.backend import Job, backend
     from cluster.plan import check
     from cluster.progress import Display, Watcher
@@ -171,7 +175,7 @@ def watch(store: StoreArgument) -> None:
             tally.look()
             while tally.missing:
                 tick()
-                lines = [line for line in describe(opened, queue) if not line.endswith("last progress")]
+                lines = [line for line in describe(opened, queue) if not line.endswith(("progress", "starting"))]
                 for line in lines if lines != said else ():
                     out.print(line)
                 said = lines

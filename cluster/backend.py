@@ -78,7 +78,7 @@ class Backend(Protocol):
 
         Raises:
             StoreError: if the store cannot be written any more.
-            KeyboardInterrupt: if a signal asked to stop; all states have been written by then.
+            KeyboardInterrupt: if a signal asked to stop; by then all states are written, or jobs go on without us.
         """
         ...
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.backend import BackendError, Outcome
+from cluster.forks import load_ahead
 from cluster.scheduler import requeue_this_element, this_element
 from cluster.submission import Submission
 from sweep.claim import LAPSE_SECONDS
@@ -24,6 +25,7 @@ from sweep.store import Store
 
 IDLE_STARTS = 3  # without a recorded run or a later state in between: then the element gives up
 _LOOK_SECONDS = 5.0  # between looks at packs that somebody else has claimed
+_DRIVER = Path("/dev/nvidiactl")  # is there where a driver of GPUs is
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -45,6 +47,8 @@ class TrainElement:
         try:
             outcomes = _train(submission, self.number, came)
         except KeyboardInterrupt:
+            for number in _SIGNALS:  # whatever else comes; the commands that we call inherit it
+                signal.signal(number, signal.SIG_IGN)
             print("The states are written.", flush=True)
             if submission.ended is None and requeue_this_element():
                 print("Queued again.", flush=True)
@@ -65,6 +69,7 @@ def _train(submission: Submission, number: int, came: list[int]) -> dict[str, An
     Raises:
         KeyboardInterrupt: if a signal came; the states have been written.
     """
+    load_ahead()  # while this process loads the same
     workers = workers_here(submission.content["machine"])
     if came:
         raise KeyboardInterrupt
@@ -191,6 +196,11 @@ def workers_here(machine: dict[str, Any]) -> int:
         )
     import torch
 
+    if torch.version.cuda is None and _DRIVER.exists():
+        raise BackendError(
+            f"job {this_element()} on {_node()}: SLURM gave {asked} GPU(s), and torch {torch.__version__} "
+            "cannot use any; expected a build with CUDA. Install one where jobs run, or set gpus_per_node = 0."
+        )
     if torch.version.cuda is not None and torch.cuda.device_count() != asked:
         raise BackendError(
             f"job {this_element()} on {_node()}: SLURM gave {asked} GPU(s), "

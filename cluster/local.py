@@ -13,6 +13,7 @@ import psutil
 import torch
 
 from cluster.backend import ATTEMPTS, BackendError, Job, Outcome
+from cluster.forks import CONTEXT, adopt, load_ahead
 from cluster.worker import STOP_SIGNALS, Worker, failure
 from sweep.data import DataError
 from sweep.pack import MAX_RUNS, Pack, point_bytes, run_bytes
@@ -113,12 +114,12 @@ class _Crew:
 
     def __init__(self, local: Local, job: Job) -> None:
         self.local, self.job, self.store = local, job, Store(job.store)
-        self.context = multiprocessing.get_context("spawn")  # fork and torch's threads do not mix
         self.members: list[_Member] = []
         self.attempts: dict[str, int] = {}
         self.stopping = False
 
     def __enter__(self) -> "_Crew":
+        load_ahead()  # if nobody has yet
         self.old = {number: signal.signal(number, self._ask_to_stop) for number in STOP_SIGNALS}
         return self
 
@@ -139,8 +140,8 @@ class _Crew:
                 os.kill(member.process.pid, signal.SIGTERM)
 
     def _hire(self, device: torch.device) -> _Member:
-        ours, theirs = self.context.Pipe()
-        process = self.context.Process(target=_work, args=(self.job, device, theirs), daemon=True)
+        ours, theirs = CONTEXT.Pipe()
+        process = CONTEXT.Process(target=_work, args=(self.job, device, theirs, dict(os.environ)), daemon=True)
         process.start()
         theirs.close()
         return _Member(device, process, ours)
@@ -202,8 +203,9 @@ class _Crew:
         return self.attempts[pack.id]
 
 
-def _work(job: Job, device: torch.device, pipe: Connection) -> None:
+def _work(job: Job, device: torch.device, pipe: Connection, environment: dict[str, str]) -> None:
     """Run in a worker process: train what comes through the pipe until it is closed."""
+    adopt(environment)
     torch.set_num_threads(1)  # workers side by side are faster than threads, which stall where cores are shared
     parent = multiprocessing.parent_process()
     worker = Worker(job, device, gone=lambda: pipe.closed or (parent is not None and not parent.is_alive()))

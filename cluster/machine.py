@@ -63,7 +63,7 @@ class Machine(BaseModel):
 
     @property
     def ranks(self) -> int:
-        """Tasks of a job: one a GPU, or one where there is none."""
+        """Workers of a job: one a GPU, or one where there is none."""
         return max(1, self.gpus_per_job)
 
     @property

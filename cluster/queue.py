@@ -50,9 +50,10 @@ class Queue:
     def last_states(self, submission: Submission, elements: Iterable[int]) -> dict[int, str]:
         """Say how elements that are gone have ended, as far as SLURM remembers."""
         states = {k: self.tasks[submission.id, k].state for k in elements if (submission.id, k) in self.tasks}
-        forgotten = {submission.task_of(k) or "": k for k in elements if k not in states}
-        told = ends(filter(None, forgotten)) if any(forgotten) else {}
-        return states | {k: told.get(task, "unknown to SLURM") for task, k in forgotten.items()}
+        forgotten = {k: submission.task_of(k) for k in elements if k not in states}
+        asked = [task for task in forgotten.values() if task]
+        told = ends(asked) if asked else {}
+        return states | {k: told.get(task or "", "unknown to SLURM") for k, task in forgotten.items()}
 
     def _ask(self, submissions: list[Submission]) -> None:
         names = [name for each in submissions for name in each.job_names]
@@ -144,6 +145,10 @@ def describe(store: Store, queue: Queue | None = None) -> list[str]:
     for each in opened:
         ended = each.ends()
         left = [k for k in range(len(each.elements)) if k not in ended]
+        errors = [(k, each.end_of(k).get("error")) for k in sorted(ended)]
+        errors = [f"  {each.task_of(k) or k}: {error}" for k, error in errors if error][:_MOST_NAMED]
+        if not left and not errors:
+            continue  # nobody has come by yet to close it
         tasks = {k: queue.tasks[each.id, k] for k in left if (each.id, k) in queue.tasks}
         kinds = Counter(_kind(task) for task in tasks.values() if task.is_live)
         jobs = ", ".join(each.jobs or sorted({task.job for task in tasks.values()})) or "unknown as yet"
@@ -159,8 +164,7 @@ def describe(store: Store, queue: Queue | None = None) -> list[str]:
         states = queue.last_states(each, gone[:_MOST_NAMED])
         for k, state in states.items():
             lines.append(f"  {each.task_of(k) or k}: gone ({state}); the same `relusweep run` submits it again")
-        errors = [(k, each.end_of(k).get("error")) for k in sorted(ended)]
-        lines += [f"  {each.task_of(k) or k}: {error}" for k, error in errors if error][:_MOST_NAMED]
+        lines += errors
     if queue.error:
         lines.append(f"SLURM cannot be asked: {queue.error}")
     return lines

@@ -114,7 +114,7 @@ def _machine(submission: Submission) -> Machine:
 
 
 def _setup(machine: Machine) -> list[str]:
-    lines = list(machine.setup)
+    lines = [*machine.setup, "export PYTHONSAFEPATH=1"]  # no package of the folder where the job was submitted
     if machine.scratch is not None:
         quoted = '"' + "".join(f"\\{c}" if c in '\\"`' else c for c in machine.scratch) + '"'  # variables are expanded
         lines += [f"mkdir -p -m 700 {quoted}", f"export TMPDIR={quoted} XDG_CACHE_HOME={quoted}"]

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from cluster.backend import BackendError
 
 MOST_ELEMENTS = 1001  # of an array, where `scontrol show config` cannot be asked: SLURM's default
 _SECONDS = 60  # a controller that is busy answers late; one that is down, not at all
+_ATTEMPTS = 3  # to be queued again: nobody else would see to it
+_PAUSE_SECONDS = 2.0
 _ENDED = frozenset(
     [
         "BOOT_FAIL",
@@ -74,13 +77,13 @@ def read_squeue(text: str) -> list[Task]:
 
 
 def ends(jobs: Iterable[str]) -> dict[str, str]:
-    """Ask accounting how elements ended, by `job_index`; nothing where there is no accounting."""
+    """Ask accounting how jobs and elements ended; nothing where there is no accounting."""
     try:
         answer = _ask("sacct", "-n", "-P", "-X", "-o", "JobID,State", "-j", ",".join(jobs))
     except SchedulerError:
         return {}
     lines = (line.partition("|") for line in answer.splitlines())
-    return {job if "_" in job else f"{job}_0": state.split()[0] for job, _, state in lines if state.split()}
+    return {job: state.split()[0] for job, _, state in lines if state.split()}
 
 
 def largest_array() -> int:
@@ -109,12 +112,15 @@ def requeue_this_element() -> bool:
     cancelled must not.
     """
     mine = this_element()
-    try:
-        if _ask("squeue", "-h", "-j", mine, "-o", "%T").strip() == "RUNNING":
+    for attempt in range(_ATTEMPTS):
+        time.sleep(_PAUSE_SECONDS * attempt)
+        try:
+            if _ask("squeue", "-h", "-j", mine, "-o", "%T").strip() != "RUNNING":
+                return False
             _ask("scontrol", "requeue", mine)
             return True
-    except SchedulerError as error:
-        print(error, flush=True)
+        except SchedulerError as error:
+            print(error, flush=True)
     return False
 
 

@@ -180,8 +180,8 @@ def digits(p: Parameters) -> Dataset:
 def _bundled_digits() -> tuple[Array, NDArray[Any]]:
     from sklearn.datasets import load_digits  # slow to import, and wanted by one problem only
 
-    digits: Any = load_digits(return_X_y=True)  # arrays; its types allow frames too
-    return digits
+    images, labels = load_digits(return_X_y=True)
+    return np.asarray(images), np.asarray(labels)
 
 
 def mnist(p: Parameters) -> Dataset:

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -160,6 +161,12 @@ def test_torch_that_finds_fewer_gpus_than_slurm_gave_is_an_error_where_it_could_
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     monkeypatch.setattr(torch.version, "cuda", None)
     assert workers_here({"gpus_per_job": 2}) == 2  # a torch without CUDA: the launcher has said so
+    with monkeypatch.context() as driver:
+        driver.setattr("cluster.element._DRIVER", Path(os.devnull))
+        with pytest.raises(
+            BackendError, match=r"SLURM gave 2 GPU\(s\), and torch .* cannot use any; expected a build wi"
+        ):
+            workers_here({"gpus_per_job": 2})
     monkeypatch.setattr(torch.version, "cuda", "12.8")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(BackendError, match=r"SLURM gave 2 GPU\(s\), torch .* finds 1; expected as many"):

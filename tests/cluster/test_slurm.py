@@ -121,7 +121,8 @@ def test_script_asks_for_what_the_machine_file_says(tmp_path):
         "--requeue", "--job-name=name", "--open-mode=append", f"--output='{tmp_path}/a b/%A_%a_0_log.out'",
     }  # fmt: skip
     begin = lines.index("module load 'cuda 12'")
-    assert lines[begin + 1 : begin + 4] == [
+    assert lines[begin + 1 : begin + 5] == [
+        "export PYTHONSAFEPATH=1",
         'mkdir -p -m 700 "/tmp/$USER/a b"',
         'export TMPDIR="/tmp/$USER/a b" XDG_CACHE_HOME="/tmp/$USER/a b"',
         """export A='it'"'"'s $HOME'""",

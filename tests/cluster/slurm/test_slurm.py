@@ -90,6 +90,7 @@ def test_detached_run_returns_and_any_shell_can_follow_it_to_the_report(
     assert f"  {job}_0 on node1: 0 s since its last progress" in standing.out.replace("1 s since", "0 s since")
     watched = cli("watch", store)
     assert watched.code == 0
+    assert f"SLURM job(s) {job}: 1 of 1 element(s) left, 1 running\n" in watched.out
     assert "4/4 runs" in watched.out
     until((store / "report" / "index.html").exists)
     verified(store)
