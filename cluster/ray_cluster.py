@@ -102,7 +102,7 @@ def started(cpus: int, gpus: int, say: Callable[[str], None]) -> Iterator[None]:
         os.environ.pop("RAY_AUTH_TOKEN", None)  # it would go first
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
         try:
-            with _own_signals(), _away_from_signals():
+            with _own_signals(), _away_from_signals(), _temporary_files_in(folder):
                 told = ray.init(
                     "local", num_cpus=cpus, num_gpus=gpus, object_store_memory=_STORE_BYTES, include_dashboard=True,
                     namespace="relusweep", log_to_driver=False, logging_level=logging.ERROR, _temp_dir=str(folder),
@@ -173,6 +173,20 @@ def _away_from_signals() -> Iterator[None]:
         yield
     finally:
         _leads_session = False
+
+
+@contextmanager
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    """Let processes that are started now leave nothing elsewhere: Ray ends some of its own by force."""
+    old = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = str(folder)
+    try:
+        yield
+    finally:
+        if old is None:
+            del os.environ["TMPDIR"]
+        else:
+            os.environ["TMPDIR"] = old
 
 
 _leads_session = False
