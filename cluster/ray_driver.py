@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -114,7 +115,7 @@ class Driver(tune.Callback):
             signal.signal(number, self.stop)
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
-        """Show progress, ten times a second at most; say so if the cluster has no room for us."""
+        """Show progress; say so if the cluster has no room for us."""
         now = time.monotonic()
         if now - self.ticked < _TICK_SECONDS:
             return
@@ -174,9 +175,12 @@ class Driver(tune.Callback):
         said = next((each for each in self.store.failures() if each["pack_id"] == pack_id), None)
         if said is None:
             (pack,) = self.draft.submission.packs([number])
-            where = f" on {trial.node_ip}" if trial.node_ip else ""
-            error = f"worker process died{where}. Out of memory? See the system's log."
-            said = failure(Outcome(pack, "failed", error), 0)
+            error, trace = f"worker process died on {trial.node_ip}. Out of memory? See the system's log.", ""
+            if trial.error_file and (kept := Path(trial.error_file)).exists():
+                trace = kept.read_text(encoding="utf-8").rpartition("Failure # ")[2]
+            if "ray::" in trace:  # it did not die, it could not begin
+                error = f"worker could not start: {trace.strip().splitlines()[-1].strip()}"
+            said = failure(Outcome(pack, "failed", error, trace), 0)
         self.store.write_failure(pack_id, said | {"attempts": trial.num_failures})
         return said["error"]
 

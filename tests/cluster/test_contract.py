@@ -20,7 +20,6 @@ from sweep.pack import Pack
 from sweep.spec import Spec
 from sweep.store import Store
 from sweep.tally import Tally
-from tests.cluster.ray.conftest import ray_cluster  # noqa: F401 - a fixture
 from tests.cluster.slurm.conftest import HASTE, slurm  # noqa: F401 - a fixture
 
 BACKENDS = ["local", "slurm", "ray"]

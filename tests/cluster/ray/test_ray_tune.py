@@ -13,7 +13,9 @@ from typing import Any
 import psutil
 import pytest
 
+from cluster.backend import ATTEMPTS, Job, backend
 from sweep.execute import load_checkpoint
+from sweep.pack import Pack
 from sweep.spec import Spec
 from sweep.store import Store
 from tests.cluster.ray.cluster import Cluster
@@ -172,3 +174,25 @@ def test_prometheus_finds_the_sweep_and_never_a_run(
     states = {each.partition('state="')[2].partition('"')[0] for each in found if "_packs{" in each}
     assert states == {"pending", "running", "done", "failed", "retried"}
     assert not [each for each in found for run in Spec.read(spec).expand() if run.id in each]
+
+
+def test_worker_that_cannot_start_says_why(
+    on_cluster: Cluster, tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, store, spec = backend("ray", 1), Store.create(tmp_path / "store"), Spec.read(tiny())
+    from cluster.ray_driver import Driver  # loads Ray, with the settings that the back-end made
+
+    made = Driver.__init__
+
+    def broken(self: Driver, *given: Any) -> None:
+        made(self, *given)
+        monkeypatch.setattr(self, "job", None)
+
+    monkeypatch.setattr(Driver, "__init__", broken)
+    job = Job(store.path, spec.measure, "ray", 120.0)
+    (outcome,) = place.train(job, iter([Pack(tuple(spec.expand()))]), lambda: None)
+    assert (outcome.kind, len(outcome.pack.runs)) == ("failed", 4)
+    assert outcome.error == "worker could not start: AttributeError: 'NoneType' object has no attribute 'store'"
+    (listed,) = store.failures()
+    assert (listed["attempts"], listed["error"]) == (ATTEMPTS, outcome.error)
+    assert "cluster/worker.py" in listed["trace"]
