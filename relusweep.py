@@ -128,10 +128,12 @@ def run(
         err.print(f"{part}: broken ({why}); set aside as {moved}, its runs are trained again.")
     store.keep_spec(sweep.text)
     tally = Tally(store, planned)
-    jobs: Any = place
+    remote: Any = place
     with _jobs_go_on(store), Display(Watcher(tally), out) as tick:
+        if on != "local":
+            remote.say = out.print
         if on == "slurm":
-            jobs.stay, jobs.report, jobs.say = not detach, report_after, out.print
+            remote.stay, remote.report = not detach, report_after
         failed = train(sweep, tally, place, job, tick, say=err.print, stay=not detach)
     for outcome in failed:
         err.print(f"pack {outcome.pack.id} of {len(outcome.pack.runs)} runs failed: {outcome.error}")
@@ -140,7 +142,7 @@ def run(
         err.print(f"{path}: {runs} runs failed; see {path}/failures. The same command tries them again.")
         raise typer.Exit(1)
     _say_lacking(store, sweep)
-    if report_after and not jobs.reported:
+    if report_after and not remote.reported:
         err.print(f"{path}: nothing had to be submitted, so no job writes the report. Next: relusweep report {path}")
     if detach and (left := len(tally.missing)):
         out.print(f"{path}: {left} runs are to be trained by jobs. Next: relusweep watch {path}, or cancel {path}")

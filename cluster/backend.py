@@ -100,4 +100,4 @@ def backend(name: str, workers: int | None, machine: Path | None = None) -> Back
     return getattr(importlib.import_module(module), attribute)(workers, machine)
 
 
-BACKENDS = {"local": "cluster.local:Local", "slurm": "cluster.slurm:Slurm"}
+BACKENDS = {"local": "cluster.local:Local", "slurm": "cluster.slurm:Slurm", "ray": "cluster.ray_tune:RayTune"}

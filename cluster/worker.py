@@ -41,6 +41,7 @@ class Worker:
         self.store = Store(job.store)
         self.name = worker_name(platform.node(), os.getpid())
         self.stop = threading.Event()
+        self.progress: Progress | None = None  # of the pack in training, or the last one
         self._told = 0.0
         self._read: set[Path] = set()
         self._recorded = MergedIds()
@@ -86,6 +87,7 @@ class Worker:
             return Outcome(pack, "recorded")
 
     def _pulse(self, progress: Progress) -> None:
+        self.progress = progress
         if self.stop.is_set() or self.gone():
             raise Interrupted
         now = time.time()

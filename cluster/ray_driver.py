@@ -1,0 +1,217 @@
+"""Driver: hands packs to Ray Tune as trials, watches them, and forgets what Tune keeps of them."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.util.metrics import Gauge
+
+from cluster.backend import ATTEMPTS, Job, Outcome
+from cluster.ray_cluster import address
+from cluster.ray_trial import STOP_FILE, PackTrial
+from cluster.submission import Draft, Submission
+from cluster.worker import STOP_SIGNALS, failure
+from sweep.claim import living_packs
+from sweep.data import DataError
+from sweep.pack import Pack
+from sweep.store import Store, StoreError
+
+_TICK_SECONDS = 0.5
+_FULL_SECONDS = 10.0  # without any worker, before the user is told
+_TOUCH_SECONDS = 3600.0  # drafts that nobody touches for a day are deleted by the next launcher
+_MARK = "ray"  # a file that tells our folders from those that SLURM's jobs read
+_BREAKING = {"StoreError": StoreError, "DataError": DataError}
+
+
+class Driver(tune.Callback):
+    """Some packs, as trials of one run of Tune, which calls us back."""
+
+    def __init__(self, job: Job, workers: int, unit: str, tick: Callable[[], None], say: Callable[[str], None]) -> None:
+        self.store = Store(job.store.absolute())
+        self.job = replace(job, store=self.store.path)
+        self.sweep = self.store.sweep_name() or "unnamed"
+        self.workers, self.unit, self.tick, self.say = workers, unit, tick, say
+        _remove_abandoned(self.store)
+        self.draft = Draft(self.store)
+        self.ended: dict[int, tuple[Any, str]] = {}  # kind and error of a pack, by its number
+        self.running: set[int] = set()
+        self.retried = 0
+        self.stopping = False
+        self.broken: Exception | None = None
+        self.moved = self.ticked = self.touched = time.monotonic()
+        self.gauge = Gauge("relusweep_packs", "Packs in this driver's hands.", ("sweep", "state"))
+        self.gauge.set_default_tags({"sweep": self.sweep})
+
+    def train(self, packs: Iterator[Pack]) -> Iterator[Outcome]:
+        """Train packs; yields their outcomes when all have ended.
+
+        Raises:
+            StoreError, DataError: what stopped a worker.
+            KeyboardInterrupt: if a signal came; the states have been written.
+        """
+        submission = self.draft.submission
+        with submission.being_submitted():
+            try:
+                (submission.path / _MARK).touch()
+                self.draft.take((pack, 0.0) for pack in packs)
+                with _restored_signals():
+                    self._fit()
+                if self.broken:
+                    raise self.broken
+                if self.stopping:
+                    raise KeyboardInterrupt
+                for number, (kind, error) in sorted(self.ended.items()):
+                    (pack,) = submission.packs([number])
+                    yield Outcome(pack, kind, error)
+            finally:
+                submission.remove()
+
+    def _fit(self) -> None:
+        folder, ids = self.draft.submission.path, [bundle.pack_id for bundle in self.draft.bundles]
+        told = {name: value for name, value in os.environ.items() if name.startswith("RELUSWEEP_")}
+        trainable = tune.with_parameters(PackTrial, job=self.job, packs=folder, sweep=self.sweep, environment=told)
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(self.workers)
+        tune.Tuner(
+            tune.with_resources(trainable, {"cpu": 1} if self.unit == "CPU" else {"cpu": 0, "gpu": 1}),
+            param_space={"pack": tune.grid_search(list(range(len(ids))))},
+            tune_config=tune.TuneConfig(
+                reuse_actors=True,
+                max_concurrent_trials=self.workers,
+                trial_name_creator=lambda trial: ids[trial.config["pack"]],
+                trial_dirname_creator=lambda trial: ids[trial.config["pack"]],
+            ),
+            run_config=tune.RunConfig(
+                name=self.sweep,
+                storage_path=str(folder / "tune"),  # seen by all nodes, as Tune demands; gone with the packs
+                failure_config=tune.FailureConfig(max_failures=ATTEMPTS - 1),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                stop=_Stopped(self),
+                callbacks=[self],
+                verbose=0,
+            ),
+        ).fit()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune saves its callbacks, to go on from a state of its own; ours is the store."""
+        return {}
+
+    def stop(self, *_: object) -> None:
+        """Ask the workers to write their states."""
+        self.stopping = True
+        (self.draft.submission.path / STOP_FILE).touch()
+
+    # What Tune tells -------------------------------------------------------------------------------------------------
+
+    def setup(self, *_: Any, **__: Any) -> None:
+        """Take the signals over, after Tune has."""
+        for number in STOP_SIGNALS:
+            signal.signal(number, self.stop)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        """Show progress; say so if the cluster has no room for us."""
+        now = time.monotonic()
+        if now - self.ticked < _TICK_SECONDS:
+            return
+        self.ticked = now
+        self.tick()
+        if now - self.touched > _TOUCH_SECONDS:
+            self.touched = now
+            os.utime(self.draft.submission.path)
+        failed = sum(kind == "failed" for kind, _ in self.ended.values())
+        states = {
+            "pending": len(self.draft.bundles) - len(self.ended) - len(self.running),
+            "running": len(self.running),
+            "done": len(self.ended) - failed,
+            "failed": failed,
+            "retried": self.retried,
+        }
+        for state, packs in states.items():
+            self.gauge.set(packs, {"state": state})
+        if self.running:
+            self.moved = now
+        elif address() and now - self.moved > _FULL_SECONDS:
+            free = ray.available_resources().get(self.unit, 0)
+            if free < 1:
+                self.moved = float("inf")  # once
+                whole = ray.cluster_resources().get(self.unit, 0)
+                self.say(f"RAY_ADDRESS={address()}: all {whole:g} {self.unit}(s) of the cluster are taken; waiting.")
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """A worker has begun with a pack."""
+        self.running.add(trial.config["pack"])
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """A worker has come to an end with a pack."""
+        number, result = trial.config["pack"], trial.last_result
+        self.running.discard(number)
+        kind, error = result["kind"], result["error"]
+        if kind in _BREAKING:
+            self.broken = _BREAKING[kind](error)
+            self.stop()
+        else:
+            self.ended[number] = kind, error
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """A worker has died, or crashed; Tune gives the pack to another."""
+        self.retried += 1
+        self._failed(trial)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """The last attempt has failed."""
+        self.ended[trial.config["pack"]] = "failed", self._failed(trial)
+
+    def _failed(self, trial: Any) -> str:
+        """List the pack as failed, with what the worker said, if it could."""
+        number = trial.config["pack"]
+        self.running.discard(number)
+        pack_id = self.draft.bundles[number].pack_id
+        said = next((each for each in self.store.failures() if each["pack_id"] == pack_id), None)
+        if said is None:
+            (pack,) = self.draft.submission.packs([number])
+            error, trace = f"worker process died on {trial.node_ip}. Out of memory? See the system's log.", ""
+            if trial.error_file and (kept := Path(trial.error_file)).exists():
+                trace = kept.read_text(encoding="utf-8").rpartition("Failure # ")[2]
+            if "ray::" in trace:  # it did not die, it could not begin
+                error = f"worker could not start: {trace.strip().splitlines()[-1].strip()}"
+            said = failure(Outcome(pack, "failed", error, trace), 0)
+        self.store.write_failure(pack_id, said | {"attempts": trial.num_failures})
+        return said["error"]
+
+
+def _remove_abandoned(store: Store) -> None:
+    """Delete the packs of drivers that were killed; their states are elsewhere."""
+    living = living_packs(store)
+    for mark in (store.path / "jobs").glob(f"*/{_MARK}"):
+        if mark.parent.name not in living:
+            Submission(mark.parent).remove()
+            (store.path / "claims" / f"{mark.parent.name}.json").unlink(missing_ok=True)
+
+
+@contextmanager
+def _restored_signals() -> Iterator[None]:
+    old = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+class _Stopped(tune.Stopper):
+    """Ends the run of Tune when all workers have written their states."""
+
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.driver.stopping and not self.driver.running

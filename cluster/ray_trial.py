@@ -1,0 +1,160 @@
+"""Trial: what Ray Tune runs for one pack; and what the actor that runs it tells to Prometheus."""
+
+import os
+import platform
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from ray import tune
+from ray.util.metrics import Counter, Gauge
+
+from cluster.backend import Job, Outcome
+from cluster.local import devices
+from cluster.submission import Submission
+from cluster.worker import Worker, failure
+from sweep.data import DataError
+from sweep.durable import StoreError
+from sweep.execute import device_name
+from sweep.part import UNREADABLE, read_part
+from sweep.record import SCHEMAS
+
+STOP_FILE = "stop"  # beside the packs: the states are to be written
+_REPORT_SECONDS = 2.0
+_LOOK_SECONDS = 1.0  # between looks for the stop file
+_COLUMNS = ("status", "loss", "eos_ratio")
+
+
+class PackTrial(tune.Trainable):
+    """An actor that trains one pack after the other, as Tune hands them to it."""
+
+    def setup(  # pyright: ignore[reportIncompatibleMethodOverride] - the rest comes by tune.with_parameters
+        self, config: dict[str, Any], job: Job, packs: Path, sweep: str, environment: dict[str, str]
+    ) -> None:
+        """Become a worker, and begin with the first pack."""
+        os.environ.update(environment)
+        device = devices()[0]
+        self.submission, self.sweep, self.raylet = Submission(packs), sweep, os.getppid()
+        self._looked, self._told_to_stop = 0.0, False
+        self.worker = Worker(job, device, gone=self._stopped)
+        self.metrics = _Metrics(sweep, device)
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin with the next pack."""
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Wait a moment, and report; a crash becomes an exception, so that Tune tries elsewhere."""
+        self.thread.join(_REPORT_SECONDS)
+        report = self._report()
+        if self.thread.is_alive():
+            return report
+        outcome = self.outcome
+        if isinstance(outcome, Exception):
+            print(f"pack {self.pack.id}: {outcome}", flush=True)
+            return report | {"done": True, "kind": type(outcome).__name__, "error": str(outcome)}
+        print(f"pack {self.pack.id}: {outcome.kind} {outcome.error}".rstrip(), flush=True)
+        if outcome.kind == "failed":
+            self.worker.store.write_failure(self.pack.id, failure(outcome, 1))
+            raise RuntimeError(outcome.error)
+        if outcome.kind == "recorded":
+            report |= self._summary()
+        return report | {"done": True, "kind": outcome.kind, "error": ""}
+
+    def cleanup(self) -> None:
+        """Write the state, if a pack is in training."""
+        self.worker.stop.set()
+        self.thread.join()
+
+    def __repr__(self) -> str:
+        """What the dashboard calls the actor."""
+        return f"relusweep {self.sweep}" if hasattr(self, "sweep") else "relusweep"
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        (self.pack,) = self.submission.packs([config["pack"]])
+        shape = self.pack.shape
+        print(
+            f"pack {self.pack.id}: {len(self.pack.runs)} runs, problem {shape.problem}, n = {shape.n}, d = {shape.d}, "
+            f"width {shape.width}, at most {shape.max_steps} steps, on {self.worker.device}",
+            flush=True,
+        )
+        self.worker.store.clear_failure(self.pack.id)
+        self.worker.progress = None
+        self.outcome: Outcome | Exception = Outcome(self.pack, "interrupted")
+        self._seen = (-1, time.monotonic())
+        self.thread = threading.Thread(target=self._train, daemon=True)  # Ray keeps the main thread for itself
+        self.thread.start()
+
+    def _train(self) -> None:
+        torch.set_num_threads(1)
+        try:
+            self.outcome = self.worker.train(self.pack)
+        except (StoreError, DataError) as error:
+            self.outcome = error
+
+    def _stopped(self) -> bool:
+        now = time.monotonic()
+        if now - self._looked > _LOOK_SECONDS:
+            self._looked = now
+            self._told_to_stop = (self.submission.path / STOP_FILE).exists() or os.getppid() != self.raylet
+        return self._told_to_stop
+
+    def _report(self) -> dict[str, Any]:
+        """Say where the pack stands, here and to Prometheus."""
+        told = self.worker.progress
+        ended = dict(told.ended) if told else {"converged": 0, "budget": 0, "diverged": 0}
+        rate = told.run_steps / max(told.seconds, 1e-9) if told else 0.0
+        steps = told.run_steps if told else 0
+        if steps != self._seen[0]:
+            self._seen = (steps, time.monotonic())
+        training = self.thread.is_alive()
+        self.metrics.tell(rate if training else 0.0, time.monotonic() - self._seen[1] if training else 0.0)
+        return ended | {"runs": len(self.pack.runs), "ended": sum(ended.values()), "run_steps_per_second": rate}
+
+    def _summary(self) -> dict[str, Any]:
+        """Sum up the pack as recorded: how its runs ended, the median loss, the largest eos_ratio."""
+        part = self.worker.store.path / "runs" / f"pack-{self.pack.id}.parquet"
+        try:
+            rows = read_part(part, pa.schema([SCHEMAS["runs"].field(name) for name in _COLUMNS]))
+        except UNREADABLE:
+            return {}  # it has been compacted
+        ended = {each["values"]: each["counts"] for each in rows["status"].value_counts().to_pylist()}
+        self.metrics.count(ended)
+        losses, ratios = (rows[name].drop_null().to_numpy() for name in ("loss", "eos_ratio"))
+        report: dict[str, Any] = {**ended, "ended": len(rows)}
+        if len(losses):
+            report["median_loss"] = float(np.median(losses))
+        if len(ratios):
+            report["max_eos_ratio"] = float(ratios.max())
+        return report
+
+
+class _Metrics:
+    """Numbers by sweep, node and device; never by run, of which there may be a million."""
+
+    def __init__(self, sweep: str, device: torch.device) -> None:
+        tags = {"sweep": sweep, "node": platform.node(), "device": f"{device} {device_name(device)}"}
+        keys = tuple(tags)
+        self.runs = Counter("relusweep_runs", "Runs recorded.", (*keys, "status"))
+        self.rate = Gauge("relusweep_run_steps_per_second", "Steps a second, summed over the runs.", keys)
+        self.idle = Gauge("relusweep_seconds_since_progress", "Time since a step was taken.", keys)
+        self.memory = Gauge("relusweep_device_bytes", "Memory that torch holds on the GPU.", keys)
+        for metric in (self.runs, self.rate, self.idle, self.memory):
+            metric.set_default_tags(tags)
+        self.device = device
+
+    def tell(self, rate: float, idle: float) -> None:
+        self.rate.set(rate)
+        self.idle.set(idle)
+        if self.device.type == "cuda":
+            self.memory.set(torch.cuda.memory_reserved(self.device))
+
+    def count(self, ended: dict[str, int]) -> None:
+        for status, runs in ended.items():
+            self.runs.inc(runs, {"status": status})

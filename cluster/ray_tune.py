@@ -1,0 +1,76 @@
+"""RayTune: packs as trials of Ray Tune. Tune schedules and retries; what is done, the store says."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from itertools import chain, islice
+from pathlib import Path
+from typing import final
+
+import torch
+
+from cluster.backend import BackendError, Job, Outcome
+from cluster.local import Local
+from cluster.ray_cluster import address, connected, load, started
+from cluster.worker import STOP_SIGNALS
+from sweep.pack import Pack
+from sweep.run import Run
+from sweep.spec import Measure
+
+_TRIALS = 500  # handed to Tune at one time: it forgets no trial before the last one has ended
+
+
+@final
+class RayTune:
+    """A Ray cluster: the one that RAY_ADDRESS names, else one on this machine for the length of the sweep."""
+
+    def __init__(self, workers: int | None = None, machine: Path | None = None) -> None:
+        if machine is not None:
+            raise BackendError(f"--machine {machine}: a file of SLURM's; expected --on slurm with it, or RAY_ADDRESS.")
+        self.say: Callable[[str], None] = lambda said: None
+        ray = load()
+        if not address():
+            self.node = Local(workers)
+            self.unit = "GPU" if self.node.device.type == "cuda" else "CPU"
+            self.workers = self.node.workers
+            return
+        with connected():
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        self.unit = "GPU" if torch.version.cuda and any("GPU" in node for node in nodes) else "CPU"
+        units = [int(node.get(self.unit, 0)) for node in nodes]
+        if sum(units) < (workers or 1):
+            asked = f"--workers {workers}: " if workers else ""
+            raise BackendError(f"{asked}RAY_ADDRESS={address()}: {sum(units)} {self.unit}(s); expected {workers or 1}.")
+        self.workers = workers or sum(units)
+        self.node = Local(min(self.workers, max(units)))  # a node of the cluster is taken to be like this machine
+
+    @property
+    def device(self) -> torch.device:
+        """See `Backend`."""
+        return self.node.device
+
+    def pack_size(self, run: Run, measure: Measure, missing: int) -> int:
+        """See `Backend`: as a machine of one's own would have it for its share of the runs."""
+        return self.node.pack_size(run, measure, -(-missing * self.node.workers // self.workers))
+
+    def train(self, job: Job, packs: Iterator[Pack], tick: Callable[[], None]) -> Iterator[Outcome]:
+        """See `Backend`."""
+        old = {number: signal.signal(number, signal.default_int_handler) for number in STOP_SIGNALS}  # until Tune runs
+        try:
+            with self._cluster():
+                from cluster.ray_driver import Driver  # loads Ray
+
+                most = max(_TRIALS, 20 * self.workers)
+                while (pack := next(packs, None)) is not None:
+                    driver = Driver(job, self.workers, self.unit, tick, self.say)
+                    yield from driver.train(chain([pack], islice(packs, most - 1)))
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+    def _cluster(self) -> AbstractContextManager[None]:
+        if address():
+            return connected()
+        cpus = max(self.workers, len(os.sched_getaffinity(0)))
+        return started(cpus, self.workers if self.unit == "GPU" else 0, self.say)

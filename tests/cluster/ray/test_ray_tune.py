@@ -1,0 +1,198 @@
+"""What happens to sweeps on a real Ray: they are killed, stopped, kept waiting, watched, and end as they would locally."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from cluster.backend import ATTEMPTS, Job, backend
+from sweep.execute import load_checkpoint
+from sweep.pack import Pack
+from sweep.spec import Spec
+from sweep.store import Store
+from tests.cluster.ray.cluster import Cluster
+
+ENDLESS = {"max_steps": 100_000_000, "tolerance": 0.0}
+
+
+@pytest.fixture
+def on_cluster(ray_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    """Let commands use the cluster of the tests instead of starting one."""
+    for name, value in ray_cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    return ray_cluster
+
+
+def training(store: Path) -> list[int]:
+    """Processes that have claimed a pack and said how far they are."""
+    said = [json.loads(path.read_text()) for path in (store / "progress").glob("[!.]*.json")]
+    return [int(each["worker"].rpartition("-")[2]) for each in said if each["run_steps"]]
+
+
+def complete(store: Path, rows: int) -> bool:
+    """Whether so many runs are recorded, each once, and nothing is left of the training."""
+    opened = Store.open(store)
+    left = [*opened.checkpoints(), *opened.failures(), *(store / "claims").iterdir(), *(store / "jobs").iterdir()]
+    return len(opened.recorded()) == opened.read("runs", ["run_id"])[0].num_rows == rows and not left
+
+
+def test_table_of_500_runs_equals_the_local_one_though_a_worker_is_killed(
+    on_cluster: Cluster, launch: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path,
+    until: Callable[..., Any], rows_on_disk: Callable[..., Any], equal_tables: Callable[[Path, Path], None],
+) -> None:  # fmt: skip
+    spec = tiny(
+        grid="lr = { log = [0.01, 1.9, 25] }, seed = { range = [0, 20] }", measure="every = 'log:3'", max_steps=4000,
+        dtype="'float64'",
+    )  # fmt: skip
+    store, local = tmp_path / "ray", tmp_path / "local"
+    swept = launch("run", spec, "--on", "ray", "--out", store, "--checkpoint-minutes", 0)
+    os.kill(until(lambda: training(store))[0], signal.SIGKILL)
+    out, err = swept.communicate()
+    assert (swept.returncode, err) == (0, ""), out
+    assert complete(store, 500)
+    beside = launch("run", spec, "--workers", 1, "--out", local)
+    assert beside.wait() == 0
+    assert rows_on_disk(store) == rows_on_disk(local)
+    equal_tables(store, local)
+    assert set(Store.open(store).read("runs", ["backend"])[0]["backend"].to_pylist()) == {"ray"}
+
+
+def test_killed_driver_leaves_no_ray_behind_and_the_same_command_goes_on(
+    launch: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, until: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    short = Path("/tmp") / f"rt-{os.getpid()}"
+    short.mkdir()
+    monkeypatch.setenv("TMPDIR", str(short))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    spec, store = tiny(max_steps=2_000_000, tolerance=0.0), tmp_path / "store"
+    command = ("run", spec, "--on", "ray", "--workers", 1, "--out", store, "--checkpoint-minutes", 0)
+    killed = launch(*command)
+    until(lambda: Store(store).checkpoints())
+    below = psutil.Process(killed.pid).children(recursive=True)
+    (folder,) = short.glob("relusweep-*")
+    token = (folder / "token").read_text()
+    assert (folder / "token").stat().st_mode & 0o777 == 0o600
+    assert len(below) > 4
+    assert not [each for each in below if any(token in argument for argument in each.cmdline())]
+    mortal = [each for each in below if not each.name().endswith("Agent")]  # two of Ray's leave after a minute
+    os.kill(killed.pid, signal.SIGKILL)
+    _, alive = psutil.wait_procs(mortal, timeout=60)
+    assert not alive
+    assert not Store(store).recorded()
+
+    os.utime(folder, (0, 0))
+    swept = launch(*command)
+    out, err = swept.communicate()
+    assert (swept.returncode, err) == (0, ""), out
+    assert "Ray dashboard: http://" in out
+    assert complete(store, 4)
+    assert not list(short.iterdir())
+    short.rmdir()
+
+
+def test_stop_signal_to_the_group_writes_the_states_and_local_goes_on(
+    launch: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, until: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    spec, store = tiny(max_steps=2_000_000, tolerance=0.0), tmp_path / "store"
+    stopped = launch("run", spec, "--on", "ray", "--workers", 1, "--out", store)
+    until(lambda: training(store))
+    os.killpg(stopped.pid, signal.SIGTERM)
+    out, err = stopped.communicate()
+    assert stopped.returncode == 130, out
+    assert err == "relusweep: stopped; what was in training is kept. The same command goes on from there.\n"
+    (state,) = Store(store).checkpoints()
+    assert not list((store / "jobs").iterdir())
+    saved = load_checkpoint(state)
+    assert saved is not None
+    assert saved["training"]["step"] > 0
+    swept = launch("run", spec, "--workers", 1, "--out", store)
+    out, err = swept.communicate()
+    assert (swept.returncode, err) == (0, ""), out
+    assert complete(store, 4)
+    assert set(Store.open(store).read("runs", ["backend"])[0]["backend"].to_pylist()) == {"local"}
+
+
+def test_full_cluster_is_waited_for_with_a_message(
+    on_cluster: Cluster, launch: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    code = """
+import ray, sys
+ray.init(log_to_driver=False)
+@ray.remote(num_cpus=2)
+class Holder:
+    def hold(self): return True
+holder = Holder.remote()
+print(ray.get(holder.hold.remote()), flush=True)
+sys.stdin.read()
+"""
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([sys.executable, "-c", code], text=True, **pipes) as holder:
+        assert holder.stdout.readline() == "True\n"
+        swept = launch("run", tiny(), "--on", "ray", "--out", tmp_path / "store")
+        lines = iter(swept.stdout.readline, "")
+        said = next(line for line in lines if "waiting" in line)
+        assert said == f"RAY_ADDRESS={on_cluster.address}: all 2 CPU(s) of the cluster are taken; waiting.\n"
+        assert not Store(tmp_path / "store").recorded()
+        holder.communicate()
+    assert swept.wait() == 0
+    assert complete(tmp_path / "store", 4)
+
+
+def test_prometheus_finds_the_sweep_and_never_a_run(
+    on_cluster: Cluster,
+    launch: Callable[..., Any],
+    tiny: Callable[..., Path],
+    tmp_path: Path,
+    until: Callable[..., Any],
+) -> None:
+    spec, store = tiny("watched", grid="lr = [0.05], seed = [0], width = [4, 5, 6]", **ENDLESS), tmp_path / "store"
+
+    def ours() -> list[str]:
+        with urllib.request.urlopen(f"http://{on_cluster.metrics}/metrics") as page:
+            lines = page.read().decode().splitlines()
+        return [line for line in lines if line.startswith("ray_relusweep_") and 'sweep="watched"' in line]
+
+    swept = launch("run", spec, "--on", "ray", "--workers", 2, "--out", store)
+    wanted = ("_run_steps_per_second{", "_seconds_since_progress{", "_packs{")
+    found = until(lambda: (lines := ours()) and all(any(w in each for each in lines) for w in wanted) and lines)
+    os.kill(swept.pid, signal.SIGTERM)
+    swept.communicate()
+    assert swept.returncode == 130
+    rates = [float(each.rpartition(" ")[2]) for each in found if "_per_second{" in each]
+    assert max(rates) > 0
+    states = {each.partition('state="')[2].partition('"')[0] for each in found if "_packs{" in each}
+    assert states == {"pending", "running", "done", "failed", "retried"}
+    assert not [each for each in found for run in Spec.read(spec).expand() if run.id in each]
+
+
+def test_worker_that_cannot_start_says_why(
+    on_cluster: Cluster, tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, store, spec = backend("ray", 1), Store.create(tmp_path / "store"), Spec.read(tiny())
+    from cluster.ray_driver import Driver  # loads Ray, with the settings that the back-end made
+
+    made = Driver.__init__
+
+    def broken(self: Driver, *given: Any) -> None:
+        made(self, *given)
+        monkeypatch.setattr(self, "job", None)
+
+    monkeypatch.setattr(Driver, "__init__", broken)
+    job = Job(store.path, spec.measure, "ray", 120.0)
+    (outcome,) = place.train(job, iter([Pack(tuple(spec.expand()))]), lambda: None)
+    assert (outcome.kind, len(outcome.pack.runs)) == ("failed", 4)
+    assert outcome.error == "worker could not start: AttributeError: 'NoneType' object has no attribute 'store'"
+    (listed,) = store.failures()
+    assert (listed["attempts"], listed["error"]) == (ATTEMPTS, outcome.error)
+    assert "cluster/worker.py" in listed["trace"]
