@@ -18,7 +18,7 @@ demo: install
 	$(BIN)/relusweep report results/demo
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 lint: install
 	$(BIN)/ruff check .
