@@ -1,8 +1,9 @@
 """One GPU: µs a run-step of the persistent kernel, of the reference and of JAX, and the share of the card's peak.
 
-The task is that of `throughput.py`. It is checked first that both kernels compute the same, and that a run of the
-persistent one is the same bit for bit in any pack. The peak is measured: products and sums in registers, of which none
-waits for another. Times are on the wall, the device waited for; medians of the repetitions.
+The task is that of `throughput.py`; then large networks, whose steps are replayed as a CUDA graph. It is checked first
+that all kernels compute the same, and that a run of the persistent one is the same bit for bit in any pack. The peak is
+measured: products and sums in registers, of which none waits for another. Times are on the wall, the device waited for;
+medians of the repetitions.
 """
 
 import importlib.util
@@ -21,13 +22,14 @@ from rich.console import Console
 from rich.table import Table
 from throughput import Jax, make_runs
 
-from sweep.kernels import persistent, plain
+from sweep.kernels import graphed, persistent, plain
 from sweep.pack import Pack
 from sweep.run import Run
 from sweep.train import EXAM_STEPS, Training
 
 RUNS, STEPS, REPETITIONS = 10_000, 200, 5
 MANY, MANY_STEPS = 100_000, 10_000
+LARGE, LARGE_RUNS = {"d": 64, "n": 512, "width": 128}, 1000
 CHECK_STEPS, AGREEMENT = 50, 1e-9
 OPERATIONS = 16  # a unit and sample, as bench/README.md counts them
 
@@ -52,13 +54,16 @@ def check() -> str:
     """Demand the weights of the reference, and the same ones in any pack."""
     runs = make_runs(1000, "float64")
     found = {}
-    for kernel in (persistent, plain):
+    for kernel in (persistent, graphed, plain):
         contender = Relusweep(runs, CHECK_STEPS, kernel)
         contender.advance()
         found[kernel] = contender.weights()
-    off = max(float((row - found[plain][run]).norm() / row.norm()) for run, row in found[persistent].items())
-    if not off <= AGREEMENT:
-        sys.exit(f"the persistent kernel trains something else: weights differ by {off:.1e} after {CHECK_STEPS} steps")
+    for kernel in (graphed, persistent):
+        off = max(float((row - found[plain][run]).norm() / row.norm()) for run, row in found[kernel].items())
+        if not off <= AGREEMENT:
+            sys.exit(
+                f"kernel {kernel.NAME} trains something else: weights differ by {off:.1e} after {CHECK_STEPS} steps"
+            )
     for dtype in ("float32", "float64"):
         runs = make_runs(1000, dtype)
         whole = Relusweep(runs, CHECK_STEPS, persistent)
@@ -136,6 +141,11 @@ def main() -> None:
             ratio = each / seconds[persistent.NAME]
             table.add_row(name, f"{1e6 * each:.4f}", f"{ratio:.1f}", f"{rate / 1e12:.1f}", f"{rate / most:.0%}")
         out.print(f"\n{dtype}: {RUNS} runs, medians of {REPETITIONS} repetitions of {STEPS} steps", table)
+
+        large = [run.model_copy(update=LARGE) for run in runs[:LARGE_RUNS]]
+        times = {kernel: timed(Relusweep(large, STEPS, kernel).advance) for kernel in (graphed, plain)}
+        each = {kernel.NAME: f"{1e6 * time / STEPS / LARGE_RUNS:.3f}" for kernel, time in times.items()}
+        out.print(f"{dtype}: {LARGE_RUNS} runs of {LARGE}, µs a run-step: {each}")
 
     many = Relusweep(make_runs(MANY, "float32"), EXAM_STEPS, persistent)
     start = time.perf_counter()

@@ -13,14 +13,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sweep.kernels import curvature, kinks
 from sweep.lanczos import Eigenpair, top_eigenpair
 from sweep.model import forward, gradient
 from sweep.pack import FORMED
 from sweep.point import Point
 
 _MODE_PAIRS = 64  # data on kinks that `least_gauss_newton_sharpness` will try; beyond, the recorded mode stands
-_TOGETHER = 16  # networks whose Lanczos vectors share a core's cache (bench/README.md)
 _ROUNDING = 1e-9  # |z| / ‖w‖ that counts as zero
 
 Factors = list[tuple[Float[Tensor, "B _ n"], Float[Tensor, "B _ n"]]]
@@ -31,12 +29,12 @@ Factors = list[tuple[Float[Tensor, "B _ n"], Float[Tensor, "B _ n"]]]
 
 def loss(point: Point) -> Float[Tensor, " B"]:
     """(1/2n) Σ_j r_j²."""
-    return point.survey.loss if point.compiled else point.residual.square().mean(1) / 2
+    return point.survey.loss if point.survey else point.residual.square().mean(1) / 2
 
 
 def largest_residual(point: Point) -> Float[Tensor, " B"]:
     """max_j |r_j|."""
-    return point.survey.largest_residual if point.compiled else point.residual.abs().amax(1)
+    return point.survey.largest_residual if point.survey else point.residual.abs().amax(1)
 
 
 # Gauss–Newton --------------------------------------------------------------------------------------------------------
@@ -84,12 +82,12 @@ def mean_gradient_bound(point: Point) -> Float[Tensor, " B"]:
 def gauss_newton_top(point: Point) -> Eigenpair:
     """Top eigenpair of the Gauss–Newton matrix (1/n) JᵀJ, equal to the Hessian where the network interpolates.
 
-    By the compiled program where it serves; else by the smaller of the n×n and the p×p matrix where it is small enough
+    By a compiled program on the CPU; else by the smaller of the n×n and the p×p matrix where it is small enough
     to be formed; else by products alone. Lanczos starts from the mean gradient, whose Rayleigh quotient is at least
     1 + 2S̃.
     """
-    if point.compiled:
-        return curvature.top_eigenpair(*point.networks, exact=False, tolerance=1e-9)
+    if point.programs:
+        return point.programs.top_eigenpair(*point.networks, exact=False, tolerance=1e-9)
     n, p = point.n, point.architecture.count
     ones = torch.ones_like(point.y)
     if p < n and p <= FORMED:
@@ -129,8 +127,8 @@ def on_kink(point: Point, lr: Float[Tensor, " B"]) -> list[Bool[Tensor, "B _ n"]
     finite loss z still moves to and fro across the kink, so a pair counts too if one more step of gd changes z by |z|
     or more. There the activation mode, and with it λ_max, changes from step to step.
     """
-    if point.compiled:
-        return [kinks.on_kink(*point.networks, lr, _ROUNDING)]
+    if point.programs:
+        return point.programs.on_kink(*point.networks, lr, _ROUNDING)
     g, _ = gradient(*point.networks)
     moved = forward(point.architecture, point.theta - lr[:, None] * g, point.x, point.slope)[0]
     marks = []
@@ -158,8 +156,8 @@ def least_gauss_newton_sharpness(
     least = top.value.clone()
     count = _count(marks)
     few = (count > 0) & (count <= _MODE_PAIRS)
-    if point.compiled:
-        return kinks.least_over_modes(*point.networks, top, marks[0] & few[:, None, None])
+    if point.programs:
+        return point.programs.least_over_modes(*point.networks, top, [marked & few[:, None, None] for marked in marks])
     if point.n > FORMED:
         return least
     for b in torch.nonzero(few).flatten().tolist():
@@ -221,13 +219,9 @@ def hessian_top(point: Point, start: Float[Tensor, "B p"] | None = None) -> Eige
     A twice-differentiable minimum is linearly stable under gd with step size lr iff sharpness ≤ 2/lr, and under sgd
     only if so [M21 Lemma 1]. `start` is best the top eigenvector of Gauss–Newton; without one, the mean gradient.
     """
-    if point.compiled:
-        return curvature.top_eigenpair(*point.networks, exact=True, start=start)
-    start = pull(point, torch.ones_like(point.y)) if start is None else start
-    size = _TOGETHER if point.theta.device.type == "cpu" else len(start)
-    tiles = [slice(first, first + size) for first in range(0, len(start), size)]
-    pairs = [top_eigenpair(hessian_product(point.rows(tile)), start[tile]) for tile in tiles]
-    return Eigenpair(*(torch.cat(parts) for parts in zip(*pairs, strict=True)))
+    if point.programs:
+        return point.programs.top_eigenpair(*point.networks, exact=True, start=start)
+    return top_eigenpair(hessian_product(point), pull(point, torch.ones_like(point.y)) if start is None else start)
 
 
 # Stability norms (one hidden layer) ----------------------------------------------------------------------------------
@@ -287,13 +281,15 @@ def dead_fraction(point: Point) -> Float[Tensor, " B"]:
 # Everything that a row records ---------------------------------------------------------------------------------------
 
 
-_ERRORS = ("finite", "largest_residual")  # in a survey besides what is recorded of a point
+_ERRORS = {"finite", "largest_residual"}  # in a survey besides what is recorded of a point
+_OF_SHALLOW = {"stability_norm", "oriented_stability_norm", "variation_norm", "residual_correction"}
 
 
 def summary(point: Point) -> dict[str, Float[Tensor, " B"]]:
     """Measure all but errors and curvature: column → (B,)."""
-    if point.compiled:
-        return {name: column for name, column in point.survey._asdict().items() if name not in _ERRORS}
+    if point.survey:
+        lacking = _ERRORS if len(point.architecture.sizes) == 3 else {*_ERRORS, *_OF_SHALLOW}
+        return {name: column for name, column in point.survey._asdict().items() if name not in lacking}
     measures = {
         "loss": loss(point),
         "mean_gradient_bound": mean_gradient_bound(point),

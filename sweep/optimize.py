@@ -78,10 +78,10 @@ def update(
     buffers: tuple[Float[Tensor, "B p"], ...],
     g: Float[Tensor, "B p"],
     rates: Rates,
-    step: int,
+    step: int | Float[Tensor, ""],
     warming: bool,
 ) -> None:
-    """Take one step in place; `step` counts from 0, `warming` says that some run's rate still rises."""
+    """Take one step in place; `step` counts from 0, `warming` says that some run's rate may still rise."""
     if rates.decay is not None:
         g = torch.addcmul(g, rates.decay, theta)
     lr = rates.lr

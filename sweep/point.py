@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from types import ModuleType
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sweep.kernels import shallow
-from sweep.kernels.survey import Survey, survey
+from sweep.kernels import layered, shallow
+from sweep.kernels.survey import Survey
 from sweep.model import Architecture, Inputs, Slope, forward
 
 
@@ -53,19 +54,21 @@ class Point:
         return self.architecture, self.theta, self.x, self.y, self.slope
 
     @property
-    def compiled(self) -> bool:
-        """Whether compiled programs measure these networks; tensors do the others."""
-        return shallow.supports(self.architecture, self.x)
+    def programs(self) -> ModuleType | None:
+        """What measures these networks on the CPU, one alone after the other; on other devices tensors do."""
+        if self.theta.device.type != "cpu":
+            return None
+        return shallow if shallow.supports(self.architecture, self.x) else layered
 
     @cached_property
-    def survey(self) -> Survey:
-        """What the compiled pass over the samples tells."""
-        return survey(*self.networks)
+    def survey(self) -> Survey | None:
+        """What one pass of such a program over the samples tells."""
+        return self.programs.survey(*self.networks) if self.programs else None
 
     @property
     def finite(self) -> Bool[Tensor, " B"]:
         """Whether all outputs are finite."""
-        return self.survey.finite > 0 if self.compiled else torch.isfinite(self.residual).all(1)
+        return self.survey.finite > 0 if self.survey else torch.isfinite(self.residual).all(1)
 
     @property
     def residual(self) -> Float[Tensor, "B n"]:

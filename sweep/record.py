@@ -50,7 +50,7 @@ RESULTS: dict[str, tuple[pa.DataType, str]] = {
     "pack_size": (pa.int64(), "runs in that pack"),
     "device": (pa.string(), "what it was trained on"),
     "backend": (pa.string(), "local, slurm or ray"),
-    "kernel": (pa.string(), "training loop that ran: fused, blas, persistent, or torch, the reference"),
+    "kernel": (pa.string(), "training loop that ran: fused, blas, persistent, graph, or torch, the reference"),
     "code_version": (pa.string(), "relusweep's version, with the commit where known"),
     "schema_version": (pa.int64(), "version of these columns"),
 }

@@ -10,14 +10,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sweep.data import DATA_KEYS, dataset
-from sweep.kernels import blas, fused, persistent, plain
+from sweep.kernels import blas, fused, graphed, persistent, plain
 from sweep.model import Architecture, Inputs, initial_parameters, with_ones
 from sweep.optimize import Rates
 from sweep.pack import BUFFERS, Pack
 from sweep.run import Run
 
 # Fused kernels go before the reference; the first that supports a run's shape trains it.
-KERNELS = (persistent, fused, blas, plain)
+KERNELS = (persistent, fused, blas, graphed, plain)
 EXAM_STEPS = 200  # a run can end at multiples of this, and at its max_steps
 PASSES = 5  # exams in a row that a run has to pass: at lr · sharpness / 2 = 1.01 a deviation grows e^20-fold meanwhile
 DIVERGED = 1e10  # a loss above this many times max(initial loss, 1) never comes back

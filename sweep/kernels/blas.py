@@ -46,7 +46,7 @@ def advance(
     warming_until: int,
 ) -> None:
     """Take the steps start … stop-1 in place; arguments as those of the reference kernel."""
-    _one_thread()
+    one_thread()
     architecture = Architecture.of(run)
     _advance(
         *loop.arguments(run, theta, buffers, peak, rates, x, y), _places(architecture), run.width, run.width2 or 0,
@@ -60,7 +60,7 @@ def losses(run: Run, theta: Tensor, rates: Rates, x: Inputs, y: Tensor) -> Tenso
 
 
 @cache
-def _one_thread() -> None:
+def one_thread() -> None:
     """Keep BLAS on one thread, once a process: sums over several would depend on their number."""
     import scipy.linalg.cython_blas  # noqa: F401 - what numba calls, so that it is loaded
 

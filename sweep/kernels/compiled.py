@@ -36,7 +36,7 @@ class _Kept(FunctionCache):
 @cache
 def sources() -> str:
     """Hash the sources of all compiled functions."""
-    texts = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    texts = [path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py"))]
     return hashlib.blake2b(b"".join(texts), digest_size=8).hexdigest()
 
 

@@ -1,6 +1,9 @@
 """The reference kernel: any run, any device, one torch operation after the other."""
 
+from collections.abc import Iterator
+
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sweep.model import Architecture, Inputs, gradient
@@ -58,21 +61,25 @@ def advance(
         warming_until: The largest warmup_steps of the pack.
     """
     architecture = Architecture.of(run)
-    chunk = stop - start
-    if run.batch_size:
-        chunk = max(1, _BATCH_NUMBERS // (run.n * len(theta)))
+    for step, rows in zip(range(start, stop), batches(run, rates, len(theta), start, stop), strict=True):
+        inputs, targets = (x, y) if rows is None else batch_of(x, y, rows)
+        g, loss = gradient(architecture, theta, inputs, targets, rates.slope)
+        torch.maximum(peak, loss, out=peak)
+        update(run.optimizer, theta, buffers, g, rates, step, step < warming_until)
+
+
+def batches(run: Run, rates: Rates, count: int, start: int, stop: int) -> Iterator[Tensor | None]:
+    """Yield the samples of each step's mini-batches (B, batch), drawn for many steps at once; None where all are."""
+    chunk = max(1, _BATCH_NUMBERS // (run.n * count))
     for first in range(start, stop, chunk):
-        last = min(first + chunk, stop)
-        batches = draw_batches(rates.seed, first, last - first, run.n, run.batch_size) if run.batch_size else None
-        for step in range(first, last):
-            inputs, targets = x, y
-            if batches is not None:
-                rows = batches[step - first]
-                targets = y.gather(1, rows)
-                inputs = x[rows] if x.ndim == 2 else x.gather(1, rows[:, :, None].expand(-1, -1, x.shape[-1]))
-            g, loss = gradient(architecture, theta, inputs, targets, rates.slope)
-            torch.maximum(peak, loss, out=peak)
-            update(run.optimizer, theta, buffers, g, rates, step, step < warming_until)
+        steps = min(chunk, stop - first)
+        yield from draw_batches(rates.seed, first, steps, run.n, run.batch_size) if run.batch_size else [None] * steps
+
+
+def batch_of(x: Inputs, y: Tensor, rows: Tensor) -> tuple[Float[Tensor, "B batch i"], Float[Tensor, "B batch"]]:
+    """Select the samples `rows` (B, batch) of each run."""
+    inputs = x[rows] if x.ndim == 2 else x.gather(1, rows[:, :, None].expand(-1, -1, x.shape[-1]))
+    return inputs, y.gather(1, rows)
 
 
 @torch.inference_mode()

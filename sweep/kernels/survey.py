@@ -1,96 +1,23 @@
-"""Survey: what one pass over the samples tells of shallow networks on the CPU, compiled, a network at a time.
+"""Survey: what one pass over the samples tells of networks.
 
 Equal to the functions of `sweep.measure` that bear the same names, which say what each number is.
 """
 
 from typing import NamedTuple
 
-import numpy as np
 from torch import Tensor
-
-from sweep.kernels.compiled import compiled
-from sweep.kernels.shallow import arrays
-from sweep.model import Architecture, Inputs, Slope
 
 
 class Survey(NamedTuple):
-    """Numbers of every network, each (B,)."""
+    """Numbers of every network, each (B,); the stability norms and their companions are NaN for deep ones."""
 
     finite: Tensor  # 1 where all outputs are
     loss: Tensor
     largest_residual: Tensor
     mean_gradient_bound: Tensor
+    parameter_norm: Tensor
+    dead_fraction: Tensor
     stability_norm: Tensor
     oriented_stability_norm: Tensor
     variation_norm: Tensor
-    parameter_norm: Tensor
-    dead_fraction: Tensor
     residual_correction: Tensor
-
-
-def survey(architecture: Architecture, theta: Tensor, x: Inputs, y: Tensor, slope: Slope) -> Survey:
-    """Survey networks theta (B, p) on inputs (n, i) or (B, n, i) with targets (B, n), slopes (B, 1, 1), all float64."""
-    found = theta.new_empty(len(Survey._fields), len(theta))
-    _survey(*arrays(architecture, theta, x, y, slope), found.numpy())
-    return Survey(*found)
-
-
-@compiled
-def _survey(axes, theta, x, y, slopes, bias, found):
-    """Fill `found`, a row a number of `Survey`; the other arguments are those of `shallow.arrays`.
-
-    Of each unit's hyperplane: n A and n (m, P) of its own side, and of the side behind it; how far z reaches.
-    """
-    (count, p), n = theta.shape, x.shape[1]
-    k = (p - bias) // (len(axes) + 1)
-    end = len(axes) * k
-    height, height_behind, reach = np.empty(k), np.empty(k), np.empty(k)
-    moment, moment_behind = np.empty(end), np.empty(end)
-    for b in range(count):
-        weights, inputs, slope = theta[b], x[b if len(x) > 1 else 0], slopes[b]
-        a, c = weights[end : end + k], (weights[end + k] if bias else 0.0)
-        height[:], height_behind[:], moment[:], moment_behind[:], reach[:] = 0.0, 0.0, 0.0, 0.0, -np.inf
-        squares, absolutes, largest, farthest, finite = 0.0, 0.0, 0.0, 0.0, True
-        for j in range(n):
-            f, far = c, 0.0
-            for q in range(len(axes)):
-                far += inputs[j, q] ** 2
-            for i in range(k):
-                z = 0.0
-                for q in range(len(axes)):
-                    z += weights[q * k + i] * inputs[j, q]
-                ahead, behind = (1.0 if z > 0.0 else slope), (1.0 if z < 0.0 else slope)
-                f += a[i] * (ahead * z)
-                height[i] += ahead * z
-                height_behind[i] -= behind * z
-                reach[i] = max(reach[i], z)
-                for q in range(len(axes)):
-                    moment[q * k + i] += ahead * inputs[j, q]
-                    moment_behind[q * k + i] += behind * inputs[j, q]
-            residual = f - y[b, j]
-            squares += residual**2
-            absolutes += abs(residual)
-            largest = max(largest, abs(residual))
-            farthest = max(farthest, far)
-            finite &= abs(residual) < np.inf  # np.isfinite subtracts, and differences of equals are taken for 0 here
-        mean, shallow, oriented, variation, norm, dead = 1.0 if bias else 0.0, 0.0, 0.0, 0.0, c**2, 0
-        for i in range(k):
-            slant, slant_behind, length = 0.0, 0.0, 0.0
-            for q in range(len(axes)):
-                slant += moment[q * k + i] ** 2
-                slant_behind += moment_behind[q * k + i] ** 2
-                norm += weights[q * k + i] ** 2
-                length += weights[q * k + i] ** 2 if q < len(axes) - bias else 0.0
-            ahead = abs(height[i]) * np.sqrt(slant) / n**2
-            behind = abs(height_behind[i]) * np.sqrt(slant_behind) / n**2
-            oriented += abs(a[i]) * ahead
-            shallow += abs(a[i]) * min(ahead, behind)
-            variation += abs(a[i]) * np.sqrt(length)
-            norm += a[i] ** 2
-            mean += (height[i] ** 2 + a[i] ** 2 * slant) / n**2
-            dead += not reach[i] > 0.0
-        correction = absolutes / n * np.sqrt(farthest)
-        found[:, b] = (
-            1.0 if finite else 0.0, squares / n / 2, largest, mean, shallow, oriented, variation, np.sqrt(norm),
-            dead / k, correction,
-        )  # fmt: skip

@@ -1,10 +1,10 @@
-"""Which networks are left to the compiled measures."""
+"""Which compiled measures serve which networks."""
 
-from sweep.kernels import shallow
+from sweep.kernels import layered, shallow
 from tests.sweep.kernels.test_curvature import point_of
 
 
-def test_deep_networks_and_many_features_are_left_to_tensors():
+def test_deep_networks_and_many_features_are_left_to_blas():
+    assert point_of({"width": 4, "d": 15, "n": 5})[2].programs is shallow
     for case in ({"depth": 2, "width": 4, "d": 2, "n": 5}, {"width": 4, "d": 16, "n": 5}):
-        _, _, point = point_of(case)
-        assert not shallow.supports(point.architecture, point.x)
+        assert point_of(case)[2].programs is layered

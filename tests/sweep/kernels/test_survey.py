@@ -6,33 +6,28 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from sweep import measure
-from sweep.kernels import shallow
-from sweep.kernels.survey import Survey, survey
+from sweep.kernels.survey import Survey
 from sweep.point import Point
-from tests.sweep.kernels.test_curvature import FEATURES, point_of
+from tests.sweep.kernels.test_curvature import CASES, LARGE, point_of
 
 
 def surveyed(point):
-    return survey(point.architecture, point.theta, point.x, point.y, point.slope)
+    return point.programs.survey(*point.networks)
 
 
 @settings(deadline=None, max_examples=60, derandomize=True, phases=[Phase.generate])
-@given(
-    st.fixed_dictionaries({
-        "d": FEATURES, "n": st.integers(1, 40), "width": st.integers(1, 33), "bias": st.booleans(),
-        "activation": st.sampled_from(["relu", "leaky_relu"]),
-    }),
-    st.booleans(), st.integers(0, 2**31),
-)  # fmt: skip
+@given(CASES, st.booleans(), st.integers(0, 2**31))
 def test_equals_the_measures_on_tensors(case, shared, seed):
     _, _, point = point_of(case, shared=shared, seed=seed)
     found = surveyed(point)._asdict()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shallow, "supports", lambda *_: False)
+        patch.setattr(Point, "programs", None)
         expected = measure.summary(point) | {
             "finite": point.finite.double(), "largest_residual": measure.largest_residual(point)
         }  # fmt: skip
+    assert all(found.pop(name).isnan().all() for name in found.keys() - expected.keys())
     assert found.keys() == expected.keys()
+    assert len(found) == (10 if len(point.before) == 1 else 6)
     for name, column in expected.items():
         torch.testing.assert_close(found[name], column, rtol=1e-12, atol=1e-14, msg=name)
 
@@ -44,8 +39,9 @@ def test_data_on_kinks_count_for_neither_side():
     assert (surveyed(on_kinks).dead_fraction == 1).all()
 
 
-def test_outputs_that_are_not_finite_are_told_from_large_ones():
-    _, _, point = point_of({"width": 5, "n": 7, "d": 2})
+@pytest.mark.parametrize("case", LARGE, ids=str)
+def test_outputs_that_are_not_finite_are_told_from_large_ones(case):
+    _, _, point = point_of(case | {"n": 7})
     theta = point.theta * torch.tensor([1.0, 1e200, 1.0])[:, None]
     theta[2, 0] = torch.nan
     found = surveyed(Point(point.architecture, theta, point.x, point.y, None))
@@ -55,8 +51,9 @@ def test_outputs_that_are_not_finite_are_told_from_large_ones():
     assert large.loss.isinf().all()
 
 
-def test_a_network_is_surveyed_alike_in_any_company():
-    _, _, point = point_of({"width": 9, "n": 33, "d": 5})
+@pytest.mark.parametrize("case", LARGE[:2], ids=str)
+def test_a_network_is_surveyed_alike_in_any_company(case):
+    _, _, point = point_of(case | {"n": 33})
     together = surveyed(point)
     for b in range(len(point.theta)):
         alone = surveyed(point.rows(slice(b, b + 1)))

@@ -1,4 +1,4 @@
-"""Shallow networks with few features on the CPU, as the compiled measures take them: arrays, a network at a time."""
+"""Shallow networks as the compiled measures take them: arrays."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 from sweep.model import Architecture, Inputs, Slope
 
-_MAX_FEATURES = 16  # loops over features are unrolled; with more of them, batched matrix products are faster
+_MAX_FEATURES = 16  # loops over features are unrolled; with more of them, matrix products are faster
 
 
 def supports(architecture: Architecture, x: Inputs) -> bool:
-    """Tell whether compiled programs measure these networks."""
-    return len(architecture.sizes) == 3 and x.shape[-1] <= _MAX_FEATURES and x.device.type == "cpu"
+    """Tell whether these programs measure networks of this architecture on inputs x."""
+    return len(architecture.sizes) == 3 and x.shape[-1] <= _MAX_FEATURES
 
 
 def arrays(architecture: Architecture, theta: Tensor, x: Inputs, y: Tensor, slope: Slope) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""Data on kinks of shallow networks on the CPU, and what they do to Gauss–Newton: compiled, a network at a time.
+"""Data on kinks of shallow networks, and what they do to Gauss–Newton.
 
 Equal to `on_kink` and `least_gauss_newton_sharpness` of `sweep.measure` on tensors.
 """
@@ -9,8 +9,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sweep.kernels.compiled import compiled
-from sweep.kernels.curvature import BASIS, prepare, search
-from sweep.kernels.shallow import arrays
+from sweep.kernels.krylov import BASIS, search
+from sweep.kernels.shallow.arrays import arrays
+from sweep.kernels.shallow.curvature import Network, prepare
 from sweep.lanczos import Eigenpair, stir
 from sweep.model import Architecture, Inputs, Slope
 
@@ -23,11 +24,11 @@ def on_kink(
     slope: Slope,
     lr: Float[Tensor, " B"],
     rounding: float,
-) -> Bool[Tensor, "B q n"]:
+) -> list[Bool[Tensor, "B q n"]]:
     """Mark the pairs (unit, datum) with |z| < rounding · ‖w‖, and those whose z a step of gd changes by |z| or more."""
     marks = torch.empty(len(theta), architecture.sizes[1], y.shape[1], dtype=torch.bool)
     _on_kink(*arrays(architecture, theta, x, y, slope), lr.numpy(), rounding, marks.numpy())
-    return marks
+    return [marks]
 
 
 def least_over_modes(
@@ -37,13 +38,13 @@ def least_over_modes(
     y: Tensor,
     slope: Slope,
     top: Eigenpair,
-    kinks: Bool[Tensor, "B q n"],
+    kinks: list[Bool[Tensor, "B q n"]],
     tolerance: float = 1e-9,
 ) -> Tensor:
     """Lower the top eigenvalue of Gauss–Newton, `top`, by one greedy pass over the pairs on kinks; gives (B,)."""
     order = architecture.by_feature
     least, vector = top.value.clone(), top.vector[:, order]
-    pairs = torch.nonzero(kinks)
+    pairs = torch.nonzero(kinks[0])
     first = torch.searchsorted(pairs[:, 0].contiguous(), torch.arange(len(theta) + 1))
     _least_over_modes(
         *arrays(architecture, theta, x, y, slope), stir(theta)[order].numpy(), tolerance,
@@ -96,9 +97,8 @@ def _least_over_modes(axes, theta, x, y, slopes, bias, stir, tolerance, pairs, f
             old, a = gains[datum, unit], theta[b, len(axes) * k + unit]
             gains[datum, unit] = slopes[b] * a if old == a else a
             trial[:] = current
-            top, _ = search(
-                axes, inputs, gains, hidden, coupling[:0], bias, basis, projected, stir, trial, image, tolerance
-            )
+            network = Network(axes, inputs, gains, hidden, coupling[:0], bias)
+            top, _ = search(network, basis, projected, stir, trial, image, tolerance)
             if top < least[b]:
                 least[b] = top
                 current[:] = trial

@@ -1,27 +1,37 @@
-"""Top eigenpairs of Hessian and Gauss–Newton of shallow networks on the CPU: one compiled program, a network at a time.
+"""Top eigenpairs of Hessian and Gauss–Newton of shallow networks.
 
-A network's vectors stay in the core's cache through all of Lanczos' method, and one pass over the samples makes a
-product: with σ' the derivative at z_ij = w_i·x_j, h̃_j the hidden units, and v = (V, v_a, v_c),
+One pass over the samples makes a product: with σ' the derivative at z_ij = w_i·x_j, h̃_j the hidden units, and
+v = (V, v_a, v_c),
 
     s_j = ∇f(x_j)·v = Σ_i a_i σ'_ij V_i·x_j + v_a·h_j + v_c          (1/n) JᵀJ v = (1/n) Σ_j s_j ∇f(x_j)
 
 and off the kinks the residual term couples the weights of each unit alone: with m_i = (1/n) Σ_j r_j σ'_ij x_j it adds
 v_a,i m_i to the rows of w_i and m_i·V_i to that of a_i. Vectors are kept as rows over the units: one row for each
-feature, one of v_a, then v_c. The methods and their checks are those of `sweep.lanczos`.
+feature, one of v_a, then v_c.
 """
+
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sweep.kernels.compiled import compiled, inlined
-from sweep.kernels.shallow import arrays
+from sweep.kernels.compiled import compiled
+from sweep.kernels.krylov import BASIS, assign, has_product, improve
+from sweep.kernels.shallow.arrays import arrays
 from sweep.lanczos import Eigenpair, stir
 from sweep.model import Architecture, Inputs, Slope
 
-BASIS = 32  # vectors before a restart
-_RESTARTS = 12
-_FIRST_LOOK = 6  # no residual is believed before
+
+class Network(NamedTuple):
+    """What a product needs of a network."""
+
+    axes: Any  # (0, …, i - 1)
+    x: Any  # inputs (n, i)
+    gains: Any  # a σ' (n, k)
+    hidden: Any  # units (n, k)
+    coupling: Any  # rows m (i k,), or nothing for Gauss–Newton
+    bias: Any  # whether units have biases
 
 
 def top_eigenpair(
@@ -117,62 +127,12 @@ def _product(axes, v, x, gains, hidden, coupling, bias, image):
                 image_output[i] += v[q * k + i] * coupling[q * k + i]
 
 
-@compiled
-def _dot(u, v):
-    total = 0.0
-    for i in range(len(u)):
-        total += u[i] * v[i]
-    return total
-
-
-@compiled
-def _assign(u, start, factor, v):
-    """U ← start · u + factor · v."""
-    for i in range(len(u)):
-        u[i] = (start * u[i] if start else 0.0) + factor * v[i]
-
-
-@inlined
-def _krylov(axes, x, gains, hidden, coupling, bias, basis, projected, vector, image, tolerance):
-    """Replace the unit `vector` by the best of its Krylov space; returns its value, and its residual."""
-    size = min(len(projected), len(vector))
-    scale, value, residual = 1e-300, 0.0, np.inf
-    _assign(basis[0], 0.0, 1.0, vector)
-    for j in range(size):
-        _product(axes, basis[j], x, gains, hidden, coupling, bias, image)
-        projected[j, j] = _dot(basis[j], image)
-        for _ in range(2):  # twice is enough (Parlett 1998, §6.9)
-            for known in range(j, -1, -1):
-                _assign(image, 1.0, -_dot(basis[known], image), basis[known])
-        length = np.sqrt(_dot(image, image))
-        if not length < np.inf:
-            return np.nan, np.nan
-        scale = max(scale, abs(projected[j, j]), length)
-        last = j + 1 == size or length <= 1e-14 * scale  # an invariant subspace: the length is rounding
-        if last or (j + 1 >= _FIRST_LOOK and j % 2):
-            values, vectors = np.linalg.eigh(projected[: j + 1, : j + 1].copy())  # reads the lower triangle
-            value, residual = values[j], length * abs(vectors[j, j])
-            if last or residual <= tolerance * abs(value) + 1e-12:
-                for known in range(j + 1):
-                    _assign(vector, 1.0 if known else 0.0, vectors[known, j], basis[known])
-                _assign(vector, 0.0, 1 / np.sqrt(_dot(vector, vector)), vector)
-                break
-        projected[j + 1, j] = length
-        _assign(basis[j + 1], 0.0, 1 / length, image)
-    return value, residual
-
-
-@compiled
-def search(axes, x, gains, hidden, coupling, bias, basis, projected, stir, vector, image, tolerance):
-    """Replace the start in `vector` by the top eigenvector; returns its value, and the residual where it stopped."""
-    _assign(vector, 1 / max(np.sqrt(_dot(vector, vector)), 1e-300), 1.0, stir)
-    _assign(vector, 0.0, 1 / np.sqrt(_dot(vector, vector)), vector)
-    top, error = 0.0, np.inf
-    for _ in range(_RESTARTS):
-        top, error = _krylov(axes, x, gains, hidden, coupling, bias, basis, projected, vector, image, tolerance)
-        if not error > tolerance * abs(top) + 1e-12:
-            break
-    return top, error
+has_product(
+    Network,
+    lambda network, v, image: _product(
+        network.axes, v, network.x, network.gains, network.hidden, network.coupling, network.bias, image
+    ),
+)
 
 
 @compiled
@@ -191,10 +151,7 @@ def _top_eigenpairs(axes, theta, x, y, slopes, bias, stir, exact, tolerance, giv
         inputs = x[b if len(x) > 1 else 0]
         prepare(axes, theta[b], inputs, y[b], slopes[b], bias, gains, hidden, coupling, current)
         if given:
-            _assign(current, 0.0, 1.0, vector[b])
-        term = coupling if exact else coupling[:0]
-        top, _ = search(axes, inputs, gains, hidden, term, bias, basis, projected, stir, current, image, tolerance)
-        _product(axes, current, inputs, gains, hidden, term, bias, image)
-        _assign(image, 1.0, -top, current)
-        value[b], residual[b] = top, np.sqrt(_dot(image, image))
-        _assign(vector[b], 0.0, 1.0, current)
+            assign(current, 0.0, 1.0, vector[b])
+        network = Network(axes, inputs, gains, hidden, coupling if exact else coupling[:0], bias)
+        value[b], residual[b] = improve(network, basis, projected, stir, current, image, tolerance)
+        assign(vector[b], 0.0, 1.0, current)
