@@ -151,6 +151,7 @@ def _through(points: Array) -> tuple[Array, Array, NDArray[np.intp]]:
     minors = [np.linalg.det(np.delete(edges, axis, 2)) * (-1) ** axis for axis in range(r)]
     normals = np.stack(minors, 1)
     size = np.linalg.norm(normals, axis=1)
-    independent = size > _ON * np.prod(np.linalg.norm(edges, axis=2), axis=1)
+    lengths = np.linalg.norm(edges, axis=2)
+    independent = (size > _ON * lengths.prod(1)) & (lengths.min(1, initial=np.inf) > _ON)
     normals = normals[independent] / size[independent, None]
     return normals, (normals * base[independent]).sum(1), members[independent]
