@@ -8,6 +8,7 @@ hyperplanes through d affinely independent points; a quantity that is linear on 
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from math import comb
 
 import numpy as np
@@ -69,9 +70,9 @@ class Arrangement:
             np.put_along_axis(on, members[rows], True, 1)
             for row in np.flatnonzero(on.sum(1) > r):
                 all_on = np.flatnonzero(on[row])
-                kept[rows.start + row] = tuple(all_on) not in seen
+                kept[rows[row]] = tuple(all_on) not in seen
                 seen.add(tuple(all_on))
-                crowded[rows.start + int(row)] = all_on
+                crowded[int(rows[row])] = all_on
         new = np.cumsum(kept) - 1
         w = normals[kept] @ back
         return Arrangement(
@@ -79,14 +80,20 @@ class Arrangement:
             {int(new[old]): on for old, on in crowded.items() if kept[old]},
         )  # fmt: skip
 
-    def sides(self, rows: slice) -> Array:
+    def sides(self, rows: NDArray[np.intp]) -> Array:
         """Give w·x_j + b of some hyperplanes (rows, n), exactly 0 for points on them."""
         z = self.w[rows] @ self.points.T + self.b[rows, None]
         np.put_along_axis(z, self.members[rows], 0.0, 1)
-        for index, on in self.crowded.items():
-            if rows.start <= index < rows.start + len(z):
-                z[index - rows.start, on] = 0.0
+        for place in np.flatnonzero(self.is_crowded[rows]):
+            z[place, self.crowded[int(rows[place])]] = 0.0
         return z
+
+    @cached_property
+    def is_crowded(self) -> Flags:
+        """Mark the hyperplanes with more than r points."""
+        marks = np.zeros(len(self), bool)
+        marks[list(self.crowded)] = True
+        return marks
 
     @property
     def tilts(self) -> Flags:
@@ -115,7 +122,7 @@ def splits(points: Array) -> Flags:
     arrangement = Arrangement.of(points)
     ways = [found]
     for index in range(len(arrangement)):
-        z = arrangement.sides(slice(index, index + 1))[0]
+        z = arrangement.sides(np.array([index]))[0]
         on = np.flatnonzero(z == 0)
         tilts = splits(points[on]) if index in arrangement.crowded else arrangement.choices(index)[1]
         for positive in (z > 0, z < 0):
@@ -125,11 +132,11 @@ def splits(points: Array) -> Flags:
     return np.unique(np.concatenate(ways), axis=0)
 
 
-def blocks(count: int, n: int) -> Iterator[slice]:
-    """Cut rows of n numbers into blocks that fit in the cache."""
+def blocks(count: int, n: int) -> Iterator[NDArray[np.intp]]:
+    """Cut rows of n numbers into blocks that fit in the cache: their indices."""
     size = max(1, _BLOCK // n)
     for start in range(0, count, size):
-        yield slice(start, min(start + size, count))
+        yield np.arange(start, min(start + size, count))
 
 
 def _whiten(points: Array) -> tuple[Array, Array, Array]:

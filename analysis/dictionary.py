@@ -16,7 +16,7 @@ is linear, and a lower bound for all of them, is `sufficient_floor`, mean σ(z) 
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from analysis.arrangement import Arrangement, Array, Flags, blocks
 
 Norm = Literal["stability", "oriented_stability", "sufficient", "sufficient_floor"]
-NORMS: tuple[Norm, ...] = ("stability", "oriented_stability", "sufficient", "sufficient_floor")
 
 
 @dataclass(frozen=True)
@@ -69,15 +68,12 @@ class Dictionary:
 
     def outputs(self, units: NDArray[np.intp]) -> Array:
         """σ(z_j) of some units (units, n)."""
-        if not len(units):
-            return np.empty((0, len(self.arrangement.points)))
-        rows = [self.arrangement.sides(slice(index, index + 1)) for index in self.plane[units]]
-        return np.maximum(self.sign[units, None] * np.concatenate(rows), 0)
+        return np.maximum(self.sign[units, None] * self.arrangement.sides(self.plane[units]), 0)
 
     def active(self, unit: int) -> Flags:
         """Mark the data that count as active."""
         plane = int(self.plane[unit])
-        positive = self.arrangement.sides(slice(plane, plane + 1))[0] > 0
+        positive = self.arrangement.sides(np.array([plane]))[0] > 0
         on, ways = self.arrangement.choices(plane)
         positive[on] = ways[self.choice[unit]]
         return positive if self.sign[unit] > 0 else ~positive
@@ -92,25 +88,24 @@ class Dictionary:
         return np.abs(values[(self.sign < 0).astype(int), self.plane]) / self.cost
 
 
-def _priced(arrangement: Arrangement, rows: slice, norm: Norm) -> tuple[Array, Array, Array, Array]:
+def _priced(arrangement: Arrangement, rows: NDArray[np.intp], norm: Norm) -> tuple[NDArray[Any], ...]:
     """Give plane, sign, choice and cost of the units of a block of hyperplanes."""
     z = arrangement.sides(rows)
-    planes = np.arange(rows.start, rows.stop)
     costs, choices = zip(*(_cheapest(arrangement, rows, sign, z, norm) for sign in (1, -1)), strict=True)
     if norm == "stability":  # one unit a hyperplane; of its orientations the one with less to add up, and so to round
         cost = np.minimum(*costs)
         choice = np.where(costs[0] <= costs[1], *choices)
         sign = np.where(z.sum(1) <= 0, 1, -1)
-        columns = planes, sign, choice, cost
+        columns = rows, sign, choice, cost
     else:
-        sign = np.repeat([1, -1], len(planes))
-        columns = np.tile(planes, 2), sign, np.concatenate(choices), np.concatenate(costs)
+        sign = np.repeat([1, -1], len(rows))
+        columns = np.tile(rows, 2), sign, np.concatenate(choices), np.concatenate(costs)
     positive = columns[-1] > 0  # the others are 0, or affine, on all data
     plane, sign, choice, cost = (column[positive] for column in columns)
     return plane, sign, choice, cost
 
 
-def _cheapest(arrangement: Arrangement, rows: slice, sign: int, z: Array, norm: Norm) -> tuple[Array, Array]:
+def _cheapest(arrangement: Arrangement, rows: NDArray[np.intp], sign: int, z: Array, norm: Norm) -> tuple[Array, Array]:
     """Minimise the cost of one orientation over the ways to tilt: cost and choice."""
     points, n = arrangement.points, len(arrangement.points)
     # what a datum adds to the active ones: (x, 1) or (‖x‖², 1)
@@ -128,9 +123,8 @@ def _cheapest(arrangement: Arrangement, rows: slice, sign: int, z: Array, norm: 
         cost = _factor(norm, total, n, mean, root)
         better = cost < best
         best, choice = np.where(better, cost, best), np.where(better, index, choice)
-    for plane in [p for p in arrangement.crowded if rows.start <= p < rows.stop]:
-        row = plane - rows.start
-        on, ways = arrangement.choices(plane)
+    for row in np.flatnonzero(arrangement.is_crowded[rows]):
+        on, ways = arrangement.choices(int(rows[row]))
         total = sums[row] + (ways if sign > 0 else ~ways).astype(float) @ marks[on]
         costs = _factor(norm, total, n, mean[row], root[row])
         best[row], choice[row] = costs.min(), costs.argmin()

@@ -13,9 +13,10 @@ a certificate, whoever found it: with ρ = max over all units of |Σ_j v_j σ(z_
 
     v·y = v·f + v·(y - f) ≤ ρ · norm + ‖v‖₁ · ε
 
-At a minimum that does not interpolate the theorem has a residual term, S̃ ≤ 1/η - ½ + ½ √(1 + R²) mean |r_j|, R = max ‖x_j‖
-[derived here]. With mean |r_j| ≤ ε this is a budget that grows with the error by `slack` = ½ √(1 + R²): only the floor
-with slack holds at every stable minimum; that without says of the interpolating ones which exist.
+At a minimum that does not interpolate the theorem has a residual term, S̃ ≤ 1/η - ½ + ½ √(1 + R²) mean |r_j| with
+R = max ‖x_j‖ [derived here]. As mean |r_j| ≤ ε, the budget then grows with the error by `slack` = ½ √(1 + R²) a unit.
+So the floor with slack holds at every stable minimum (twice differentiable, one hidden layer); that without slack holds
+for functions of the stated norm, and where it is positive no stable minimum interpolates.
 """
 
 from dataclasses import dataclass
@@ -127,7 +128,7 @@ class Floors:
         """
         points, labels = np.asarray(points, float), np.asarray(labels, float)
         if points.ndim != 2 or labels.shape != points.shape[:1] or not len(points):
-            raise FloorError(f"points {points.shape} and labels {labels.shape}; expected (n, d) and (n,), n at least 1.")
+            raise FloorError(f"points {points.shape}, labels {labels.shape}; expected (n, d) and (n,), n at least 1.")
         if not (np.isfinite(points).all() and np.isfinite(labels).all()):
             raise FloorError("points or labels are not finite; expected numbers.")
         self.points = points
@@ -156,7 +157,7 @@ class Floors:
         if not error >= 0:
             raise FloorError(f"error = {error}; expected a number from 0 on.")
         below = None if self.below is None else self.below.least_norm(error)
-        return self._solve(None, 0.0, error / self.scale, below)
+        return self._solve(0.0, 0.0, error / self.scale, below)
 
     def _widen(self) -> None:
         """Add units at random to the pool: twice as many as data, whose outputs span all labels as a rule."""
@@ -164,16 +165,16 @@ class Floors:
         new, self._waiting = self._waiting[:count], self._waiting[count:]
         self._pool = np.union1d(self._pool, new)
 
-    def _solve(self, budget: float | None, slack: float, error: float | None, below: Floor | None) -> Floor:
-        """Generate columns until no unit would improve the optimum; one of budget and error is given."""
+    def _solve(self, budget: float, slack: float, error: float | None, below: Floor | None) -> Floor:
+        """Generate columns until no unit would improve the optimum; with an error given the budget is not asked."""
         lower, certificate = -1.0, None
         while True:
             found = self._master(budget, slack, error)
             if found is None:
                 if not len(self._waiting):
                     raise FloorError(
-                        f"error = {(error or 0.0) * self.scale:g}; labels of points that coincide are further apart than "
-                        "twice that. Expected a larger error."
+                        f"error = {(error or 0.0) * self.scale:g}; labels of points that coincide are further apart "
+                        "than twice that. Expected a larger error."
                     )
                 self._widen()
                 continue
@@ -181,11 +182,11 @@ class Floors:
             weights -= self.basis @ (self.basis.T @ weights)
             ratios = self.dictionary.ratios(weights)
             proof = Certificate(weights, float(ratios.max(initial=0)), float(weights @ self.labels))
-            proved = proof.least_norm(error) if error is not None else proof.least_error(budget or 0.0, slack)
+            proved = proof.least_norm(error) if error is not None else proof.least_error(budget, slack)
             if certificate is None or proved > lower:
                 lower, certificate = proved, proof
             sup, norm = self._sup_error(amplitudes, free), float(np.abs(amplitudes) @ self.dictionary.cost[self._pool])
-            if error is None and norm > (limit := (budget or 0.0) + slack * sup):
+            if error is None and norm > (limit := budget + slack * sup):
                 amplitudes *= limit / norm  # by the solver's tolerance
                 sup, norm = self._sup_error(amplitudes, free), limit
             paying = np.flatnonzero(ratios > ratios[self._pool].max(initial=0) * (1 + _PAYS))
@@ -209,7 +210,7 @@ class Floors:
         outputs = amplitudes @ self.dictionary.outputs(self._pool) + self.dictionary.free @ free
         return float(np.abs(outputs - self.labels).max())
 
-    def _master(self, budget: float | None, slack: float, error: float | None) -> tuple[Array, Array, Array] | None:
+    def _master(self, budget: float, slack: float, error: float | None) -> tuple[Array, Array, Array] | None:
         """Solve the linear programme over the pool: amplitudes, coefficients of what is free, weights on the data.
 
         Variables are the positive and negative parts of the amplitudes, what is free, and the sup-error.

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 
-from analysis.arrangement import Array, Flags
+from analysis.arrangement import Array
 from analysis.dictionary import Dictionary
 
 _TILT = 1e-9  # change of a unit's outputs, relative to the largest, that takes data off its kink
@@ -41,11 +41,7 @@ def assemble(dictionary: Dictionary, units: NDArray[np.intp], amplitudes: Array,
     points = dictionary.arrangement.points
     plane, sign = dictionary.plane[units], dictionary.sign[units, None]
     rows = np.hstack([dictionary.arrangement.w[plane] * sign, dictionary.arrangement.b[plane, None] * sign])
-    for row, unit in zip(rows, units, strict=True):
-        on = np.flatnonzero(dictionary.outputs(np.array([unit]))[0] == 0)
-        z = points @ row[:-1] + row[-1]
-        on = dictionary.arrangement.choices(int(dictionary.plane[unit]))[0]
-        row += _tilt(points, z, on, dictionary.active(int(unit))[on])
+    rows += [_tilt(dictionary, int(unit), row) for unit, row in zip(units, rows, strict=True)] if len(units) else 0
     *v, c = affine
     if not np.any(v):
         return Network(rows[:, :-1], rows[:, -1], amplitudes, float(c))
@@ -55,23 +51,22 @@ def assemble(dictionary: Dictionary, units: NDArray[np.intp], amplitudes: Array,
     return Network(rows[:, :-1], rows[:, -1], np.append(amplitudes, [1.0, -1.0]), float(c - shift))
 
 
-def _tilt(points: Array, z: Array, on: NDArray[np.intp], active: Flags) -> Array:
+def _tilt(dictionary: Dictionary, unit: int, row: Array) -> Array:
     """Find a small change of (w, b) that gives the points on a hyperplane their sides and leaves the others theirs."""
+    points = dictionary.arrangement.points
     n, d = points.shape
-    centre, spread = points.mean(0), np.abs(points - points.mean(0)).max()
+    on = dictionary.arrangement.choices(int(dictionary.plane[unit]))[0]
+    centre = points.mean(0)
+    spread = np.abs(points - centre).max()
     marks = np.hstack([(points - centre) / spread, np.ones((n, 1))])
-    side = np.where(active, 1.0, -1.0)[:, None]
-    limit = np.ones((len(on), 1))  # minimise the largest coefficient t of a tilt that moves each point by 1 or more
-    bound = np.vstack([np.hstack([np.eye(d + 1), -np.ones((d + 1, 1))]), np.hstack([-np.eye(d + 1), -np.ones((d + 1, 1))])])
-    found = linprog(
-        np.eye(d + 2)[-1],
-        np.vstack([np.hstack([-side * marks[on], 0 * limit]), bound]),
-        np.append(-limit, np.zeros(2 * d + 2)),
-        bounds=(None, None),
-    )
-    change = found.x[:-1]
-    moved = np.abs(marks @ change).max()
-    others = np.delete(np.abs(z), on)
-    size = min(_TILT * np.abs(z).max(), others.min(initial=np.inf) / 2) / moved
-    w = change[:-1] / spread
-    return size * np.append(w, change[-1] - w @ centre)
+    side = np.where(dictionary.active(unit)[on], 1.0, -1.0)[:, None]
+    # the least t such that a tilt with coefficients within ±t moves each of these points by 1 or more to its side
+    unity, ones = np.eye(d + 1), np.ones((d + 1, 1))
+    rows = np.block([[-side * marks[on], np.zeros((len(on), 1))], [unity, -ones], [-unity, -ones]])
+    limits = np.append(-np.ones(len(on)), np.zeros(2 * d + 2))
+    tilt = linprog(np.eye(d + 2)[-1], rows, limits, bounds=(None, None)).x[:-1]
+    z = np.abs(points @ row[:-1] + row[-1])
+    room = np.delete(z, on).min(initial=np.inf) / 2
+    tilt *= min(_TILT * z.max(), room) / np.abs(marks @ tilt).max()
+    w = tilt[:-1] / spread
+    return np.append(w, tilt[-1] - w @ centre)

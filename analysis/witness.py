@@ -6,9 +6,9 @@ Its residual is 0, so its Hessian is Gauss–Newton's (1/n) ΦᵀΦ, whose featu
 
     1;    and on ‖x‖₁ < 1 alone    p/a;    a s σ(±x_i) and a;    1{±x_i > 0} (x, 1)/s
 
-Its nonzero eigenvalues are those of a sum of positive semidefinite n×n matrices whose factors are exponentials of linear
-functions of log a, log s. So λ_max is convex in (log a, log s), and descent finds the flattest scaling of the layers
-[derived here].
+Its nonzero eigenvalues are those of a sum of positive semidefinite n×n matrices whose factors are exponentials of
+linear functions of log a and log s. So λ_max is convex in (log a, log s), and descent finds the flattest scaling of the
+layers [derived here].
 """
 
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class Witness:
         both = np.hstack([x, -x])
         sides = (both > 0)[:, :, None] * np.hstack([x, np.ones_like(p)])[:, None, :]
         ones = np.ones_like(p)
-        features = np.hstack([ones, p, np.maximum(both, 0), ones, sides.reshape(len(x), -1)])
+        features = np.hstack([ones, p, np.maximum(both, 0), ones, sides.reshape(len(x), 2 * d * (d + 1))])
         self.matrix = features.T @ features / n
         self.matrix[0, 0] = 1
         self.powers = np.repeat(_POWERS, [1, 1, 2 * d, 1, 2 * d * (d + 1)], axis=0)

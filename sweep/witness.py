@@ -6,13 +6,14 @@ Every (s, a) gives the same function and another sharpness. Units beyond the 2d 
 inactive everywhere and get no gradient.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 
-def fault(parameters: dict[str, Any]) -> str | None:
+def fault(parameters: Mapping[str, Any]) -> str | None:
     """Say why a run cannot start at the witness; None if it can."""
     wanted = {"problem": "pyramid", "depth": 2, "bias": True, "activation": "relu"}
     for key, value in wanted.items():

@@ -216,7 +216,7 @@ def test_exact_norms_lie_below_those_of_a_coarse_dictionary():
     [
         (lambda: budget(2.5), r"lr = 2.5; expected above 0 and at most 2"),
         (lambda: budget(0.0), r"lr = 0.0; expected above 0"),
-        (lambda: Floors(np.ones((3, 2)), np.ones(4)), r"points \(3, 2\) and labels \(4,\); expected \(n, d\) and \(n,\)"),
+        (lambda: Floors(np.ones((3, 2)), np.ones(4)), r"points \(3, 2\), labels \(4,\); expected \(n, d\) and \(n,\)"),
         (lambda: Floors(np.ones((2, 1)), np.array([1, np.nan])), "not finite"),
         (lambda: Floors(np.ones((2, 1)), np.ones(2)).least_error(-1), "budget = -1"),
         (lambda: Floors(np.ones((2, 1)), np.ones(2)).least_norm(float("nan")), "error = nan"),
