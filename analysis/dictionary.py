@@ -61,10 +61,10 @@ class Dictionary:
 
     @property
     def free(self) -> Array:
-        """What costs nothing, as columns (n, _): constants, by the output bias; for S all affine functions."""
+        """What costs nothing, as columns (n, _): constants, by the output bias; for S all affine functions, x centred."""
         points = self.arrangement.points
         ones = np.ones((len(points), 1))
-        return np.hstack([points, ones]) if self.norm == "stability" else ones
+        return np.hstack([points - points.mean(0), ones]) if self.norm == "stability" else ones
 
     def outputs(self, units: NDArray[np.intp]) -> Array:
         """σ(z_j) of some units (units, n)."""

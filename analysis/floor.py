@@ -179,7 +179,7 @@ class Floors:
                 self._widen()
                 continue
             amplitudes, free, weights = found
-            weights -= self.basis @ (self.basis.T @ weights)
+            weights -= self.basis @ (self.basis.T @ weights)  # the solver's are orthogonal to within its tolerance
             ratios = self.dictionary.ratios(weights)
             proof = Certificate(weights, float(ratios.max(initial=0)), float(weights @ self.labels))
             proved = proof.least_norm(error) if error is not None else proof.least_error(budget, slack)

@@ -45,6 +45,7 @@ def assemble(dictionary: Dictionary, units: NDArray[np.intp], amplitudes: Array,
     *v, c = affine
     if not np.any(v):
         return Network(rows[:, :-1], rows[:, -1], amplitudes, float(c))
+    c -= points.mean(0) @ v
     shift = 1 + np.abs(points @ v).max()
     pair = np.array([[*v, shift], [*np.negative(v), -shift]])
     rows = np.vstack([rows, pair])

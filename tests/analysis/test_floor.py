@@ -32,7 +32,7 @@ def test_three_points_on_a_line_have_the_norm_of_their_second_difference():
     for error in (0, 0.1, 0.3):
         found = floors.least_norm(error)
         assert found.lower == pytest.approx((1.4 - 4 * error) * kink, rel=1e-9)
-        assert found.gap < 1e-9
+        assert abs(found.gap) < 1e-9
         again = floors.least_error(found.norm)
         assert (again.lower, again.upper) == pytest.approx((error, error), abs=1e-9)
     assert floors.least_norm(0.35).upper == 0
@@ -100,6 +100,16 @@ def test_floor_is_the_optimum_over_all_cells_of_units(case):
     assert (found.lower, found.upper) == pytest.approx((expected, expected), abs=1e-6)
 
 
+@pytest.mark.parametrize("norm", ["stability", "oriented_stability"])
+def test_floor_is_the_optimum_where_points_coincide_and_lie_in_rows(norm):
+    points = np.array([[-1.0, 1], [-1, 1], [1, -1], [0, 0], [-1, -1], [1, 1], [0, 1]])
+    labels = np.array([-2.0, -1, -3, 4, -1, 0, 1])
+    found = Floors(points, labels, norm).least_error(1.0)
+    expected = oracles.least_error_over_cells(points, labels, 1.0, oriented=norm == "oriented_stability")
+    assert (found.lower, found.upper) == pytest.approx((expected, expected), abs=1e-7)
+    assert np.abs(found.network(points) - labels).max() == pytest.approx(expected, abs=1e-5)
+
+
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize(("n", "d"), [(24, 2), (14, 3)])
 def test_no_finer_dictionary_beats_the_floor(norm, n, d):
@@ -151,7 +161,7 @@ def test_network_attains_the_upper_bound(norm):
         )
         assert cost == pytest.approx(found.norm, rel=1e-5)
         if norm != "sufficient":
-            assert found.gap < 1e-8
+            assert abs(found.gap) < 1e-8
 
 
 def test_sufficient_network_is_stable_once_balanced():
@@ -189,7 +199,7 @@ def test_larger_steps_have_higher_floors_and_the_residual_lowers_them():
     for lr, above in zip((1.1, 1.3, 1.6, 2.0), plain, strict=True):
         found = floors.least_error(budget(lr), slack)
         assert 0 < found.lower < above
-        assert found.gap < 1e-8
+        assert abs(found.gap) < 1e-8
         assert found.norm <= budget(lr) + slack * found.error + 1e-9
 
 
