@@ -100,12 +100,18 @@ def test_floor_is_the_optimum_over_all_cells_of_units(case):
     assert (found.lower, found.upper) == pytest.approx((expected, expected), abs=1e-6)
 
 
+ROWS = [[-1.0, 1], [-1, 1], [1, -1], [0, 0], [-1, -1], [1, 1], [0, 1]]
+PAIRS = [[-1.0, 1], [-1, 1], [1, -1], [1, -1], [-1, -1]]
+
+
 @pytest.mark.parametrize("norm", ["stability", "oriented_stability"])
-def test_floor_is_the_optimum_where_points_coincide_and_lie_in_rows(norm):
-    points = np.array([[-1.0, 1], [-1, 1], [1, -1], [0, 0], [-1, -1], [1, 1], [0, 1]])
-    labels = np.array([-2.0, -1, -3, 4, -1, 0, 1])
-    found = Floors(points, labels, norm).least_error(1.0)
-    expected = oracles.least_error_over_cells(points, labels, 1.0, oriented=norm == "oriented_stability")
+@pytest.mark.parametrize(
+    ("points", "labels", "most"), [(ROWS, [-2, -1, -3, 4, -1, 0, 1], 1.0), (PAIRS, [-2, -1, -3, -2, -1], 0.3)]
+)
+def test_floor_is_the_optimum_where_points_coincide_and_lie_in_rows(norm, points, labels, most):
+    points, labels = np.array(points), np.array(labels, float)
+    found = Floors(points, labels, norm).least_error(most)
+    expected = oracles.least_error_over_cells(points, labels, most, oriented=norm == "oriented_stability")
     assert (found.lower, found.upper) == pytest.approx((expected, expected), abs=1e-7)
     assert np.abs(found.network(points) - labels).max() == pytest.approx(expected, abs=1e-5)
 
