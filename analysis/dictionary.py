@@ -61,7 +61,7 @@ class Dictionary:
 
     @property
     def free(self) -> Array:
-        """What costs nothing, as columns (n, _): constants, by the output bias; for S all affine functions, x centred."""
+        """What costs nothing, as columns (n, _): constants, by the output bias; for S affine ones, x centred."""
         points = self.arrangement.points
         ones = np.ones((len(points), 1))
         return np.hstack([points - points.mean(0), ones]) if self.norm == "stability" else ones

@@ -11,7 +11,9 @@ Both are linear programmes over the units of a `Dictionary`, solved by column ge
 dictionary prices all units with the dual weights v and adds those that would pay. Every v with v·(what is free) = 0 is
 a certificate, whoever found it: with ρ = max over all units of |Σ_j v_j σ(z_j)| / cost, every shallow network has
 
-    v·y = v·f + v·(y - f) ≤ ρ · norm + ‖v‖₁ · ε
+    v·y = v·f + v·(y - f) ≤ ρ · norm + ‖v‖₁ · ε,    and likewise ≤ ρ · norm + √n ‖v‖₂ · √(mean r²)
+
+The second inequality certifies the least root mean square error, a problem of least squares.
 
 At a minimum that does not interpolate the theorem has a residual term, S̃ ≤ 1/η - ½ + ½ √(1 + R²) mean |r_j| with
 R = max ‖x_j‖ [derived here]. As mean |r_j| ≤ ε, the budget then grows with the error by `slack` = ½ √(1 + R²) a unit.
@@ -20,18 +22,21 @@ for functions of the stated norm, and where it is positive no stable minimum int
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy.linalg import orth
-from scipy.optimize import linprog
 
 from analysis.arrangement import Array
 from analysis.dictionary import Dictionary, Norm
 from analysis.network import Network, assemble
+from analysis.programme import least_rms, least_sup
 
-_SOLVER = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}  # in labels of unit range
-_GAP = 1e-9  # at which column generation stops, likewise
+_GAP = 1e-9  # at which column generation stops, in labels of unit range
 _PAYS = 1e-9  # relative: a unit whose ratio is not above those of the pool by this would change nothing
+
+
+Measure = Literal["sup", "rms"]
 
 
 class FloorError(ValueError):
@@ -56,9 +61,15 @@ class Certificate:
         """Take the labels back to their own units."""
         return Certificate(self.weights, self.ratio, self.labels * scale)
 
-    def least_error(self, budget: float, slack: float = 0.0) -> float:
-        """No network with norm ≤ budget + slack · (its sup-error) has a smaller sup-error."""
-        return _share(self.labels - self.ratio * budget, np.abs(self.weights).sum() + slack * self.ratio)
+    def least_error(self, budget: float, slack: float = 0.0, measure: Measure = "sup") -> float:
+        """No network with norm ≤ budget + slack · (its error) has a smaller error."""
+        size = np.abs(self.weights).sum() if measure == "sup" else self._rms_size
+        return _share(self.labels - self.ratio * budget, size + slack * self.ratio)
+
+    @property
+    def _rms_size(self) -> float:
+        """√n ‖v‖₂: v·r is at most this times √(mean r²)."""
+        return float(np.sqrt(len(self.weights)) * np.linalg.norm(self.weights))
 
     def least_norm(self, error: float) -> float:
         """No network with this sup-error, or a smaller one, has a smaller norm."""
@@ -77,7 +88,7 @@ class Floor:
         lower: Proved by the certificate, up to rounding in float64.
         upper: Attained by the network, up to the tilt that takes data off its kinks.
         network: A shallow network.
-        error: Its sup-error on the data.
+        error: Its error on the data, in the measure that was asked for.
         norm: Its norm.
         certificate: The proof of `lower`.
     """
@@ -141,12 +152,12 @@ class Floors:
         self._pool = np.empty(0, np.intp)
         self._widen()
 
-    def least_error(self, budget: float, slack: float = 0.0) -> Floor:
-        """Minimise the sup-error of networks with norm ≤ budget + slack · sup-error."""
+    def least_error(self, budget: float, slack: float = 0.0, measure: Measure = "sup") -> Floor:
+        """Minimise the error, by default max |r_j|, or √(mean r²), of networks with norm ≤ budget + slack · error."""
         if not (budget >= 0 and slack >= 0):
             raise FloorError(f"budget = {budget}, slack = {slack}; expected numbers from 0 on.")
-        below = None if self.below is None else self.below.least_error(budget, slack)
-        return self._solve(budget / self.scale, slack, None, below)
+        below = None if self.below is None else self.below.least_error(budget, slack, measure)
+        return self._solve(budget / self.scale, slack, None, measure, below)
 
     def least_norm(self, error: float) -> Floor:
         """Minimise the norm of networks with sup-error ≤ error.
@@ -157,7 +168,7 @@ class Floors:
         if not error >= 0:
             raise FloorError(f"error = {error}; expected a number from 0 on.")
         below = None if self.below is None else self.below.least_norm(error)
-        return self._solve(0.0, 0.0, error / self.scale, below)
+        return self._solve(None, 0.0, error / self.scale, "sup", below)
 
     def _widen(self) -> None:
         """Add units at random to the pool: twice as many as data, whose outputs span all labels as a rule."""
@@ -165,15 +176,21 @@ class Floors:
         new, self._waiting = self._waiting[:count], self._waiting[count:]
         self._pool = np.union1d(self._pool, new)
 
-    def _solve(self, budget: float, slack: float, error: float | None, below: Floor | None) -> Floor:
-        """Generate columns until no unit would improve the optimum; with an error given the budget is not asked."""
+    def _solve(
+        self, budget: float | None, slack: float, most: float | None, measure: Measure, below: Floor | None
+    ) -> Floor:
+        """Generate columns until no unit would improve the optimum; without a budget it is the norm."""
         lower, certificate = -1.0, None
         while True:
-            found = self._master(budget, slack, error)
+            units = self.dictionary.outputs(self._pool), self.dictionary.cost[self._pool], self.dictionary.free
+            if measure == "rms":
+                found = least_rms(*units, self.labels, budget or 0.0, slack)
+            else:
+                found = least_sup(*units, self.labels, budget, slack, most)
             if found is None:
                 if not len(self._waiting):
                     raise FloorError(
-                        f"error = {(error or 0.0) * self.scale:g}; labels of points that coincide are further apart "
+                        f"error = {(most or 0.0) * self.scale:g}; labels of points that coincide are further apart "
                         "than twice that. Expected a larger error."
                     )
                 self._widen()
@@ -182,15 +199,15 @@ class Floors:
             weights -= self.basis @ (self.basis.T @ weights)  # the solver's are orthogonal to within its tolerance
             ratios = self.dictionary.ratios(weights)
             proof = Certificate(weights, float(ratios.max(initial=0)), float(weights @ self.labels))
-            proved = proof.least_norm(error) if error is not None else proof.least_error(budget, slack)
+            proved = proof.least_norm(most or 0.0) if budget is None else proof.least_error(budget, slack, measure)
             if certificate is None or proved > lower:
                 lower, certificate = proved, proof
-            sup, norm = self._sup_error(amplitudes, free), float(np.abs(amplitudes) @ self.dictionary.cost[self._pool])
-            if error is None and norm > (limit := budget + slack * sup):
+            error, norm = self._error(amplitudes, free, measure), float(np.abs(amplitudes) @ units[1])
+            if budget is not None and norm > (limit := budget + slack * error):
                 amplitudes *= limit / norm  # by the solver's tolerance
-                sup, norm = self._sup_error(amplitudes, free), limit
+                error, norm = self._error(amplitudes, free, measure), limit
             paying = np.flatnonzero(ratios > ratios[self._pool].max(initial=0) * (1 + _PAYS))
-            upper = sup if error is None else norm
+            upper = norm if budget is None else error
             if upper - lower <= _GAP or not len(paying):
                 break
             best = paying[np.argsort(-ratios[paying], kind="stable")[: len(self.points)]]
@@ -200,41 +217,12 @@ class Floors:
         return Floor(
             lower=lower * self.scale if below is None else below.lower,
             upper=upper * self.scale,
-            error=sup * self.scale,
+            error=error * self.scale,
             norm=norm * self.scale,
             network=assemble(self.dictionary, self._pool[used], amplitudes[used] * self.scale, free * self.scale),
             certificate=certificate.of(self.scale) if below is None else below.certificate,
         )
 
-    def _sup_error(self, amplitudes: Array, free: Array) -> float:
-        outputs = amplitudes @ self.dictionary.outputs(self._pool) + self.dictionary.free @ free
-        return float(np.abs(outputs - self.labels).max())
-
-    def _master(self, budget: float, slack: float, error: float | None) -> tuple[Array, Array, Array] | None:
-        """Solve the linear programme over the pool: amplitudes, coefficients of what is free, weights on the data.
-
-        Variables are the positive and negative parts of the amplitudes, what is free, and the sup-error.
-        """
-        pool, n = self._pool, len(self.points)
-        outputs = self.dictionary.outputs(pool)
-        size = outputs.max(1, initial=0)
-        columns, cost = (outputs / size[:, None]).T, self.dictionary.cost[pool] / size
-        free = self.dictionary.free
-        fit = np.hstack([columns, -columns, free])
-        rows = np.vstack([np.hstack([fit, -np.ones((n, 1))]), np.hstack([-fit, -np.ones((n, 1))])])
-        norm = np.concatenate([cost, cost, np.zeros(free.shape[1]), [-slack]])
-        limits = np.concatenate([self.labels, -self.labels])
-        bounds = [(0, None)] * (2 * len(pool)) + [(None, None)] * free.shape[1] + [(0, error)]
-        if error is None:
-            objective = np.eye(len(norm))[-1]
-            rows, limits = np.vstack([rows, norm]), np.append(limits, budget)
-        else:
-            objective = norm
-        solved = linprog(objective, rows, limits, bounds=bounds, method="highs", options=_SOLVER)
-        if solved.status == 2:
-            return None
-        if solved.status:
-            raise FloorError(f"HiGHS: {solved.message}")
-        dual = solved.ineqlin.marginals
-        parts = solved.x[: 2 * len(pool)].reshape(2, -1)
-        return (parts[0] - parts[1]) / size, solved.x[2 * len(pool) : -1], dual[:n] - dual[n : 2 * n]
+    def _error(self, amplitudes: Array, free: Array, measure: Measure) -> float:
+        r = amplitudes @ self.dictionary.outputs(self._pool) + self.dictionary.free @ free - self.labels
+        return float(np.abs(r).max() if measure == "sup" else np.sqrt((r**2).mean()))

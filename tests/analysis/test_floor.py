@@ -38,6 +38,16 @@ def test_three_points_on_a_line_have_the_norm_of_their_second_difference():
     assert floors.least_norm(0.35).upper == 0
 
 
+@pytest.mark.parametrize(("budget", "slack"), [(0.0, 0.0), (0.1, 0.0), (0.1, 0.8), (1.0, 0.0)])
+def test_three_points_on_a_line_share_what_is_missing_of_their_second_difference(budget, slack):
+    """Of r only the second difference D = r_1 - 2r_2 + r_3 costs norm: max |r| ≥ |D|/4 and √(mean r²) ≥ |D|/√18."""
+    floors, kink = Floors(np.array([[-1.0], [0], [1]]), np.array([0.0, 0.7, 0])), np.sqrt(2) / 9
+    for measure, share in (("sup", 1 / 4), ("rms", 1 / np.sqrt(18))):
+        expected = max(0.0, 1.4 - budget / kink) * share / (1 + slack * share / kink)
+        found = floors.least_error(budget, slack, measure)
+        assert (found.lower, found.upper) == pytest.approx((expected, expected), abs=1e-9)
+
+
 def test_on_a_line_the_interpolant_of_least_norm_bends_at_data_only():
     rng = np.random.default_rng(1)
     x, y = np.sort(rng.standard_normal(9)), rng.standard_normal(9)
@@ -168,6 +178,26 @@ def test_network_attains_the_upper_bound(norm):
         assert cost == pytest.approx(found.norm, rel=1e-5)
         if norm != "sufficient":
             assert abs(found.gap) < 1e-8
+
+
+@pytest.mark.parametrize("slack", [0.0, 1.0])
+@pytest.mark.parametrize("norm", ["stability", "oriented_stability"])
+def test_least_rms_error_is_certified_and_attained(norm, slack):
+    points, labels = pyramid(32)
+    found = Floors(points, labels, norm).least_error(0.1, slack, "rms")
+    assert found.lower > 0.03
+    assert abs(found.gap) < 1e-8
+    assert np.sqrt(((found.network(points) - labels) ** 2).mean()) == pytest.approx(found.error, abs=1e-6)
+    costs = [oracles.unit_cost(w, b, points, norm) for w, b in zip(found.network.w1, found.network.b1, strict=True)]
+    assert np.abs(found.network.w2) @ costs == pytest.approx(0.1 + slack * found.error, rel=1e-5)
+    proof = found.certificate
+    rng = np.random.default_rng(3)
+    for w in rng.standard_normal((1000, 2)):
+        b = -(points[rng.integers(32)] + rng.normal(0, 0.3, 2)) @ w
+        cost = oracles.unit_cost(w, b, points, norm)
+        assert abs(proof.weights @ np.maximum(points @ w + b, 0)) <= proof.ratio * cost * (1 + 1e-9) + 1e-13
+    size = np.sqrt(32) * np.linalg.norm(proof.weights)
+    assert (proof.weights @ labels - proof.ratio * 0.1) / (size + slack * proof.ratio) == pytest.approx(found.lower)
 
 
 def test_sufficient_network_is_stable_once_balanced():
