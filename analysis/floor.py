@@ -36,7 +36,7 @@ _GAP = 1e-9  # at which column generation stops, in labels of unit range
 _PAYS = 1e-9  # relative: a unit whose ratio is not above those of the pool by this would change nothing
 
 
-Measure = Literal["sup", "rms"]
+ErrorMeasure = Literal["sup", "rms"]
 
 
 class FloorError(ValueError):
@@ -61,7 +61,7 @@ class Certificate:
         """Take the labels back to their own units."""
         return Certificate(self.weights, self.ratio, self.labels * scale)
 
-    def least_error(self, budget: float, slack: float = 0.0, measure: Measure = "sup") -> float:
+    def least_error(self, budget: float, slack: float = 0.0, measure: ErrorMeasure = "sup") -> float:
         """No network with norm ≤ budget + slack · (its error) has a smaller error."""
         size = np.abs(self.weights).sum() if measure == "sup" else self._rms_size
         return _share(self.labels - self.ratio * budget, size + slack * self.ratio)
@@ -152,7 +152,7 @@ class Floors:
         self._pool = np.empty(0, np.intp)
         self._widen()
 
-    def least_error(self, budget: float, slack: float = 0.0, measure: Measure = "sup") -> Floor:
+    def least_error(self, budget: float, slack: float = 0.0, measure: ErrorMeasure = "sup") -> Floor:
         """Minimise the error, by default max |r_j|, or √(mean r²), of networks with norm ≤ budget + slack · error."""
         if not (budget >= 0 and slack >= 0):
             raise FloorError(f"budget = {budget}, slack = {slack}; expected numbers from 0 on.")
@@ -177,7 +177,7 @@ class Floors:
         self._pool = np.union1d(self._pool, new)
 
     def _solve(
-        self, budget: float | None, slack: float, most: float | None, measure: Measure, below: Floor | None
+        self, budget: float | None, slack: float, most: float | None, measure: ErrorMeasure, below: Floor | None
     ) -> Floor:
         """Generate columns until no unit would improve the optimum; without a budget it is the norm."""
         lower, certificate = -1.0, None
@@ -223,6 +223,6 @@ class Floors:
             certificate=certificate.of(self.scale) if below is None else below.certificate,
         )
 
-    def _error(self, amplitudes: Array, free: Array, measure: Measure) -> float:
+    def _error(self, amplitudes: Array, free: Array, measure: ErrorMeasure) -> float:
         r = amplitudes @ self.dictionary.outputs(self._pool) + self.dictionary.free @ free - self.labels
         return float(np.abs(r).max() if measure == "sup" else np.sqrt((r**2).mean()))
