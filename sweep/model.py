@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sweep.run import Run
+from sweep.witness import witness
 
 INIT, BATCHES = 11, 12  # purposes of a run's own random numbers
 
@@ -93,8 +94,12 @@ def initial_parameters(run: Run) -> Float[np.ndarray, " p"]:
     N(0, 2/m) [He et al. 2015]; `xavier` N(0, 2/(m+q)) [Glorot & Bengio 2010]; `lecun` N(0, 1/m) [LeCun et al. 1998],
     all three with zero biases; `normal` N(0, 1), biases too. All are multiplied by init_scale; the output layer's
     weights by output_scale too. (An output factor s in the function itself, as in f = s Σ a_i σ(…), is the same
-    training with output_scale = s and lr_ratio = s².)
+    training with output_scale = s and lr_ratio = s².) `witness` is no law but the network of `sweep.witness`, the same
+    function at every init_scale = s and output_scale = a.
     """
+    if run.init == "witness":
+        layers = witness(run.d, run.width, run.width2 or 1, run.init_scale, run.output_scale)
+        return np.concatenate([layer.ravel() for layer in layers])
     rng = np.random.default_rng([run.seed, INIT])
     architecture, layers = Architecture.of(run), []
     for index, (q, _) in enumerate(architecture.shapes):

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sweep.data import PROBLEM_KEYS, PROBLEMS
+from sweep.witness import fault
 
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -50,11 +51,15 @@ class Run(BaseModel):
     bias: bool = Field(default=True, description="trained biases on hidden and output units")
     activation: Literal["relu", "leaky_relu"] = Field(default="relu", description="of the hidden units")
     negative_slope: Annotated[float, Field(ge=0, lt=1)] | None = Field(default=None, description="of the leaky ReLU")
-    init: Literal["pytorch", "kaiming", "xavier", "lecun", "normal"] = Field(
-        default="pytorch", description="law of the initial weights"
+    init: Literal["pytorch", "kaiming", "xavier", "lecun", "normal", "witness"] = Field(
+        default="pytorch", description="law of the initial weights; `witness`: the pyramid itself, in two hidden layers"
     )
-    init_scale: Positive = Field(default=1.0, description="factor on all initial weights and biases")
-    output_scale: NonNegative = Field(default=1.0, description="further factor on the output layer's initial weights")
+    init_scale: Positive = Field(
+        default=1.0, description="factor on all initial weights and biases; of the witness on the first layer's"
+    )
+    output_scale: NonNegative = Field(
+        default=1.0, description="further factor on the output layer's initial weights; of the witness the only one"
+    )
 
     optimizer: Literal["gd", "sgd", "momentum", "adam"] = Field(default="gd", description="update rule")
     lr: Positive = Field(description="step size")
@@ -113,6 +118,8 @@ class Run(BaseModel):
             raise ValueError(f"batch_size = {self.batch_size}; expected at most n = {self.n}")
         if self.classes is not None and self.classes[0] == self.classes[2]:
             raise ValueError(f"classes = {self.classes!r}; expected two different digits")
+        if self.init == "witness" and (why := fault(self.__dict__)):
+            raise ValueError(why)
         return self
 
     @cached_property

@@ -5,6 +5,8 @@ import math
 
 import numpy as np
 import torch
+from scipy.linalg import block_diag
+from scipy.optimize import linprog
 from torch import Tensor
 
 from sweep.run import Run
@@ -122,3 +124,67 @@ def weights_of(theta: np.ndarray, run: Run) -> Weights:
         if run.bias:
             weights[f"b{index}"] = rows[0, -1] if last else rows[:, -1]
     return weights
+
+
+def unit_cost(w: np.ndarray, b: float, x: np.ndarray, norm: str) -> float:
+    """What a unit σ(w·x + b) of output weight 1 adds to S, S̃ or S_G; data on its kink are inactive."""
+    length = float(np.linalg.norm(w))
+    if length == 0:
+        return 0.0
+    u, t = w / length, -b / length
+    if norm == "sufficient":
+        active = x @ u > t
+        square = (np.maximum(x @ u - t, 0) ** 2).mean()
+        return length * math.sqrt(square * np.where(active, 1 + (x**2).sum(1), 0).mean())
+    forwards, backwards = weight_function(u, t, x), weight_function(-u, -t, x)
+    return length * (min(forwards, backwards) if norm == "stability" else forwards)
+
+
+def least_error_over_units(
+    x: np.ndarray, y: np.ndarray, budget: float, norm: str, w: np.ndarray, b: np.ndarray
+) -> float:
+    """Least sup-error of networks made of the units σ(w_i·x + b_i) alone, of norm ≤ budget: one linear programme."""
+    n = len(x)
+    columns = np.maximum(x @ w.T + b, 0)
+    costs = np.array([unit_cost(row, bias, x, norm) for row, bias in zip(w, b, strict=True)])
+    free = np.c_[x, np.ones(n)] if norm == "stability" else np.ones((n, 1))
+    fit, error = np.hstack([columns, -columns, free]), -np.ones((n, 1))
+    charge = np.concatenate([costs, costs, np.zeros(free.shape[1] + 1)])
+    rows = np.vstack([np.hstack([fit, error]), np.hstack([-fit, error]), charge])
+    bounds = [(0, None)] * (2 * len(w)) + [(None, None)] * (free.shape[1] + 1)
+    solved = linprog(np.eye(len(charge))[-1], rows, np.concatenate([y, -y, [budget]]), bounds=bounds)
+    assert solved.status == 0, solved.message
+    return solved.fun
+
+
+def least_error_over_cells(x: np.ndarray, y: np.ndarray, budget: float, *, oriented: bool) -> float:
+    """Least sup-error of shallow networks with norm S (or S̃) ≤ budget, as a convex programme over cells of units.
+
+    All units that split the data alike are one pair of vectors (w, b), for positive and negative amplitudes: on their
+    cone, outputs and cost are linear. No hyperplane through data is enumerated; every one of the 2ⁿ splits is asked
+    for whether some hyperplane makes it.
+    """
+    n, d = x.shape
+    marks = np.c_[x, np.ones(n)]
+    outputs, costs, cones = [], [], []
+    for split in itertools.product([False, True], repeat=n):
+        mask = np.array(split)
+        side = np.where(mask, 1.0, -1.0)[:, None] * marks
+        if linprog(np.zeros(d + 1), -side, -np.ones(n), bounds=(None, None)).status == 2:
+            continue
+        branches = [(mask, 1)] if oriented else [(mask, 1), (~mask, -1)]
+        for active, sign in branches:
+            factor = np.linalg.norm(active @ marks) / n
+            for amplitude in (1, -1):
+                outputs.append(amplitude * mask[:, None] * marks)
+                costs.append(sign * factor * (active @ marks) / n)
+                cones.append(side)
+    k = len(costs) * (d + 1)
+    fit = np.hstack([np.hstack(outputs), np.ones((n, 1))])
+    error = -np.ones((n, 1))
+    rows = [np.hstack([fit, error]), np.hstack([-fit, error]), np.append(np.concatenate(costs), [0, 0])[None]]
+    rows.append(np.hstack([-block_diag(*cones), np.zeros((len(cones) * n, 2))]))
+    limits = np.concatenate([y, -y, [budget], np.zeros(len(cones) * n)])
+    solved = linprog(np.eye(k + 2)[-1], np.vstack(rows), limits, bounds=(None, None))
+    assert solved.status == 0, solved.message
+    return solved.fun
