@@ -23,6 +23,7 @@ from typing import Any
 from cluster.backend import BackendError
 
 _STORE_BYTES = 80 * 2**20  # of shared memory: packs travel through files, and Ray asks for 75 MiB at least
+_RAYS = "ray"  # within our folder, which only its owner enters: Ray lets everybody write into its own
 _LONGEST_FOLDER = 44  # Ray's sockets lie some 60 characters deeper, and 107 are allowed
 _CONNECT_SECONDS = 5.0
 _ABANDONED_SECONDS = 60  # a folder without a lock is being made, or its maker was killed
@@ -112,7 +113,7 @@ def started(cpus: int, gpus: int, say: Callable[[str], None], title: str = "") -
             with _own_signals(), _away_from_signals(), _temporary_files_in(folder):
                 told = ray.init(
                     "local", num_cpus=cpus, num_gpus=gpus, object_store_memory=_STORE_BYTES, include_dashboard=True,
-                    namespace="relusweep", log_to_driver=False, logging_level=logging.ERROR, _temp_dir=str(folder),
+                    namespace="relusweep", log_to_driver=False, logging_level=logging.ERROR, _temp_dir=str(folder / _RAYS),
                     job_config=_named(title),
                 )  # fmt: skip
             say(f"Ray dashboard: {dashboard(told.dashboard_url)} It asks for the token in {token}")
@@ -214,7 +215,7 @@ def _folder() -> Iterator[Path]:
     base = Path(tempfile.gettempdir())
     _remove_abandoned(base)
     folder = Path(tempfile.mkdtemp(prefix="relusweep-", dir=base))
-    if len(str(folder)) > _LONGEST_FOLDER:
+    if len(str(folder / _RAYS)) > _LONGEST_FOLDER:
         folder.rmdir()
         folder = Path(tempfile.mkdtemp(prefix="relusweep-", dir="/tmp"))
     try:
