@@ -22,7 +22,7 @@ from typing import Any
 
 from cluster.backend import BackendError
 
-_STORE_BYTES = 80 * 2**20  # of shared memory: packs travel through files, and Ray asks for 75 MiB at least
+STORE_BYTES = 80 * 2**20  # of shared memory: packs travel through files, and Ray asks for 75 MiB at least
 _RAYS = "ray"  # within our folder, which only its owner enters: Ray lets everybody write into its own
 _LONGEST_FOLDER = 44  # Ray's sockets lie some 60 characters deeper, and 107 are allowed
 _CONNECT_SECONDS = 5.0
@@ -80,7 +80,7 @@ def connected(title: str = "") -> Iterator[None]:
         BackendError: if that does not succeed.
     """
     ray, where = load(), address()
-    _check(where)
+    reachable(where)
     try:
         with _own_signals():
             ray.init(
@@ -112,9 +112,9 @@ def started(cpus: int, gpus: int, say: Callable[[str], None], title: str = "") -
         try:
             with _own_signals(), _away_from_signals(), _temporary_files_in(folder):
                 told = ray.init(
-                    "local", num_cpus=cpus, num_gpus=gpus, object_store_memory=_STORE_BYTES, include_dashboard=True,
-                    namespace="relusweep", log_to_driver=False, logging_level=logging.ERROR, _temp_dir=str(folder / _RAYS),
-                    job_config=_named(title),
+                    "local", num_cpus=cpus, num_gpus=gpus, object_store_memory=STORE_BYTES, include_dashboard=True,
+                    namespace="relusweep", log_to_driver=False, logging_level=logging.ERROR,
+                    job_config=_named(title), _temp_dir=str(folder / _RAYS),
                 )  # fmt: skip
             say(f"Ray dashboard: {dashboard(told.dashboard_url)} It asks for the token in {token}")
             yield
@@ -140,8 +140,12 @@ def dashboard(url: str | None) -> str:
     return f"http://localhost:{port} after `ssh -N -L {port}:{url} {platform.node()}`."
 
 
-def _check(where: str) -> None:
-    """Refuse what Ray would try in vain for a minute."""
+def reachable(where: str) -> None:
+    """Refuse what Ray would try in vain for a minute.
+
+    Raises:
+        BackendError: if nobody listens there.
+    """
     if "://" in where:
         raise BackendError(f"RAY_ADDRESS={where}: got a client's address; expected HOST:PORT of a node.")
     host, _, port = where.rpartition(":")
@@ -214,16 +218,18 @@ def _folder() -> Iterator[Path]:
     """Make a short folder for Ray's sockets and logs; those of killed launchers go."""
     base = Path(tempfile.gettempdir())
     _remove_abandoned(base)
-    folder = Path(tempfile.mkdtemp(prefix="relusweep-", dir=base))
-    if len(str(folder / _RAYS)) > _LONGEST_FOLDER:
-        folder.rmdir()
-        folder = Path(tempfile.mkdtemp(prefix="relusweep-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="relusweep-", dir=base if is_short(base) else "/tmp"))
     try:
         with open(folder / "lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # goes with the process, however that ends
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_short(base: Path) -> bool:
+    """Whether a folder of ours in this one is not too deep for Ray's sockets."""
+    return len(str(base / "relusweep-12345678" / _RAYS)) <= _LONGEST_FOLDER
 
 
 def _remove_abandoned(base: Path) -> None:
