@@ -98,10 +98,8 @@ def _disk(out_dir: Path) -> Finding:
         return Finding("missing", said)
     free = shutil.disk_usage(place).free
     if free < _LEAST_BYTES:
-        return Finding(
-            "missing",
-            f"store: {place}: {free / 2**20:.0f} MiB free; expected {_LEAST_BYTES / 2**30:.0f} GiB. Choose another --out.",
-        )
+        said = f"{free / 2**20:.0f} MiB free; expected {_LEAST_BYTES / 2**30:.0f} GiB. Choose another --out."
+        return Finding("missing", f"store: {place}: {said}")
     return Finding("ok", f"store: {place}: can be written, {free / 2**30:.1f} GiB free")
 
 
