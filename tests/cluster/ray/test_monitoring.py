@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -55,6 +56,18 @@ def ask(url: str, token: str = "", **parameters: str) -> Any:
         return json.load(page)
 
 
+def patient(look: Callable[[], Any]) -> Callable[[], Any]:
+    """Take a server that does not answer yet for one that has found nothing."""
+
+    def patiently() -> Any:
+        try:
+            return look()
+        except OSError:
+            return None
+
+    return patiently
+
+
 def needed(*programs: str) -> None:
     if lacking := [program for program in programs if shutil.which(program) is None]:
         pytest.skip(f"no {', '.join(lacking)}; the Debian packages prometheus, chromium and chromium-driver bring them")
@@ -70,6 +83,11 @@ def watched(ray_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> I
         ["python", *COMMAND], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         env=os.environ | ray_cluster.environment | here,
     )  # fmt: skip
+    end = time.monotonic() + 120
+    while not list((folder / "store").glob("progress/[!.]*.json")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "it does not begin"
+        time.sleep(0.05)
     yield Spec.read(folder / "watched.toml")
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate()
@@ -119,13 +137,7 @@ def query(watched: Spec, prometheus: str, until: Callable[..., Any]) -> Callable
     """Ask Prometheus until there is an answer."""
 
     def ask_for(expression: str) -> list[Any]:
-        def answer() -> list[Any]:
-            try:
-                return ask(f"{prometheus}/api/v1/query", query=expression)["data"]["result"]
-            except OSError:
-                return []  # it is starting
-
-        return until(answer)
+        return until(patient(lambda: ask(f"{prometheus}/api/v1/query", query=expression)["data"]["result"]))
 
     return ask_for
 
@@ -136,7 +148,7 @@ def test_prometheus_counts_the_runs_of_the_sweep(query: Callable[[str], list[Any
         return {each["metric"][label]: int(each["value"][1]) for each in found}
 
     packs = {"pending": 1, "running": 2, "done": 2, "failed": 0, "retried": 0}
-    until(lambda: counted("ray_relusweep_packs", "state") == packs, 120)
+    until(lambda: counted("ray_relusweep_packs", "state") == packs)
     until(lambda: counted("ray_relusweep_runs_total", "status") == {"budget": 16, "diverged": 8})
     assert query('ray_relusweep_run_steps_per_second{sweep="watched"} > 0')
     assert query('ray_relusweep_device_bytes{sweep="watched"} > 2^20')
@@ -181,9 +193,10 @@ def test_promtool_accepts_the_configuration() -> None:
 
 def test_doctor_finds_token_cluster_and_prometheus(
     ray_cluster: Cluster, prometheus: str, query: Callable[[str], list[Any]], cli: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    for name, value in (ray_cluster.environment | {"RAY_PROMETHEUS_HOST": prometheus}).items():
+    told = {"RAY_PROMETHEUS_HOST": prometheus, "PATH": str(tmp_path)}  # where no SLURM is
+    for name, value in (ray_cluster.environment | told).items():
         monkeypatch.setenv(name, value)
     assert query("up")
     said = cli("doctor", "--on", "ray")
@@ -204,7 +217,7 @@ def test_dashboard_names_job_and_actors_and_logs_each_event_of_a_pack(
         found = ask(f"{url}/api/v0/actors", token, detail="1", limit="1000")["data"]["result"]["result"]
         return [each for each in found if each["job_id"] == jobs[0]["job_id"] and each["state"] == "ALIVE"]
 
-    until(lambda: len(actors()) == 2)
+    until(patient(lambda: len(actors()) == 2))
     assert {(each["class_name"], each["repr_name"]) for each in actors()} == {
         ("PackTrial", "relusweep watched (stability)")
     }
@@ -218,8 +231,7 @@ def test_dashboard_names_job_and_actors_and_logs_each_event_of_a_pack(
                 lines += re.findall(r"^1?(pack .*)$", page.read().decode(), flags=re.M)
         return lines
 
-    until(lambda: len(events()) == 6)
-    said = events()
+    said = until(patient(lambda: lines if len(lines := events()) == 6 else []))
     begun = (
         r"pack \w{16}: (12 runs, problem sine, n = 8, d = 2, width [45], at most 400|1 run, .*1000000000) steps, on cpu"
     )
