@@ -25,7 +25,7 @@ from sweep.kernels.compiled import kept_in
 _SECONDS = 10.0  # for an answer of SLURM
 _SERVER_SECONDS = 2.0
 _LEAST_BYTES = 2**30  # on the store's disk
-_LEAST_PROCESSES = 4096  # threads count; a Ray worker has some sixty
+_LEAST_PROCESSES = 4096  # threads count; a Ray worker has some thirty
 _COMMANDS = ("sbatch", "squeue", "scontrol", "scancel")
 
 

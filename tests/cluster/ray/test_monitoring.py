@@ -22,7 +22,6 @@ from sweep.spec import Spec
 from tests.cluster.ray.cluster import ROOT, Cluster
 
 MONITORING = ROOT / "slurm" / "monitoring"
-PICTURES = os.environ.get("RELUSWEEP_PICTURES")  # a folder, to take those of the documentation anew
 SPEC = """
 name = "watched"
 study = "stability"
@@ -240,16 +239,14 @@ def test_dashboard_names_job_and_actors_and_logs_each_event_of_a_pack(
 
 
 def test_browser_finds_the_sweep_with_the_token_and_without_internet(
-    watched: Spec, ray_cluster: Cluster, prometheus: str, browser: Any, query: Callable[[str], list[Any]],
-    tmp_path: Path,
+    watched: Spec, ray_cluster: Cluster, prometheus: str, browser: Any, query: Callable[[str], list[Any]]
 ) -> None:  # fmt: skip
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.wait import WebDriverWait
 
     def shown(*texts: str) -> None:
         WebDriverWait(browser, 60).until(
-            lambda _: all(text in browser.find_element(By.TAG_NAME, "body").text for text in texts),
-            f"{texts} not in: {browser.find_element(By.TAG_NAME, 'body').text}",
+            lambda _: all(text in browser.find_element(By.TAG_NAME, "body").text for text in texts), f"no {texts}"
         )
 
     url, title = f"http://{ray_cluster.dashboard}", "watched (stability)"
@@ -259,11 +256,8 @@ def test_browser_finds_the_sweep_with_the_token_and_without_internet(
     field[0].send_keys(Path(ray_cluster.token).read_text())
     browser.find_element(By.XPATH, "//*[@role='dialog']//button[normalize-space()='Submit']").click()
     shown(title, "RUNNING")
-    pictures = Path(PICTURES or tmp_path)
-    browser.save_screenshot(str(pictures / "ray_jobs.png"))
     browser.get(f"{url}/#/actors")
     shown(f"relusweep {title}", "PackTrial")
-    browser.save_screenshot(str(pictures / "ray_actors.png"))
     assert query("ray_relusweep_run_steps_per_second")
     panels = (
         "sum by (status) (ray_relusweep_runs_total)",
@@ -271,7 +265,5 @@ def test_browser_finds_the_sweep_with_the_token_and_without_internet(
     )
     asked = {f"g{n}.{key}": value for n, text in enumerate(panels)
              for key, value in {"expr": text, "tab": "0", "range_input": "1m"}.items()}  # fmt: skip
-    browser.set_window_size(1400, 1800)
     browser.get(f"{prometheus}/graph?{urllib.parse.urlencode(asked)}")
     shown("diverged", "budget", "cpu")
-    browser.save_screenshot(str(pictures / "ray_prometheus.png"))
