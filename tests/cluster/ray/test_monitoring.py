@@ -37,7 +37,9 @@ grid = { lr = [0.05, 0.1, 100.0], seed = { range = [0, 4] }, width = [4, 5] }
 fixed = { max_steps = 1_000_000_000, tolerance = 0.0 }
 grid = { lr = [0.05], seed = [0], width = [6, 7, 8] }
 """
-COMMAND = ("-m", "relusweep", "run", "watched.toml", "--on", "ray", "--out", "store")
+COMMAND = (
+    "-m", "relusweep", "run", "watched.toml", "--on", "ray", "--out", "store", "--checkpoint-minutes", "0"
+)  # fmt: skip
 METRICS = {
     "ray_relusweep_runs_total": {"sweep", "node", "device", "status"},
     "ray_relusweep_run_steps_per_second": {"sweep", "node", "device"},
@@ -53,6 +55,24 @@ def ask(url: str, token: str = "", **parameters: str) -> Any:
     request = urllib.request.Request(url + query, headers={"Authorization": f"Bearer {token}"} if token else {})
     with urllib.request.urlopen(request) as page:
         return json.load(page)
+
+
+def reply(cluster: Cluster, path: str, **parameters: str) -> Any:
+    """Ask the dashboard."""
+    return ask(f"http://{cluster.dashboard}{path}", Path(cluster.token).read_text(), **parameters)
+
+
+def workers(cluster: Cluster) -> list[Any]:
+    """Actors that train, or could."""
+    found = reply(cluster, "/api/v0/actors", detail="1", limit="1000")["data"]["result"]["result"]
+    return [each for each in found if each["class_name"] == "PackTrial" and each["state"] == "ALIVE"]
+
+
+def events(cluster: Cluster, job: str) -> list[str]:
+    """What workers of a job have logged of packs, in the files that the dashboard shows."""
+    logs = Path(cluster.token).parent / "ray" / "session_latest" / "logs"
+    texts = [path.read_text(encoding="utf-8") for path in logs.glob(f"worker-*-{job}-*.out")]
+    return [line for text in texts for line in text.splitlines() if line.startswith("pack ")]
 
 
 def patient(look: Callable[[], Any]) -> Callable[[], Any]:
@@ -208,29 +228,13 @@ def test_doctor_finds_token_cluster_and_prometheus(
 def test_dashboard_names_job_and_actors_and_logs_each_event_of_a_pack(
     watched: Spec, ray_cluster: Cluster, until: Callable[..., Any]
 ) -> None:
-    url, token = f"http://{ray_cluster.dashboard}", Path(ray_cluster.token).read_text()
-    jobs = [job for job in ask(f"{url}/api/jobs/", token) if job["metadata"].get("job_name") == "watched (stability)"]
+    jobs = [job for job in reply(ray_cluster, "/api/jobs/") if job["metadata"].get("job_name") == "watched (stability)"]
     assert [(job["status"], job["entrypoint"]) for job in jobs] == [("RUNNING", " ".join(("python", *COMMAND)))]
-
-    def actors() -> list[Any]:
-        found = ask(f"{url}/api/v0/actors", token, detail="1", limit="1000")["data"]["result"]["result"]
-        return [each for each in found if each["job_id"] == jobs[0]["job_id"] and each["state"] == "ALIVE"]
-
-    until(patient(lambda: len(actors()) == 2))
-    assert {(each["class_name"], each["repr_name"]) for each in actors()} == {
-        ("PackTrial", "relusweep watched (stability)")
+    until(patient(lambda: len(workers(ray_cluster)) == 2))
+    assert {(each["class_name"], each["repr_name"], each["job_id"]) for each in workers(ray_cluster)} == {
+        ("PackTrial", "relusweep watched (stability)", jobs[0]["job_id"])
     }
-
-    def events() -> list[str]:
-        lines = []
-        for actor in actors():
-            where = f"{url}/api/v0/logs/file?actor_id={actor['actor_id']}&lines=100"
-            request = urllib.request.Request(where, headers={"Authorization": f"Bearer {token}"})
-            with urllib.request.urlopen(request) as page:
-                lines += re.findall(r"^1?(pack .*)$", page.read().decode(), flags=re.M)
-        return lines
-
-    said = until(patient(lambda: lines if len(lines := events()) == 6 else []))
+    said = until(lambda: lines if len(lines := events(ray_cluster, jobs[0]["job_id"])) == 6 else [])
     begun = (
         r"pack \w{16}: (12 runs, problem sine, n = 8, d = 2, width [45], at most 400|1 run, .*1000000000) steps, on cpu"
     )
@@ -267,3 +271,14 @@ def test_browser_finds_the_sweep_with_the_token_and_without_internet(
              for key, value in {"expr": text, "tab": "0", "range_input": "1m"}.items()}  # fmt: skip
     browser.get(f"{prometheus}/graph?{urllib.parse.urlencode(asked)}")
     shown("diverged", "budget", "cpu")
+
+
+def test_pack_whose_worker_died_is_counted_and_logged_as_retried(
+    watched: Spec, ray_cluster: Cluster, query: Callable[[str], list[Any]], until: Callable[..., Any]
+) -> None:
+    victim = workers(ray_cluster)[0]
+    os.kill(int(victim["pid"]), signal.SIGKILL)
+    again = r"pack \w{16}: 1 run, .*, on cpu, from its last state"
+    until(lambda: any(re.fullmatch(again, line) for line in events(ray_cluster, victim["job_id"])))
+    assert query('ray_relusweep_packs{sweep="watched", state="retried"} == 1')
+    assert query('sum(ray_relusweep_runs_total{sweep="watched"}) == 24')

@@ -160,10 +160,14 @@ def test_worker_that_cannot_start_says_why(
         monkeypatch.setattr(self, "job", None)
 
     monkeypatch.setattr(Driver, "__init__", broken)
+    names, asked = [], Driver._failed
+    monkeypatch.setattr(Driver, "_failed", lambda self, trial: (names.append(str(trial)), asked(self, trial))[1])
     job = Job(store.path, spec.measure, "ray", 120.0)
     (outcome,) = place.train(job, iter([Pack(tuple(spec.expand()))]), lambda: None)
     assert (outcome.kind, len(outcome.pack.runs)) == ("failed", 4)
     assert outcome.error == "worker could not start: AttributeError: 'NoneType' object has no attribute 'store'"
+    shape = "4 runs, problem sine, n = 8, d = 2, width 4, at most 400 steps"
+    assert set(names) == {f"unnamed · {shape} · {outcome.pack.id}"}
     (listed,) = store.failures()
     assert (listed["attempts"], listed["error"]) == (ATTEMPTS, outcome.error)
     assert "cluster/worker.py" in listed["trace"]
