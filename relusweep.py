@@ -55,7 +55,6 @@ def plan(
     """Say what a sweep would train, in how many packs, files and hours. Submits and writes nothing."""
     from cluster.backend import backend
     from cluster.plan import plan as count
-    from cluster.progress import duration
     from sweep.store import Store
 
     _use_data(data)
@@ -66,15 +65,7 @@ def plan(
     jobs: Any = place if on == "slurm" else None
     costs = jobs and jobs.costs(sweep.measure, store)
     counted = count(sweep, store.recorded() if store else set(), place, costs)
-    rows = {
-        "runs": f"{counted.runs:,}",
-        "recorded already": f"{counted.recorded:,}",
-        "to train": f"{counted.missing:,}",
-        "packs": f"{counted.packs:,} of {counted.shapes} tensor shape(s)",
-        "files": f"{counted.files:,} in {path}",
-        "time": f"about {duration(counted.seconds)} if no run ends early, {counted.workers} worker(s), {on}",
-        "device-hours": f"about {counted.seconds * counted.workers / 3600:.2g}",
-    }
+    rows = counted.rows(path, on)
     foreseen = jobs and jobs.foresee(counted.pack_seconds, path)
     if foreseen:
         rows |= jobs.rows(foreseen)
@@ -291,6 +282,19 @@ def export(
     _use_data(data)
     retrained = write_npz(Store.open(store), run_id, file)
     out.print(f"wrote {file}" + (" (weights were not saved; this run was trained again for them)" if retrained else ""))
+
+
+@app.command()
+def doctor(on: OnOption = "local", out_dir: OutOption = None) -> None:
+    """Look for what a back-end needs on this machine, and say what is missing, each with its cure."""
+    from cluster.doctor import examine
+
+    states = set()
+    for finding in examine(on, out_dir or Path("results")):
+        out.print(f"{finding.state:9}{finding.text}")
+        states.add(finding.state)
+    if "missing" in states:
+        raise typer.Exit(1)
 
 
 class MisuseError(Exception):

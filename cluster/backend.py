@@ -94,10 +94,19 @@ def backend(name: str, workers: int | None, machine: Path | None = None) -> Back
     Raises:
         BackendError: if there is no such back-end, or it cannot be used so.
     """
-    if name not in BACKENDS:
-        raise BackendError(f"--on {name}: unknown back-end; expected one of {', '.join(BACKENDS)}.")
+    check_name(name)
     module, attribute = BACKENDS[name].split(":")
     return getattr(importlib.import_module(module), attribute)(workers, machine)
+
+
+def check_name(name: str) -> None:
+    """Refuse a back-end that does not exist.
+
+    Raises:
+        BackendError: if it does not.
+    """
+    if name not in BACKENDS:
+        raise BackendError(f"--on {name}: unknown back-end; expected one of {', '.join(BACKENDS)}.")
 
 
 BACKENDS = {"local": "cluster.local:Local", "slurm": "cluster.slurm:Slurm", "ray": "cluster.ray_tune:RayTune"}

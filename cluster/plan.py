@@ -4,9 +4,11 @@ from collections import Counter
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from operator import attrgetter
+from pathlib import Path
 
 from cluster.backend import Backend
 from cluster.cost import Costs, work
+from cluster.progress import duration
 from sweep.data import DATA_KEYS, dataset
 from sweep.ids import RunIds
 from sweep.pack import shape_key
@@ -33,6 +35,18 @@ class Plan:
     def missing(self) -> int:
         """Runs to train."""
         return self.runs - self.recorded
+
+    def rows(self, store: Path, on: str) -> dict[str, str]:
+        """Say it line by line, each under its name."""
+        return {
+            "runs": f"{self.runs:,}",
+            "recorded already": f"{self.recorded:,}",
+            "to train": f"{self.missing:,}",
+            "packs": f"{self.packs:,} of {self.shapes} tensor shape(s)",
+            "files": f"{self.files:,} in {store}",
+            "time": f"about {duration(self.seconds)} if no run ends early, {self.workers} worker(s), {on}",
+            "device-hours": f"about {self.seconds * self.workers / 3600:.2g}",
+        }
 
 
 def check(spec: Spec, backend: Backend) -> RunIds:

@@ -22,7 +22,8 @@ from typing import Any
 
 from cluster.backend import BackendError
 
-_STORE_BYTES = 80 * 2**20  # of shared memory: packs travel through files, and Ray asks for 75 MiB at least
+STORE_BYTES = 80 * 2**20  # of shared memory: packs travel through files, and Ray asks for 75 MiB at least
+_RAYS = "ray"  # within our folder, which only its owner enters: Ray lets everybody write into its own
 _LONGEST_FOLDER = 44  # Ray's sockets lie some 60 characters deeper, and 107 are allowed
 _CONNECT_SECONDS = 5.0
 _ABANDONED_SECONDS = 60  # a folder without a lock is being made, or its maker was killed
@@ -33,6 +34,7 @@ _SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else Ray warns that its default will change
     "RAY_raylet_start_wait_time_s": "120",  # a loaded machine takes more than the default
     "RAY_gcs_rpc_server_reconnect_timeout_s": "10",  # what outlives a killed launcher waits a minute by default
+    "RAY_metrics_report_interval_ms": "2000",  # as often as workers say something; Ray's 10 s hide a short sweep
     "RAY_worker_niceness": "0",  # Ray's 15 would leave a shared machine to the others
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # three files a trial
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours lets the workers write their states
@@ -68,17 +70,23 @@ def address() -> str:
 
 
 @contextmanager
-def connected() -> Iterator[None]:
+def connected(title: str = "") -> Iterator[None]:
     """Be a driver of the cluster that RAY_ADDRESS names.
+
+    Args:
+        title: What the dashboard calls the job.
 
     Raises:
         BackendError: if that does not succeed.
     """
     ray, where = load(), address()
-    _check(where)
+    reachable(where)
     try:
         with _own_signals():
-            ray.init(where, namespace="relusweep", log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(
+                where, namespace="relusweep", log_to_driver=False, logging_level=logging.ERROR,
+                job_config=_named(title),
+            )  # fmt: skip
     except Exception as error:
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise BackendError(
@@ -92,7 +100,7 @@ def connected() -> Iterator[None]:
 
 
 @contextmanager
-def started(cpus: int, gpus: int, say: Callable[[str], None]) -> Iterator[None]:
+def started(cpus: int, gpus: int, say: Callable[[str], None], title: str = "") -> Iterator[None]:
     """Be the driver of a new cluster on this machine, which nobody without its token can use; it ends with us."""
     ray = load()
     with _folder() as folder:
@@ -104,14 +112,22 @@ def started(cpus: int, gpus: int, say: Callable[[str], None]) -> Iterator[None]:
         try:
             with _own_signals(), _away_from_signals(), _temporary_files_in(folder):
                 told = ray.init(
-                    "local", num_cpus=cpus, num_gpus=gpus, object_store_memory=_STORE_BYTES, include_dashboard=True,
-                    namespace="relusweep", log_to_driver=False, logging_level=logging.ERROR, _temp_dir=str(folder),
+                    "local", num_cpus=cpus, num_gpus=gpus, object_store_memory=STORE_BYTES, include_dashboard=True,
+                    namespace="relusweep", log_to_driver=False, logging_level=logging.ERROR,
+                    job_config=_named(title), _temp_dir=str(folder / _RAYS),
                 )  # fmt: skip
             say(f"Ray dashboard: {dashboard(told.dashboard_url)} It asks for the token in {token}")
             yield
         finally:
             ray.shutdown()
             os.environ.pop("RAY_AUTH_TOKEN_PATH", None)
+
+
+def _named(title: str) -> Any:
+    """Name the driver's job, as the dashboard's list of jobs reads it."""
+    from ray.job_config import JobConfig
+
+    return JobConfig(metadata={"job_name": title} if title else {})
 
 
 def dashboard(url: str | None) -> str:
@@ -124,8 +140,12 @@ def dashboard(url: str | None) -> str:
     return f"http://localhost:{port} after `ssh -N -L {port}:{url} {platform.node()}`."
 
 
-def _check(where: str) -> None:
-    """Refuse what Ray would try in vain for a minute."""
+def reachable(where: str) -> None:
+    """Refuse what Ray would try in vain for a minute.
+
+    Raises:
+        BackendError: if nobody listens there.
+    """
     if "://" in where:
         raise BackendError(f"RAY_ADDRESS={where}: got a client's address; expected HOST:PORT of a node.")
     host, _, port = where.rpartition(":")
@@ -198,16 +218,18 @@ def _folder() -> Iterator[Path]:
     """Make a short folder for Ray's sockets and logs; those of killed launchers go."""
     base = Path(tempfile.gettempdir())
     _remove_abandoned(base)
-    folder = Path(tempfile.mkdtemp(prefix="relusweep-", dir=base))
-    if len(str(folder)) > _LONGEST_FOLDER:
-        folder.rmdir()
-        folder = Path(tempfile.mkdtemp(prefix="relusweep-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="relusweep-", dir=base if is_short(base) else "/tmp"))
     try:
         with open(folder / "lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # goes with the process, however that ends
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_short(base: Path) -> bool:
+    """Whether a folder of ours in this one is not too deep for Ray's sockets."""
+    return len(str(base / "relusweep-12345678" / _RAYS)) <= _LONGEST_FOLDER
 
 
 def _remove_abandoned(base: Path) -> None:

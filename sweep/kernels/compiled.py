@@ -33,6 +33,14 @@ class _Kept(FunctionCache):
             return None
 
 
+def kept_in() -> Path | None:
+    """Say in which folder the next process finds what this one compiles; None if there is none to be written."""
+    try:
+        return Path(_Kept(kept_in)._cache_path)
+    except RuntimeError:
+        return None
+
+
 @cache
 def sources() -> str:
     """Hash the sources of all compiled functions."""
