@@ -23,6 +23,7 @@ from typing import Any
 from cluster.backend import BackendError
 
 STORE_BYTES = 80 * 2**20  # of shared memory: packs travel through files, and Ray asks for 75 MiB at least
+RAYS = "ray"  # within our folder, which only its owner enters: Ray lets everybody write into its own
 _LONGEST_FOLDER = 44  # Ray's sockets lie some 60 characters deeper, and 107 are allowed
 _CONNECT_SECONDS = 5.0
 _ABANDONED_SECONDS = 60  # a folder without a lock is being made, or its maker was killed
@@ -33,6 +34,7 @@ _SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else Ray warns that its default will change
     "RAY_raylet_start_wait_time_s": "120",  # a loaded machine takes more than the default
     "RAY_gcs_rpc_server_reconnect_timeout_s": "10",  # what outlives a killed launcher waits a minute by default
+    "RAY_metrics_report_interval_ms": "2000",  # as often as workers say something; Ray's 10 s hide a short sweep
     "RAY_worker_niceness": "0",  # Ray's 15 would leave a shared machine to the others
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # three files a trial
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours lets the workers write their states
@@ -82,8 +84,11 @@ def address() -> str:
 
 
 @contextmanager
-def connected() -> Iterator[None]:
+def connected(title: str = "") -> Iterator[None]:
     """Be a driver of the cluster that RAY_ADDRESS names.
+
+    Args:
+        title: What the dashboard calls the job.
 
     Raises:
         BackendError: if that does not succeed.
@@ -92,7 +97,10 @@ def connected() -> Iterator[None]:
     _check(where)
     try:
         with _own_signals():
-            ray.init(where, namespace="relusweep", log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(
+                where, namespace="relusweep", log_to_driver=False, logging_level=logging.ERROR,
+                job_config=_named(title),
+            )  # fmt: skip
     except Exception as error:
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise BackendError(
@@ -106,7 +114,7 @@ def connected() -> Iterator[None]:
 
 
 @contextmanager
-def started(cpus: int, gpus: int, say: Callable[[str], None]) -> Iterator[None]:
+def started(cpus: int, gpus: int, say: Callable[[str], None], title: str = "") -> Iterator[None]:
     """Be the driver of a new cluster on this machine, which nobody without its token can use; it ends with us."""
     ray = load()
     with folder() as home:
@@ -116,13 +124,21 @@ def started(cpus: int, gpus: int, say: Callable[[str], None]) -> Iterator[None]:
             with _own_signals(), _away_from_signals(), _temporary_files_in(home):
                 told = ray.init(
                     "local", num_cpus=cpus, num_gpus=gpus, object_store_memory=STORE_BYTES, include_dashboard=True,
-                    namespace="relusweep", log_to_driver=False, logging_level=logging.ERROR, _temp_dir=str(home),
+                    namespace="relusweep", log_to_driver=False, logging_level=logging.ERROR,
+                    job_config=_named(title), _temp_dir=str(home / RAYS),
                 )  # fmt: skip
             say(f"Ray dashboard: {dashboard(told.dashboard_url)} It asks for the token in {token}")
             yield
         finally:
             ray.shutdown()
             os.environ.pop("RAY_AUTH_TOKEN_PATH", None)
+
+
+def _named(title: str) -> Any:
+    """Name the driver's job, as the dashboard's list of jobs reads it."""
+    from ray.job_config import JobConfig
+
+    return JobConfig(metadata={"job_name": title} if title else {})
 
 
 def dashboard(url: str | None) -> str:
@@ -217,7 +233,7 @@ def folder() -> Iterator[Path]:
     base = Path(tempfile.gettempdir())
     _remove_abandoned(base)
     home = Path(tempfile.mkdtemp(prefix="relusweep-", dir=base))
-    if len(str(home)) > _LONGEST_FOLDER:
+    if len(str(home / RAYS)) > _LONGEST_FOLDER:
         home.rmdir()
         home = Path(tempfile.mkdtemp(prefix="relusweep-", dir="/tmp"))
     try:

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,7 +16,7 @@ from ray.util.metrics import Gauge
 
 from cluster.backend import ATTEMPTS, Job, Outcome
 from cluster.ray_cluster import address
-from cluster.ray_trial import STOP_FILE, PackTrial
+from cluster.ray_trial import STOP_FILE, PackTrial, description
 from cluster.submission import Draft, Submission
 from cluster.worker import STOP_SIGNALS, failure
 from sweep.claim import living_packs
@@ -33,20 +34,35 @@ _BREAKING = {"StoreError": StoreError, "DataError": DataError}
 class Driver(tune.Callback):
     """Some packs, as trials of one run of Tune, which calls us back."""
 
-    def __init__(self, job: Job, workers: int, unit: str, tick: Callable[[], None], say: Callable[[str], None]) -> None:
+    def __init__(
+        self, job: Job, title: str, workers: int, unit: str, tick: Callable[[], None], say: Callable[[str], None],
+        past: Counter[str],
+    ) -> None:  # fmt: skip
+        """Make a driver.
+
+        Args:
+            job: Where to record and what to measure.
+            title: What people call the sweep.
+            workers: Packs that are trained at one time.
+            unit: What each of them takes, CPU or GPU.
+            tick: Called about twice a second, to show progress.
+            say: Tells the user something.
+            past: Packs that earlier drivers of this launcher brought to an end, by state; ours are added.
+        """
         self.store = Store(job.store.absolute())
         self.job = replace(job, store=self.store.path)
         self.sweep = self.store.sweep_name() or "unnamed"
-        self.workers, self.unit, self.tick, self.say = workers, unit, tick, say
+        self.title, self.workers, self.unit, self.tick, self.say, self.past = title, workers, unit, tick, say, past
         _remove_abandoned(self.store)
         self.draft = Draft(self.store)
+        self.names: list[str] = []  # of trials
         self.ended: dict[int, tuple[Any, str]] = {}  # kind and error of a pack, by its number
         self.running: set[int] = set()
         self.retried = 0
         self.stopping = False
         self.broken: Exception | None = None
         self.moved = self.ticked = self.touched = time.monotonic()
-        self.gauge = Gauge("relusweep_packs", "Packs in this driver's hands.", ("sweep", "state"))
+        self.gauge = Gauge("relusweep_packs", "Packs that the driver has been given, by state.", ("sweep", "state"))
         self.gauge.set_default_tags({"sweep": self.sweep})
 
     def train(self, packs: Iterator[Pack]) -> Iterator[Outcome]:
@@ -60,9 +76,12 @@ class Driver(tune.Callback):
         with submission.being_submitted():
             try:
                 (submission.path / _MARK).touch()
-                self.draft.take((pack, 0.0) for pack in packs)
+                self.draft.take((self._called(pack), 0.0) for pack in packs)
                 with _restored_signals():
                     self._fit()
+                self.past.update(
+                    {state: n for state, n in self._states().items() if state not in ("pending", "running")}
+                )
                 if self.broken:
                     raise self.broken
                 if self.stopping:
@@ -73,18 +92,26 @@ class Driver(tune.Callback):
             finally:
                 submission.remove()
 
+    def _called(self, pack: Pack) -> Pack:
+        self.names.append(f"{self.title} · {description(pack)} · {pack.id}")
+        return pack
+
     def _fit(self) -> None:
         folder, ids = self.draft.submission.path, [bundle.pack_id for bundle in self.draft.bundles]
         told = {name: value for name, value in os.environ.items() if name.startswith("RELUSWEEP_")}
-        trainable = tune.with_parameters(PackTrial, job=self.job, packs=folder, sweep=self.sweep, environment=told)
+        given = {"job": self.job, "packs": folder, "sweep": self.sweep, "title": self.title, "environment": told}
+        trainable = tune.with_resources(
+            tune.with_parameters(PackTrial, **given), {"cpu": 1} if self.unit == "CPU" else {"cpu": 0, "gpu": 1}
+        )
+        trainable.__qualname__ = PackTrial.__name__  # what the dashboard calls the actors' class
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(self.workers)
         tune.Tuner(
-            tune.with_resources(trainable, {"cpu": 1} if self.unit == "CPU" else {"cpu": 0, "gpu": 1}),
+            trainable,
             param_space={"pack": tune.grid_search(list(range(len(ids))))},
             tune_config=tune.TuneConfig(
                 reuse_actors=True,
                 max_concurrent_trials=self.workers,
-                trial_name_creator=lambda trial: ids[trial.config["pack"]],
+                trial_name_creator=lambda trial: self.names[trial.config["pack"]],
                 trial_dirname_creator=lambda trial: ids[trial.config["pack"]],
             ),
             run_config=tune.RunConfig(
@@ -124,16 +151,8 @@ class Driver(tune.Callback):
         if now - self.touched > _TOUCH_SECONDS:
             self.touched = now
             os.utime(self.draft.submission.path)
-        failed = sum(kind == "failed" for kind, _ in self.ended.values())
-        states = {
-            "pending": len(self.draft.bundles) - len(self.ended) - len(self.running),
-            "running": len(self.running),
-            "done": len(self.ended) - failed,
-            "failed": failed,
-            "retried": self.retried,
-        }
-        for state, packs in states.items():
-            self.gauge.set(packs, {"state": state})
+        for state, packs in self._states().items():
+            self.gauge.set(packs + self.past[state], {"state": state})
         if self.running:
             self.moved = now
         elif address() and now - self.moved > _FULL_SECONDS:
@@ -142,6 +161,17 @@ class Driver(tune.Callback):
                 self.moved = float("inf")  # once
                 whole = ray.cluster_resources().get(self.unit, 0)
                 self.say(f"RAY_ADDRESS={address()}: all {whole:g} {self.unit}(s) of the cluster are taken; waiting.")
+
+    def _states(self) -> dict[str, int]:
+        """Count this driver's packs."""
+        failed = sum(kind == "failed" for kind, _ in self.ended.values())
+        return {
+            "pending": len(self.draft.bundles) - len(self.ended) - len(self.running),
+            "running": len(self.running),
+            "done": len(self.ended) - failed,
+            "failed": failed,
+            "retried": self.retried,
+        }
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A worker has begun with a pack."""

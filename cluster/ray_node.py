@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from cluster.ray_cluster import STORE_BYTES, folder
+from cluster.ray_cluster import RAYS, STORE_BYTES, folder
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 _STARTS = 3  # of Ray on one node: beyond, the node itself is ill
@@ -65,7 +65,7 @@ class Node:
                     start_new_session=True,
                 )  # fmt: skip
             while ray.poll() is None and not self.unwanted.wait(_LOOK_SECONDS):
-                if not is_up and (home / "ray_current_cluster").exists():  # written when the head knows this node
+                if not is_up and (home / RAYS / "ray_current_cluster").exists():  # written when the head knows this node
                     is_up = True
                     self._tell(up=self.address)
             _end_all_below()
@@ -82,7 +82,7 @@ class Node:
             place += [f"--dashboard-host={self.address}", f"--dashboard-port={self.dashboard_port}"]
         return [
             *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *place),
-            *(f"--node-name={self.name}", f"--node-ip-address={self.address}", f"--temp-dir={home}"),
+            *(f"--node-name={self.name}", f"--node-ip-address={self.address}", f"--temp-dir={home / RAYS}"),
             *(f"--num-cpus={cpus()}", f"--num-gpus={len(gpus)}", f"--object-store-memory={STORE_BYTES}"),
             *("--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"),
             *(f"--ray-client-server-port={free_ports(1)[0]}", "--include-log-monitor=false", "--disable-usage-stats"),

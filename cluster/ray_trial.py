@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
+import ray
 import torch
 from ray import tune
 from ray.util.metrics import Counter, Gauge
@@ -20,6 +22,7 @@ from cluster.worker import Worker, failure
 from sweep.data import DataError
 from sweep.durable import StoreError
 from sweep.execute import device_name
+from sweep.pack import Pack
 from sweep.part import UNREADABLE, read_part
 from sweep.record import SCHEMAS
 
@@ -33,12 +36,12 @@ class PackTrial(tune.Trainable):
     """An actor that trains one pack after the other, as Tune hands them to it."""
 
     def setup(  # pyright: ignore[reportIncompatibleMethodOverride] - the rest comes by tune.with_parameters
-        self, config: dict[str, Any], job: Job, packs: Path, sweep: str, environment: dict[str, str]
+        self, config: dict[str, Any], job: Job, packs: Path, sweep: str, title: str, environment: dict[str, str]
     ) -> None:
         """Become a worker, and begin with the first pack."""
         os.environ.update(environment)
         device = devices()[0]
-        self.submission, self.sweep, self.raylet = Submission(packs), sweep, os.getppid()
+        self.submission, self.title, self.raylet = Submission(packs), title, os.getppid()
         self._looked, self._told_to_stop = 0.0, False
         self.worker = Worker(job, device, gone=self._stopped)
         self.metrics = _Metrics(sweep, device)
@@ -73,17 +76,13 @@ class PackTrial(tune.Trainable):
         self.thread.join()
 
     def __repr__(self) -> str:
-        """What the dashboard calls the actor."""
-        return f"relusweep {self.sweep}" if hasattr(self, "sweep") else "relusweep"
+        """What the dashboard calls the actor, for good: which packs it trains, its log says."""
+        return f"relusweep {self.title}" if hasattr(self, "title") else "relusweep"
 
     def _begin(self, config: dict[str, Any]) -> None:
         (self.pack,) = self.submission.packs([config["pack"]])
-        shape = self.pack.shape
-        print(
-            f"pack {self.pack.id}: {len(self.pack.runs)} runs, problem {shape.problem}, n = {shape.n}, d = {shape.d}, "
-            f"width {shape.width}, at most {shape.max_steps} steps, on {self.worker.device}",
-            flush=True,
-        )
+        again = ", from its last state" if self.worker.store.checkpoint(self.pack.id).exists() else ""
+        print(f"pack {self.pack.id}: {description(self.pack)}, on {self.metrics.place}{again}", flush=True)
         self.worker.store.clear_failure(self.pack.id)
         self.worker.progress = None
         self.outcome: Outcome | Exception = Outcome(self.pack, "interrupted")
@@ -135,25 +134,36 @@ class PackTrial(tune.Trainable):
         return report
 
 
+def description(pack: Pack) -> str:
+    """Say in a few words what a pack is."""
+    shape, runs = pack.shape, len(pack.runs)
+    widths = f"{shape.width}" if shape.depth == 1 else f"{shape.width} and {shape.width2}"
+    return (
+        f"{runs} run{'s' if runs > 1 else ''}, problem {shape.problem}, n = {shape.n}, d = {shape.d}, width {widths}, "
+        f"at most {shape.max_steps} steps"
+    )
+
+
 class _Metrics:
     """Numbers by sweep, node and device; never by run, of which there may be a million."""
 
     def __init__(self, sweep: str, device: torch.device) -> None:
-        tags = {"sweep": sweep, "node": platform.node(), "device": f"{device} {device_name(device)}"}
+        ids = ray.get_runtime_context().get_accelerator_ids()["GPU"] if device.type == "cuda" else []
+        self.device, self.place = device, " ".join([device_name(device), *ids])  # for each worker, its GPU is cuda:0
+        tags = {"sweep": sweep, "node": platform.node(), "device": self.place}
         keys = tuple(tags)
         self.runs = Counter("relusweep_runs", "Runs recorded.", (*keys, "status"))
         self.rate = Gauge("relusweep_run_steps_per_second", "Steps a second, summed over the runs.", keys)
         self.idle = Gauge("relusweep_seconds_since_progress", "Time since a step was taken.", keys)
-        self.memory = Gauge("relusweep_device_bytes", "Memory that torch holds on the GPU.", keys)
+        self.memory = Gauge("relusweep_device_bytes", "Memory that the worker holds on its device.", keys)
         for metric in (self.runs, self.rate, self.idle, self.memory):
             metric.set_default_tags(tags)
-        self.device = device
 
     def tell(self, rate: float, idle: float) -> None:
         self.rate.set(rate)
         self.idle.set(idle)
-        if self.device.type == "cuda":
-            self.memory.set(torch.cuda.memory_reserved(self.device))
+        is_gpu = self.device.type == "cuda"
+        self.memory.set(torch.cuda.memory_reserved(self.device) if is_gpu else psutil.Process().memory_info().rss)
 
     def count(self, ended: dict[str, int]) -> None:
         for status, runs in ended.items():

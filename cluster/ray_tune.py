@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from itertools import chain, islice
@@ -17,6 +18,7 @@ from cluster.worker import STOP_SIGNALS
 from sweep.pack import Pack
 from sweep.run import Run
 from sweep.spec import Measure
+from sweep.store import Store
 
 _TRIALS = 500  # handed to Tune at one time: it forgets no trial before the last one has ended
 
@@ -58,19 +60,25 @@ class RayTune:
         """See `Backend`."""
         old = {number: signal.signal(number, signal.default_int_handler) for number in STOP_SIGNALS}  # until Tune runs
         try:
-            with self._cluster():
+            with self._cluster(title := _title(Store(job.store))):
                 from cluster.ray_driver import Driver  # loads Ray
 
-                most = max(_TRIALS, 20 * self.workers)
+                most, past = max(_TRIALS, 20 * self.workers), Counter[str]()
                 while (pack := next(packs, None)) is not None:
-                    driver = Driver(job, self.workers, self.unit, tick, self.say)
+                    driver = Driver(job, title, self.workers, self.unit, tick, self.say, past)
                     yield from driver.train(chain([pack], islice(packs, most - 1)))
         finally:
             for number, handler in old.items():
                 signal.signal(number, handler)
 
-    def _cluster(self) -> AbstractContextManager[None]:
+    def _cluster(self, title: str) -> AbstractContextManager[None]:
         if address():
-            return connected()
+            return connected(title)
         cpus = max(self.workers, len(os.sched_getaffinity(0)))
-        return started(cpus, self.workers if self.unit == "GPU" else 0, self.say)
+        return started(cpus, self.workers if self.unit == "GPU" else 0, self.say, title)
+
+
+def _title(store: Store) -> str:
+    """What the dashboard calls a sweep: its name and its study."""
+    name, study = store.sweep_name() or "unnamed", store.study()
+    return f"{name} ({study})" if study else name

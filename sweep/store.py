@@ -118,11 +118,18 @@ class Store:
 
     def sweep_name(self) -> str | None:
         """Name of the sweep that was last run here, if its spec can still be read."""
+        return self._said_by_spec("name")
+
+    def study(self) -> str | None:
+        """Study that the spec names, if it names one and can still be read."""
+        return self._said_by_spec("study")
+
+    def _said_by_spec(self, key: str) -> str | None:
         try:
-            name = tomllib.loads(self.spec_path.read_text(encoding="utf-8"))["name"]
+            said = tomllib.loads(self.spec_path.read_text(encoding="utf-8"))[key]
         except (OSError, ValueError, KeyError):
             return None
-        return name if isinstance(name, str) else None
+        return said if isinstance(said, str) else None
 
     # Tables ----------------------------------------------------------------------------------------------------------
 

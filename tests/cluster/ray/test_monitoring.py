@@ -1,0 +1,247 @@
+"""A sweep that runs is found in Ray's dashboard by a browser, and in Prometheus with the files of slurm/monitoring."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweep.spec import Spec
+from tests.cluster.ray.cluster import ROOT, Cluster
+
+MONITORING = ROOT / "slurm" / "monitoring"
+PICTURES = os.environ.get("RELUSWEEP_PICTURES")  # a folder, to take those of the documentation anew
+SPEC = """
+name = "watched"
+study = "stability"
+[fixed]
+problem = "sine"
+n = 8
+d = 2
+n_test = 4
+[[block]]
+fixed = { max_steps = 400 }
+grid = { lr = [0.05, 0.1, 100.0], seed = { range = [0, 4] }, width = [4, 5] }
+[[block]]
+fixed = { max_steps = 1_000_000_000, tolerance = 0.0 }
+grid = { lr = [0.05], seed = [0], width = [6, 7, 8] }
+"""
+METRICS = {
+    "ray_relusweep_runs_total": {"sweep", "node", "device", "status"},
+    "ray_relusweep_run_steps_per_second": {"sweep", "node", "device"},
+    "ray_relusweep_seconds_since_progress": {"sweep", "node", "device"},
+    "ray_relusweep_device_bytes": {"sweep", "node", "device"},
+    "ray_relusweep_packs": {"sweep", "state"},
+}
+
+
+def ask(url: str, token: str = "", **parameters: str) -> Any:
+    """Read JSON from a server of this machine."""
+    query = f"?{urllib.parse.urlencode(parameters)}" if parameters else ""
+    request = urllib.request.Request(url + query, headers={"Authorization": f"Bearer {token}"} if token else {})
+    with urllib.request.urlopen(request) as page:
+        return json.load(page)
+
+
+def needed(*programs: str) -> None:
+    if lacking := [program for program in programs if shutil.which(program) is None]:
+        pytest.skip(f"no {', '.join(lacking)}; the Debian packages prometheus, chromium and chromium-driver bring them")
+
+
+@pytest.fixture(scope="module")
+def watched(ray_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spec]:
+    """A sweep that is in training: two packs of 12 runs end, and three of one run never do."""
+    folder = tmp_path_factory.mktemp("watched")
+    (folder / "watched.toml").write_text(SPEC)
+    command = [sys.executable, "-m", "relusweep", "run", "watched.toml", "--on", "ray", "--out", "store"]
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        env=os.environ | ray_cluster.environment | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    yield Spec.read(folder / "watched.toml")
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate()
+    assert process.returncode == 130, said
+
+
+@pytest.fixture(scope="module")
+def prometheus(ray_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Debian's Prometheus with our configuration, in which only addresses differ, and the patience."""
+    needed("prometheus")
+    folder = tmp_path_factory.mktemp("prometheus")
+    text = (MONITORING / "prometheus.yml").read_text().replace("5s", "1s")
+    (folder / "prometheus.yml").write_text(text.replace("127.0.0.1:8265", ray_cluster.dashboard))
+    (folder / "token").symlink_to(ray_cluster.token)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{free.getsockname()[1]}"
+    process = subprocess.Popen(
+        ["prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=series", f"--web.listen-address={where}"],
+        cwd=folder, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    yield f"http://{where}"
+    process.terminate()
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, which reaches nothing but this machine."""
+    needed("chromium", "chromedriver")
+    if find_spec("selenium") is None:
+        pytest.skip("no selenium; pip install 'relusweep[dev]' brings it")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium") or ""
+    offline = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+    for option in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1400,700", offline):
+        options.add_argument(option)
+    chromium = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+    yield chromium
+    chromium.quit()
+
+
+@pytest.fixture
+def query(watched: Spec, prometheus: str, until: Callable[..., Any]) -> Callable[[str], list[Any]]:
+    """Ask Prometheus until there is an answer."""
+
+    def ask_for(expression: str) -> list[Any]:
+        def answer() -> list[Any]:
+            try:
+                return ask(f"{prometheus}/api/v1/query", query=expression)["data"]["result"]
+            except OSError:
+                return []  # it is starting
+
+        return until(answer)
+
+    return ask_for
+
+
+def test_prometheus_counts_the_runs_of_the_sweep(query: Callable[[str], list[Any]], until: Callable[..., Any]) -> None:
+    def ended() -> dict[str, int]:
+        found = query('sum by (status) (ray_relusweep_runs_total{sweep="watched"})')
+        return {each["metric"]["status"]: int(each["value"][1]) for each in found}
+
+    assert until(lambda: (counted := ended()) if sum(ended().values()) == 24 else None) == {"budget": 16, "diverged": 8}
+    packs = {each["metric"]["state"]: int(each["value"][1]) for each in query('ray_relusweep_packs{sweep="watched"}')}
+    assert packs == {"pending": 1, "running": 2, "done": 2, "failed": 0, "retried": 0}
+    assert float(query('max(ray_relusweep_run_steps_per_second{sweep="watched"})')[0]["value"][1]) > 0
+    assert float(query('min(ray_relusweep_device_bytes{sweep="watched"})')[0]["value"][1]) > 0
+
+
+def test_metrics_name_sweep_node_and_device_and_never_a_run(query: Callable[[str], list[Any]], watched: Spec) -> None:
+    rays = {"Component", "NodeAddress", "SessionName", "Version", "WorkerId", "job", "instance", "__name__"}
+    found = query('{__name__=~"ray_relusweep_.*", sweep="watched"}')
+    labels = {
+        each["metric"]["__name__"]: {key for key in each["metric"] if key not in rays and not key.startswith("otel_")}
+        for each in found
+    }
+    assert labels == METRICS
+    ids = {run.id for run in watched.expand()}
+    assert not [each for each in found if ids & set(each["metric"].values())]
+
+
+def test_every_expression_for_grafana_has_an_answer(query: Callable[[str], list[Any]], prometheus: str) -> None:
+    board = json.loads((MONITORING / "sweep.json").read_text(encoding="utf-8"))
+    expressions = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    named = {name for each in expressions for name in re.findall(r"ray_\w+", each)}
+    assert named == set(METRICS)
+    query("ray_relusweep_runs_total")
+    for expression in expressions:
+        assert query(expression.replace("$sweep", "watched").replace("$node", ".*"))
+    for variable in board["templating"]["list"][1:]:
+        series, label = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["query"]["query"]).groups()
+        asked = {"match[]": series.replace("$sweep", "watched")}
+        assert ask(f"{prometheus}/api/v1/label/{label}/values", **asked)["data"]
+    assert [variable["name"] for variable in board["templating"]["list"]] == ["datasource", "sweep", "node"]
+
+
+def test_promtool_accepts_the_configuration() -> None:
+    needed("promtool")
+    done = subprocess.run(
+        ["promtool", "check", "config", MONITORING / "prometheus.yml"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "SUCCESS" in done.stdout
+
+
+def test_dashboard_names_job_and_actors_and_logs_each_event_of_a_pack(
+    watched: Spec, ray_cluster: Cluster, until: Callable[..., Any]
+) -> None:
+    url, token = f"http://{ray_cluster.dashboard}", Path(ray_cluster.token).read_text()
+    jobs = [job for job in ask(f"{url}/api/jobs/", token) if job["metadata"].get("job_name") == "watched (stability)"]
+    assert [job["status"] for job in jobs] == ["RUNNING"]
+
+    def actors() -> list[Any]:
+        found = ask(f"{url}/api/v0/actors", token, detail="1", limit="1000")["data"]["result"]["result"]
+        return [each for each in found if each["job_id"] == jobs[0]["job_id"] and each["state"] == "ALIVE"]
+
+    until(lambda: len(actors()) == 2)
+    assert {(each["class_name"], each["repr_name"]) for each in actors()} == {
+        ("PackTrial", "relusweep watched (stability)")
+    }
+
+    def events() -> list[str]:
+        lines = []
+        for actor in actors():
+            where = f"{url}/api/v0/logs/file?actor_id={actor['actor_id']}&lines=100"
+            request = urllib.request.Request(where, headers={"Authorization": f"Bearer {token}"})
+            with urllib.request.urlopen(request) as page:
+                lines += re.findall(r"^1?(pack .*)$", page.read().decode(), flags=re.M)
+        return lines
+
+    said = until(lambda: (lines := events()) if len(lines := events()) == 6 else None)
+    begun = (
+        r"pack \w{16}: (12 runs, problem sine, n = 8, d = 2, width [45], at most 400|1 run, .*1000000000) steps, on cpu"
+    )
+    assert sum(bool(re.fullmatch(begun, line)) for line in said) == 4
+    assert sum(bool(re.fullmatch(r"pack \w{16}: recorded", line)) for line in said) == 2
+
+
+def test_browser_finds_the_sweep_with_the_token_and_without_internet(
+    watched: Spec, ray_cluster: Cluster, prometheus: str, browser: Any, query: Callable[[str], list[Any]],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    def shown(*texts: str) -> None:
+        WebDriverWait(browser, 60).until(
+            lambda _: all(text in browser.find_element(By.TAG_NAME, "body").text for text in texts),
+            f"{texts} not in: {browser.find_element(By.TAG_NAME, 'body').text}",
+        )
+
+    url, title = f"http://{ray_cluster.dashboard}", "watched (stability)"
+    browser.get(f"{url}/#/jobs")
+    field = WebDriverWait(browser, 60).until(lambda _: browser.find_elements(By.CSS_SELECTOR, "[role=dialog] input"))
+    assert title not in browser.find_element(By.TAG_NAME, "body").text
+    field[0].send_keys(Path(ray_cluster.token).read_text())
+    browser.find_element(By.XPATH, "//*[@role='dialog']//button[normalize-space()='Submit']").click()
+    shown(title, "RUNNING")
+    pictures = Path(PICTURES or tmp_path)
+    browser.save_screenshot(str(pictures / "ray_jobs.png"))
+    browser.get(f"{url}/#/actors")
+    shown(f"relusweep {title}", "PackTrial")
+    browser.save_screenshot(str(pictures / "ray_actors.png"))
+    assert query("ray_relusweep_run_steps_per_second")
+    panels = (
+        "sum by (status) (ray_relusweep_runs_total)",
+        "sum by (node, device) (ray_relusweep_run_steps_per_second)",
+    )
+    asked = {f"g{n}.{key}": value for n, text in enumerate(panels)
+             for key, value in {"expr": text, "tab": "0", "range_input": "5m"}.items()}  # fmt: skip
+    browser.get(f"{prometheus}/graph?{urllib.parse.urlencode(asked)}")
+    shown("diverged", "budget", "cpu")
+    browser.save_screenshot(str(pictures / "ray_prometheus.png"))
