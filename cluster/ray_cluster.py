@@ -96,11 +96,15 @@ def connected(title: str = "") -> Iterator[None]:
     ray, where = load(), address()
     _check(where)
     try:
+        if where != "auto":
+            _check_token(where)
         with _own_signals():
             ray.init(
                 where, namespace="relusweep", log_to_driver=False, logging_level=logging.ERROR,
                 job_config=_named(title),
             )  # fmt: skip
+    except BackendError:
+        raise
     except Exception as error:
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise BackendError(
@@ -171,6 +175,36 @@ def _check(where: str) -> None:
         raise BackendError(
             f"RAY_ADDRESS={where}: {error}; expected HOST:PORT of a running cluster. Without it Ray is started here."
         ) from None
+
+
+def _check_token(where: str) -> None:
+    """Ask once whether the cluster lets us in: Ray would ask twenty times, and then say that nobody answers.
+
+    Raises:
+        BackendError: if it does not.
+    """
+    import grpc
+    from ray._private.grpc_utils import init_grpc_channel
+    from ray.core.generated.gcs_service_pb2 import GetClusterIdRequest
+    from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
+
+    channel = init_grpc_channel(where)
+    try:
+        NodeInfoGcsServiceStub(channel).GetClusterId(GetClusterIdRequest(), timeout=_CONNECT_SECONDS)
+    except grpc.RpcError as error:
+        if error.code() is grpc.StatusCode.UNAUTHENTICATED:  # pyright: ignore[reportAttributeAccessIssue]
+            got = f"got that of {_token_source()}" if _has_token() else "got none"
+            raise BackendError(
+                f"RAY_ADDRESS={where}: the cluster asks for its token, {got}; expected RAY_AUTH_TOKEN_PATH=FILE with it."
+            ) from None
+    finally:
+        channel.close()
+
+
+def _token_source() -> str:
+    if "RAY_AUTH_TOKEN" in os.environ:
+        return "RAY_AUTH_TOKEN"
+    return os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")
 
 
 def _has_token() -> bool:

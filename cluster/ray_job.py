@@ -111,11 +111,11 @@ class Nodes:
                     self.say(f"{name}: Ray is up again.")
                 self.up[name] = told["up"]
             elif told["again"]:
-                self.say(f"{name}: Ray has died there, and is started again. It said:\n{told['ended']}")
+                self.say(f"{name}: Ray has died there, and is started again: {told['ended']}")
             else:
                 self.ended[name] = told["ended"]
                 if name in self.up:
-                    self.say(f"{name}: Ray has died there, and stays away. It said:\n{told['ended']}")
+                    self.say(f"{name}: Ray has died there, and stays away: {told['ended']}")
 
 
 class Sweep:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +70,10 @@ class Node:
                     self._tell(up=self.address)
             _end_all_below()
             log.seek(0)
-            lines = [line.strip() for line in log if line.strip()]
-        return is_up, "\n".join(lines[-_LAST_LINES:])
+            said = [line.strip() for line in log if line.strip()][-_LAST_LINES:]
+            with suppress(OSError, IndexError):  # where Ray says in one line which of its processes died
+                said = (home / RAYS / "session_latest/logs/ray_process_exit.log").read_text().strip().splitlines()[-1:]
+        return is_up, "\n".join(said).strip()
 
     def command(self, home: Path) -> list[str]:
         """Say how Ray is started here: on ports that the kernel chooses, with what SLURM gave to the job and no more."""
@@ -166,7 +168,8 @@ def _end_all_below() -> None:
     """Kill what we started, and nothing else of Ray's on this machine."""
     while below := psutil.Process().children(recursive=True):
         for process in below:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         psutil.wait_procs(below, timeout=1)
 
 
