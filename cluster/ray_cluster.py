@@ -195,7 +195,8 @@ def _check_token(where: str) -> None:
         if error.code() is grpc.StatusCode.UNAUTHENTICATED:  # pyright: ignore[reportAttributeAccessIssue]
             got = f"got that of {_token_source()}" if _has_token() else "got none"
             raise BackendError(
-                f"RAY_ADDRESS={where}: the cluster asks for its token, {got}; expected RAY_AUTH_TOKEN_PATH=FILE with it."
+                f"RAY_ADDRESS={where}: the cluster asks for its token, {got}; "
+                "expected RAY_AUTH_TOKEN_PATH=FILE with it."
             ) from None
     finally:
         channel.close()

@@ -58,6 +58,7 @@ class Driver(tune.Callback):
         self.names: list[str] = []  # of trials
         self.ended: dict[int, tuple[Any, str]] = {}  # kind and error of a pack, by its number
         self.running: set[int] = set()
+        self.reached: dict[int, int] = {}  # the most steps that a pack has ever said
         self.retried = 0
         self.stopping = False
         self.broken: Exception | None = None
@@ -176,6 +177,14 @@ class Driver(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A worker has begun with a pack."""
         self.running.add(trial.config["pack"])
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        """Allow another `ATTEMPTS` to a pack that gets further than before: it is not the pack that fails."""
+        number, steps = trial.config["pack"], result["run_steps"]
+        if steps > self.reached.get(number, 0):
+            self.reached[number] = steps
+            if trial.num_failures:
+                trial.max_failures = trial.num_failures + ATTEMPTS
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A worker has come to an end with a pack."""

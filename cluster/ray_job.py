@@ -156,7 +156,8 @@ def _check(arguments: list[str]) -> None:
     if "SLURM_JOB_ID" not in os.environ:
         raise BackendError("no SLURM_JOB_ID: got no job of SLURM; expected one. sbatch slurm/ray_cluster.sbatch SPEC")
     if not arguments or arguments[0].startswith("-"):
-        raise BackendError(f"got {' '.join(arguments) or 'nothing'}; expected SPEC first, then options of relusweep run.")
+        got = " ".join(arguments) or "nothing"
+        raise BackendError(f"got {got}; expected SPEC first, then options of relusweep run.")
     Spec.read(arguments[0])
 
 

@@ -65,7 +65,7 @@ class Node:
                     start_new_session=True,
                 )  # fmt: skip
             while ray.poll() is None and not self.unwanted.wait(_LOOK_SECONDS):
-                if not is_up and (home / RAYS / "ray_current_cluster").exists():  # written when the head knows this node
+                if not is_up and (home / RAYS / "ray_current_cluster").exists():  # written when the head knows us
                     is_up = True
                     self._tell(up=self.address)
             _end_all_below()
@@ -76,7 +76,7 @@ class Node:
         return is_up, "\n".join(said).strip()
 
     def command(self, home: Path) -> list[str]:
-        """Say how Ray is started here: on ports that the kernel chooses, with what SLURM gave to the job and no more."""
+        """Say how Ray is started here: on free ports, with what SLURM gave to the job and no more."""
         gpus = [device for device in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if device]
         place = [f"--address={self.head}:{self.port}"]
         if self.is_head:
