@@ -13,6 +13,8 @@ from typing import Any
 import ray
 from ray import tune
 from ray.util.metrics import Gauge
+from ray.util.state import list_placement_groups
+from ray.util.state.exception import RayStateApiException
 
 from cluster.backend import ATTEMPTS, Job, Outcome
 from cluster.ray_cluster import address
@@ -158,7 +160,7 @@ class Driver(tune.Callback):
             self.moved = now
         elif address() and now - self.moved > _FULL_SECONDS:
             free = ray.available_resources().get(self.unit, 0)
-            if free < 1:
+            if free < 1 and not _has_room():
                 self.moved = float("inf")  # once
                 whole = ray.cluster_resources().get(self.unit, 0)
                 self.say(f"RAY_ADDRESS={address()}: all {whole:g} {self.unit}(s) of the cluster are taken; waiting.")
@@ -222,6 +224,15 @@ class Driver(tune.Callback):
             said = failure(Outcome(pack, "failed", error, trace), 0)
         self.store.write_failure(pack_id, said | {"attempts": trial.num_failures})
         return said["error"]
+
+
+def _has_room() -> bool:
+    """Tell whether a worker of ours holds a place already: it may take long to start."""
+    mine = [("creator_job_id", "=", ray.get_runtime_context().get_job_id()), ("state", "=", "CREATED")]
+    try:
+        return bool(list_placement_groups(filters=mine, limit=1, raise_on_missing_output=False))
+    except RayStateApiException:  # it is the dashboard that is asked, and it may have its hands full
+        return True
 
 
 def _remove_abandoned(store: Store) -> None:
