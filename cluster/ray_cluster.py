@@ -185,12 +185,13 @@ def _check_token(where: str) -> None:
     """
     import grpc
     from ray._private.grpc_utils import init_grpc_channel
-    from ray.core.generated.gcs_service_pb2 import GetClusterIdRequest
+    from ray.core.generated import gcs_service_pb2
     from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 
+    asked = gcs_service_pb2.GetClusterIdRequest()  # pyright: ignore[reportAttributeAccessIssue] - made at import
     channel = init_grpc_channel(where)
     try:
-        NodeInfoGcsServiceStub(channel).GetClusterId(GetClusterIdRequest(), timeout=_CONNECT_SECONDS)
+        NodeInfoGcsServiceStub(channel).GetClusterId(asked, timeout=_CONNECT_SECONDS)
     except grpc.RpcError as error:
         if error.code() is grpc.StatusCode.UNAUTHENTICATED:  # pyright: ignore[reportAttributeAccessIssue]
             got = f"got that of {_token_source()}" if _has_token() else "got none"

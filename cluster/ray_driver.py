@@ -228,7 +228,7 @@ class Driver(tune.Callback):
 
 def _has_room() -> bool:
     """Tell whether a worker of ours holds a place already: it may take long to start."""
-    mine = [("creator_job_id", "=", ray.get_runtime_context().get_job_id()), ("state", "=", "CREATED")]
+    mine: list[Any] = [("creator_job_id", "=", ray.get_runtime_context().get_job_id()), ("state", "=", "CREATED")]
     try:
         return bool(list_placement_groups(filters=mine, limit=1, raise_on_missing_output=False))
     except RayStateApiException:  # it is the dashboard that is asked, and it may have its hands full
