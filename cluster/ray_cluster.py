@@ -23,7 +23,7 @@ from typing import Any
 from cluster.backend import BackendError
 
 STORE_BYTES = 80 * 2**20  # of shared memory: packs travel through files, and Ray asks for 75 MiB at least
-_RAYS = "ray"  # within our folder, which only its owner enters: Ray lets everybody write into its own
+RAYS = "ray"  # within our folder, which only its owner enters: Ray lets everybody write into its own
 _LONGEST_FOLDER = 44  # Ray's sockets lie some 60 characters deeper, and 107 are allowed
 _CONNECT_SECONDS = 5.0
 _ABANDONED_SECONDS = 60  # a folder without a lock is being made, or its maker was killed
@@ -50,8 +50,7 @@ def load() -> Any:
     Raises:
         BackendError: if it is not installed.
     """
-    for name, value in _SETTINGS.items():
-        os.environ.setdefault(name, value)
+    settle()
     if not address():
         os.environ["RAY_AUTH_MODE"] = "token"
     elif _has_token():  # without a mode Ray would not send it
@@ -62,6 +61,21 @@ def load() -> Any:
     except ImportError as error:
         raise BackendError(f"--on ray: {error}; expected Ray. pip install 'relusweep[ray]'") from None
     return ray
+
+
+def settle() -> None:
+    """Set what suits us of Ray and the user has not set, for this process and those that it starts."""
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+
+
+def ask_for_token(path: Path) -> None:
+    """Write a new token into a file of our own, and have clusters that are started from now on ask for it."""
+    path.unlink(missing_ok=True)  # it might be somebody else's
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_text(_token())
+    os.environ.pop("RAY_AUTH_TOKEN", None)  # it would go first
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(path.absolute())}
 
 
 def address() -> str:
@@ -82,11 +96,15 @@ def connected(title: str = "") -> Iterator[None]:
     ray, where = load(), address()
     reachable(where)
     try:
+        if where != "auto":
+            _check_token(where)
         with _own_signals():
             ray.init(
                 where, namespace="relusweep", log_to_driver=False, logging_level=logging.ERROR,
                 job_config=_named(title),
             )  # fmt: skip
+    except BackendError:
+        raise
     except Exception as error:
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise BackendError(
@@ -103,18 +121,15 @@ def connected(title: str = "") -> Iterator[None]:
 def started(cpus: int, gpus: int, say: Callable[[str], None], title: str = "") -> Iterator[None]:
     """Be the driver of a new cluster on this machine, which nobody without its token can use; it ends with us."""
     ray = load()
-    with _folder() as folder:
-        token = folder / "token"
-        token.touch(mode=0o600)
-        token.write_text(_token())
-        os.environ.pop("RAY_AUTH_TOKEN", None)  # it would go first
-        os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
+    with folder() as home:
+        token = home / "token"
+        ask_for_token(token)
         try:
-            with _own_signals(), _away_from_signals(), _temporary_files_in(folder):
+            with _own_signals(), _away_from_signals(), _temporary_files_in(home):
                 told = ray.init(
                     "local", num_cpus=cpus, num_gpus=gpus, object_store_memory=STORE_BYTES, include_dashboard=True,
                     namespace="relusweep", log_to_driver=False, logging_level=logging.ERROR,
-                    job_config=_named(title), _temp_dir=str(folder / _RAYS),
+                    job_config=_named(title), _temp_dir=str(home / RAYS),
                 )  # fmt: skip
             say(f"Ray dashboard: {dashboard(told.dashboard_url)} It asks for the token in {token}")
             yield
@@ -134,10 +149,17 @@ def dashboard(url: str | None) -> str:
     """Say where the dashboard is, and how to get there from another machine, if this is one."""
     if not url:
         return "none."
-    port = url.rpartition(":")[2]
     if not {"SSH_CONNECTION", "SLURM_JOB_ID"} & set(os.environ):
         return f"http://{url}"
-    return f"http://localhost:{port} after `ssh -N -L {port}:{url} {platform.node()}`."
+    host, _, port = url.rpartition(":")
+    login = os.environ.get("SLURM_SUBMIT_HOST")
+    if login is None:
+        through = platform.node()
+    elif host.startswith("127."):  # only this node itself gets there
+        through = f"-J {login} {platform.node()}"
+    else:
+        through = login
+    return f"http://localhost:{port} after `ssh -N -L {port}:{url} {through}`."
 
 
 def reachable(where: str) -> None:
@@ -157,6 +179,38 @@ def reachable(where: str) -> None:
         raise BackendError(
             f"RAY_ADDRESS={where}: {error}; expected HOST:PORT of a running cluster. Without it Ray is started here."
         ) from None
+
+
+def _check_token(where: str) -> None:
+    """Ask once whether the cluster lets us in: Ray would ask twenty times, and then say that nobody answers.
+
+    Raises:
+        BackendError: if it does not.
+    """
+    import grpc
+    from ray._private.grpc_utils import init_grpc_channel
+    from ray.core.generated import gcs_service_pb2
+    from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
+
+    asked = gcs_service_pb2.GetClusterIdRequest()  # pyright: ignore[reportAttributeAccessIssue] - made at import
+    channel = init_grpc_channel(where)
+    try:
+        NodeInfoGcsServiceStub(channel).GetClusterId(asked, timeout=_CONNECT_SECONDS)
+    except grpc.RpcError as error:
+        if error.code() is grpc.StatusCode.UNAUTHENTICATED:  # pyright: ignore[reportAttributeAccessIssue]
+            got = f"got that of {_token_source()}" if _has_token() else "got none"
+            raise BackendError(
+                f"RAY_ADDRESS={where}: the cluster asks for its token, {got}; "
+                "expected RAY_AUTH_TOKEN_PATH=FILE with it."
+            ) from None
+    finally:
+        channel.close()
+
+
+def _token_source() -> str:
+    if "RAY_AUTH_TOKEN" in os.environ:
+        return "RAY_AUTH_TOKEN"
+    return os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")
 
 
 def _has_token() -> bool:
@@ -214,31 +268,31 @@ os.register_at_fork(after_in_child=lambda: os.setsid() if _leads_session else No
 
 
 @contextmanager
-def _folder() -> Iterator[Path]:
+def folder() -> Iterator[Path]:
     """Make a short folder for Ray's sockets and logs; those of killed launchers go."""
     base = Path(tempfile.gettempdir())
     _remove_abandoned(base)
-    folder = Path(tempfile.mkdtemp(prefix="relusweep-", dir=base if is_short(base) else "/tmp"))
+    home = Path(tempfile.mkdtemp(prefix="relusweep-", dir=base if is_short(base) else "/tmp"))
     try:
-        with open(folder / "lock", "w") as lock:
+        with open(home / "lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # goes with the process, however that ends
-            yield folder
+            yield home
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def is_short(base: Path) -> bool:
     """Whether a folder of ours in this one is not too deep for Ray's sockets."""
-    return len(str(base / "relusweep-12345678" / _RAYS)) <= _LONGEST_FOLDER
+    return len(str(base / "relusweep-12345678" / RAYS)) <= _LONGEST_FOLDER
 
 
 def _remove_abandoned(base: Path) -> None:
-    for folder in base.glob("relusweep-*"):
+    for left in base.glob("relusweep-*"):
         try:
-            if folder.stat().st_uid != os.getuid() or time.time() - folder.stat().st_mtime < _ABANDONED_SECONDS:
+            if left.stat().st_uid != os.getuid() or time.time() - left.stat().st_mtime < _ABANDONED_SECONDS:
                 continue
-            with open(folder / "lock", "a") as lock:
+            with open(left / "lock", "a") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
+                shutil.rmtree(left, ignore_errors=True)
         except OSError:
             continue  # it is in use

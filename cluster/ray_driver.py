@@ -13,6 +13,8 @@ from typing import Any
 import ray
 from ray import tune
 from ray.util.metrics import Gauge
+from ray.util.state import list_placement_groups
+from ray.util.state.exception import RayStateApiException
 
 from cluster.backend import ATTEMPTS, Job, Outcome
 from cluster.ray_cluster import address
@@ -58,6 +60,7 @@ class Driver(tune.Callback):
         self.names: list[str] = []  # of trials
         self.ended: dict[int, tuple[Any, str]] = {}  # kind and error of a pack, by its number
         self.running: set[int] = set()
+        self.reached: dict[int, int] = {}  # the most steps that a pack has ever said
         self.retried = 0
         self.stopping = False
         self.broken: Exception | None = None
@@ -157,7 +160,7 @@ class Driver(tune.Callback):
             self.moved = now
         elif address() and now - self.moved > _FULL_SECONDS:
             free = ray.available_resources().get(self.unit, 0)
-            if free < 1:
+            if free < 1 and not _has_room():
                 self.moved = float("inf")  # once
                 whole = ray.cluster_resources().get(self.unit, 0)
                 self.say(f"RAY_ADDRESS={address()}: all {whole:g} {self.unit}(s) of the cluster are taken; waiting.")
@@ -176,6 +179,14 @@ class Driver(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A worker has begun with a pack."""
         self.running.add(trial.config["pack"])
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        """Allow another `ATTEMPTS` to a pack that gets further than before: it is not the pack that fails."""
+        number, steps = trial.config["pack"], result["run_steps"]
+        if steps > self.reached.get(number, 0):
+            self.reached[number] = steps
+            if trial.num_failures:
+                trial.max_failures = trial.num_failures + ATTEMPTS
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A worker has come to an end with a pack."""
@@ -213,6 +224,15 @@ class Driver(tune.Callback):
             said = failure(Outcome(pack, "failed", error, trace), 0)
         self.store.write_failure(pack_id, said | {"attempts": trial.num_failures})
         return said["error"]
+
+
+def _has_room() -> bool:
+    """Tell whether a worker of ours holds a place already: it may take long to start."""
+    mine: list[Any] = [("creator_job_id", "=", ray.get_runtime_context().get_job_id()), ("state", "=", "CREATED")]
+    try:
+        return bool(list_placement_groups(filters=mine, limit=1, raise_on_missing_output=False))
+    except RayStateApiException:  # it is the dashboard that is asked, and it may have its hands full
+        return True
 
 
 def _remove_abandoned(store: Store) -> None:

@@ -114,7 +114,8 @@ class PackTrial(tune.Trainable):
             self._seen = (steps, time.monotonic())
         training = self.thread.is_alive()
         self.metrics.tell(rate if training else 0.0, time.monotonic() - self._seen[1] if training else 0.0)
-        return ended | {"runs": len(self.pack.runs), "ended": sum(ended.values()), "run_steps_per_second": rate}
+        counts = {"runs": len(self.pack.runs), "ended": sum(ended.values()), "run_steps": steps}
+        return ended | counts | {"run_steps_per_second": rate}
 
     def _summary(self) -> dict[str, Any]:
         """Sum up the pack as recorded: how its runs ended, the median loss, the largest eos_ratio."""

@@ -100,6 +100,11 @@ def read_largest_array(text: str) -> int:
     return max(1, int(found[1])) if found else MOST_ELEMENTS
 
 
+def node_names(hostlist: str) -> list[str]:
+    """Spell out what SLURM writes as node[1-3]."""
+    return _ask("scontrol", "show", "hostnames", hostlist).split()
+
+
 def cancel(jobs: Iterable[str]) -> None:
     """Cancel jobs by their ids, in one call; those that have ended by now are no error."""
     _ask("scancel", "--quiet", *jobs)

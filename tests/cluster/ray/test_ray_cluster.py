@@ -29,14 +29,17 @@ def test_nobody_without_the_token_gets_in(
 
     wrong = tmp_path / "token"
     wrong.write_text("0" * 64)
-    for name, value in (ray_cluster.environment | {"RAY_AUTH_TOKEN_PATH": str(wrong)}).items():
-        monkeypatch.setenv(name, value)
-    refused = launch("run", tiny(), "--on", "ray", "--out", tmp_path / "store")
-    _, err = refused.communicate()
-    assert refused.returncode == 2
-    last = err.splitlines()[-1]
-    assert last.startswith(f"BackendError: RAY_ADDRESS={ray_cluster.address}: ")
-    assert last.endswith("and RAY_AUTH_TOKEN_PATH=FILE where it asks for a token.")
+    monkeypatch.setenv("HOME", str(tmp_path))  # where no ~/.ray is
+    monkeypatch.setenv("RAY_ADDRESS", ray_cluster.address)
+    for given, got in (({}, "none"), ({"RAY_AUTH_TOKEN_PATH": str(wrong)}, f"that of {wrong}")):
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+        refused = launch("run", tiny(), "--on", "ray", "--out", tmp_path / "store")
+        _, err = refused.communicate()
+        assert (refused.returncode, err) == (
+            2, f"BackendError: RAY_ADDRESS={ray_cluster.address}: the cluster asks for its token, got {got}; "
+            "expected RAY_AUTH_TOKEN_PATH=FILE with it.\n"
+        )  # fmt: skip
     assert not (tmp_path / "store").exists()
 
 

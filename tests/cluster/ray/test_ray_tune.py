@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -171,3 +172,39 @@ def test_worker_that_cannot_start_says_why(
     (listed,) = store.failures()
     assert (listed["attempts"], listed["error"]) == (ATTEMPTS, outcome.error)
     assert "cluster/worker.py" in listed["trace"]
+
+
+def test_pack_that_gets_further_each_time_is_not_given_up(
+    on_cluster: Cluster, tiny: Callable[..., Path], tmp_path: Path, until: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    spec = Spec.read(tiny(max_steps=100_000_000, tolerance=0.0))
+    place, store = backend("ray", 1), Store.create(tmp_path / "store")
+    from cluster.ray_driver import Driver
+
+    monkeypatch.setattr("cluster.ray_driver.ATTEMPTS", 2)
+    drivers: list[Driver] = []
+    made = Driver.__init__
+    monkeypatch.setattr(Driver, "__init__", lambda self, *given: (drivers.append(self), made(self, *given))[1])
+
+    def worker() -> list[int]:
+        return [pid for pid in training(store.path) if psutil.pid_exists(pid)]
+
+    def kill() -> None:
+        try:
+            for failures in range(2):
+                before = until(lambda: drivers and drivers[0].reached.get(0, 0))
+                until(lambda: drivers[0].reached[0] > before and store.checkpoints())  # noqa: B023 - called at once
+                os.kill(until(worker)[0], signal.SIGKILL)
+                until(lambda: drivers[0].retried > failures)  # noqa: B023
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    killing = threading.Thread(target=kill)
+    killing.start()
+    job = Job(store.path, spec.measure, "ray", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        list(place.train(job, iter([Pack(tuple(spec.expand()))]), lambda: None))
+    killing.join()
+    assert drivers[0].retried == 2
+    assert "failed" not in [kind for kind, _ in drivers[0].ended.values()]
