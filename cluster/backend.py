@@ -1,11 +1,12 @@
 """The contract between a sweep and a place to run it, and the literal list of places."""
 
 import importlib
+import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from sweep.pack import Pack
 from sweep.run import Run
@@ -44,6 +45,19 @@ class Outcome:
     kind: Literal["recorded", "elsewhere", "interrupted", "failed"]
     error: str = ""
     trace: str = ""
+
+
+def failure(outcome: Outcome, attempts: int) -> dict[str, Any]:
+    """What a failure file says."""
+    return {
+        "pack_id": outcome.pack.id,
+        "run_ids": [run.id for run in outcome.pack.runs],
+        "error": outcome.error,
+        "trace": outcome.trace,
+        "attempts": attempts,
+        "host": platform.node(),
+        "time": time.time(),
+    }
 
 
 class Backend(Protocol):

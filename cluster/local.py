@@ -13,9 +13,9 @@ from typing import Any, final
 import psutil
 import torch
 
-from cluster.backend import ATTEMPTS, BackendError, Job, Outcome
+from cluster.backend import ATTEMPTS, BackendError, Job, Outcome, failure
 from cluster.forks import CONTEXT, adopt, load_ahead, nameless
-from cluster.worker import STOP_SIGNALS, Worker, failure
+from cluster.worker import STOP_SIGNALS, Worker
 from sweep.data import DataError
 from sweep.pack import MAX_RUNS, Pack, point_bytes, run_bytes
 from sweep.run import Run

@@ -32,7 +32,8 @@ _FORMS = {  # what is expected of texts that have a form, in words
     "qos": "a name without spaces, as sbatch --qos takes it, and no '-' first",
     "constraint": "features without spaces, as sbatch --constraint takes them, and no '-' first. Write 'a100|h100'",
     "mem": "SLURM's notation of memory: a whole number and K, M, G or T. Write '16G', or '0' for all of a node's",
-    "time": "SLURM's notation of time, above 0 and at most a year, as text. Write '90' (minutes), '1:30:00' or '2-12' (days-hours)",
+    "time": "SLURM's notation of time, above 0 and at most a year, as text. "
+    "Write '90' (minutes), '1:30:00' or '2-12' (days-hours)",
     "setup": "shell lines, each a text without a line break. Write one list entry a line",
     "environment": "a text without a line break",
     "scratch": "an absolute path, or one that begins with a variable. Write '/tmp/$USER' or '$TMPDIR/relusweep'",
@@ -40,6 +41,7 @@ _FORMS = {  # what is expected of texts that have a form, in words
 
 Word = Annotated[str, Field(pattern=r"^[^\s\x00-][^\s\x00]*$")]
 Count = Annotated[int, Field(ge=0, le=_MOST)]
+Elements = Annotated[int, Field(ge=1, le=_MOST_ELEMENTS)]
 Line = Annotated[str, Field(pattern=r"^[^\r\n\x00]*$")]
 
 
@@ -60,8 +62,8 @@ class Machine(BaseModel):
     cpus_per_task: int = Field(default=1, ge=1, le=_MOST)
     mem: Annotated[str, Field(pattern=r"^[0-9]{1,12}[KMGTkmgt]?$")] | None = None  # of a job, on its node
     time: str
-    max_array_tasks: int | None = Field(default=None, ge=1, le=_MOST_ELEMENTS)  # elements of an array that run at one time
-    array_size: int | None = Field(default=None, ge=1, le=_MOST_ELEMENTS)  # elements of the largest array; None: ask scontrol
+    max_array_tasks: Elements | None = None  # of an array, that run at one time
+    array_size: Elements | None = None  # of the largest array; None: ask scontrol
     setup: Annotated[tuple[Line, ...], Field(strict=False)] = ()  # TOML knows lists only
     environment: dict[str, Line] = {}
     scratch: Annotated[str, Field(pattern=r"^[/$][^\r\n\x00]*$")] | None = None  # on the node; expanded in the job
@@ -126,8 +128,8 @@ class Machine(BaseModel):
             )
         if self.sure_seconds <= 0:
             raise ValueError(
-                f"signal_seconds = {self.signal_seconds}: SLURM may send the signal {_EARLY_SECONDS} s early, and time = "
-                f"{self.time!r} is {self.seconds} s; expected more than {self.signal_seconds + _EARLY_SECONDS} s. "
+                f"signal_seconds = {self.signal_seconds}: SLURM may send the signal {_EARLY_SECONDS} s early, and time "
+                f"= {self.time!r} is {self.seconds} s; expected more than {self.signal_seconds + _EARLY_SECONDS} s. "
                 "Give jobs more time."
             )
         return self
@@ -153,7 +155,9 @@ class Machine(BaseModel):
             return Machine.model_validate(raw)
         except ValidationError as error:
             unknown_first = sorted(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
-            raise MachineError(f"{path}: {_sentence(unknown_first[0])}") from None  # a misspelt key is a missing one too
+            raise MachineError(
+                f"{path}: {_sentence(unknown_first[0])}"
+            ) from None  # a misspelt key is a missing one too
 
 
 def _seconds(text: str) -> int | None:

@@ -13,20 +13,17 @@ import ray
 from ray import tune
 from ray.util.metrics import Gauge
 
-from cluster.backend import ATTEMPTS, Job, Outcome
+from cluster.backend import ATTEMPTS, Job, Outcome, failure
 from cluster.ray_cluster import address
 from cluster.ray_trial import STOP_FILE, PackTrial
-from cluster.submission import Draft, Submission
-from cluster.worker import STOP_SIGNALS, failure
-from sweep.claim import living_packs
+from cluster.submission import Draft
+from cluster.worker import STOP_SIGNALS
 from sweep.data import DataError
 from sweep.pack import Pack
 from sweep.store import Store, StoreError
 
 _TICK_SECONDS = 0.5
 _FULL_SECONDS = 10.0  # without any worker, before the user is told
-_TOUCH_SECONDS = 3600.0  # drafts that nobody touches for a day are deleted by the next launcher
-_MARK = "ray"  # a file that tells our folders from those that SLURM's jobs read
 _BREAKING = {"StoreError": StoreError, "DataError": DataError}
 
 
@@ -38,14 +35,13 @@ class Driver(tune.Callback):
         self.job = replace(job, store=self.store.path)
         self.sweep = self.store.sweep_name() or "unnamed"
         self.workers, self.unit, self.tick, self.say = workers, unit, tick, say
-        _remove_abandoned(self.store)
         self.draft = Draft(self.store)
         self.ended: dict[int, tuple[Any, str]] = {}  # kind and error of a pack, by its number
         self.running: set[int] = set()
         self.retried = 0
         self.stopping = False
         self.broken: Exception | None = None
-        self.moved = self.ticked = self.touched = time.monotonic()
+        self.moved = self.ticked = time.monotonic()
         self.gauge = Gauge("relusweep_packs", "Packs in this driver's hands.", ("sweep", "state"))
         self.gauge.set_default_tags({"sweep": self.sweep})
 
@@ -59,7 +55,6 @@ class Driver(tune.Callback):
         submission = self.draft.submission
         with submission.being_submitted():
             try:
-                (submission.path / _MARK).touch()
                 self.draft.take((pack, 0.0) for pack in packs)
                 with _restored_signals():
                     self._fit()
@@ -121,9 +116,6 @@ class Driver(tune.Callback):
             return
         self.ticked = now
         self.tick()
-        if now - self.touched > _TOUCH_SECONDS:
-            self.touched = now
-            os.utime(self.draft.submission.path)
         failed = sum(kind == "failed" for kind, _ in self.ended.values())
         states = {
             "pending": len(self.draft.bundles) - len(self.ended) - len(self.running),
@@ -183,15 +175,6 @@ class Driver(tune.Callback):
             said = failure(Outcome(pack, "failed", error, trace), 0)
         self.store.write_failure(pack_id, said | {"attempts": trial.num_failures})
         return said["error"]
-
-
-def _remove_abandoned(store: Store) -> None:
-    """Delete the packs of drivers that were killed; their states are elsewhere."""
-    living = living_packs(store)
-    for mark in (store.path / "jobs").glob(f"*/{_MARK}"):
-        if mark.parent.name not in living:
-            Submission(mark.parent).remove()
-            (store.path / "claims" / f"{mark.parent.name}.json").unlink(missing_ok=True)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import Any, final
 import torch
 
 from cluster.array import Lengths, make_arrays, make_elements, throttles
-from cluster.backend import ATTEMPTS, BackendError, Job, Outcome
+from cluster.backend import ATTEMPTS, BackendError, Job, Outcome, failure
 from cluster.cost import Costs, recorded_costs
 from cluster.element import steps_taken
 from cluster.local import devices
@@ -25,7 +25,6 @@ from cluster.queue import CANCELLED, LEAST_SECONDS, Queue
 from cluster.sbatch import script, submit_array, submit_report
 from cluster.scheduler import cancel, largest_array
 from cluster.submission import Bundle, Draft, Element, Submission, open_submissions
-from cluster.worker import failure
 from sweep.durable import StoreError
 from sweep.ids import RunIds
 from sweep.pack import MAX_RUNS, Pack, point_bytes, run_bytes

@@ -74,7 +74,7 @@ import os, signal, sys
 from pytest import MonkeyPatch
 from relusweep import main
 from tests.cluster.slurm.conftest import HASTE
-killing = {{place: lambda *_: os.kill(os.getpid(), 9) for place in {[kills_itself_in]} if place}}
+killing = {{place: lambda *_, **__: os.kill(os.getpid(), 9) for place in {[kills_itself_in]} if place}}
 for place, value in (HASTE | killing).items():
     MonkeyPatch().setattr(place, value)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored below a shell that runs the tests in the background

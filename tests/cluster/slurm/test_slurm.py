@@ -29,7 +29,7 @@ def test_500_runs_on_three_nodes_give_the_table_of_one_machine(
     equal_tables: Callable[[Path, Path], None],
 ) -> None:
     spec, store = tiny(**FIVE_HUNDRED), tmp_path / "a store"
-    arguments = submitting(spec, store, seconds=170, cpus_per_task=4)  # a node has room for one job
+    arguments = submitting(spec, store, seconds=160, cpus_per_task=4)  # a node has room for one job
     said = cli("run", *arguments, "--report")
     assert (said.code, said.err) == (0, "")
     assert f"{store}: 3 element(s) with 16 pack(s) are in SLURM's hands, job " in said.out
@@ -78,7 +78,7 @@ def test_element_that_is_done_trains_packs_of_one_that_waits_which_then_finds_no
     verified: Callable[[Path], None],
 ) -> None:
     spec, store = tiny(grid="lr = [0.1], seed = { range = [0, 96] }"), tmp_path / "store"
-    said = cli("run", *submitting(spec, store, seconds=64, max_array_tasks=1))
+    said = cli("run", *submitting(spec, store, seconds=48, max_array_tasks=1, gpus_per_job=gpus))
     assert (said.code, said.err) == (0, "")
     (submission,) = submissions(store)
     first, second = submission.elements
@@ -211,7 +211,7 @@ def test_stopped_launcher_says_that_its_jobs_go_on_and_one_whose_jobs_are_cancel
     assert cli("cancel", stores[0]).out == f"{stores[0]}: cancelled job(s) {job}\n"
 
 
-@pytest.mark.parametrize("moment", ["before sbatch", "before the ids are written"])
+@pytest.mark.parametrize("moment", ["before sbatch", "right after sbatch"])
 def test_launcher_that_is_killed_around_sbatch_loses_no_run_and_doubles_none(
     moment: str,
     submitting: Callable[..., list[object]],
@@ -226,7 +226,7 @@ def test_launcher_that_is_killed_around_sbatch_loses_no_run_and_doubles_none(
     arguments = submitting(spec, store)
     place = {
         "before sbatch": "cluster.slurm.submit_array",
-        "before the ids are written": "cluster.submission.Submission.write_jobs",
+        "right after sbatch": "submitit.core.utils.JobPaths.move_temporary_file",
     }[moment]
     killed = shell("run", *arguments, kills_itself_in=place)
     assert killed.wait(timeout=60) == -signal.SIGKILL
