@@ -60,6 +60,15 @@ def failure(outcome: Outcome, attempts: int) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Launch:
+    """What a launcher wishes besides the training; a machine of one's own can do nothing about it."""
+
+    say: Callable[[str], None] = lambda said: None  # tells the user what becomes of packs that are sent elsewhere
+    stay: bool = True  # until all is trained, or only until it is submitted
+    report: bool = False  # whether a job that writes the report comes after the others
+
+
 class Backend(Protocol):
     """A place where packs run.
 
@@ -97,13 +106,14 @@ class Backend(Protocol):
         ...
 
 
-def backend(name: str, workers: int | None, machine: Path | None = None) -> Backend:
+def backend(name: str, workers: int | None, machine: Path | None = None, launch: Launch | None = None) -> Backend:
     """Load a back-end; its libraries are imported now, not before.
 
     Args:
         name: One of `BACKENDS`.
         workers: Processes on this machine.
         machine: The machine file of a cluster.
+        launch: What else is wished.
 
     Raises:
         BackendError: if there is no such back-end, or it cannot be used so.
@@ -111,7 +121,7 @@ def backend(name: str, workers: int | None, machine: Path | None = None) -> Back
     if name not in BACKENDS:
         raise BackendError(f"--on {name}: unknown back-end; expected one of {', '.join(BACKENDS)}.")
     module, attribute = BACKENDS[name].split(":")
-    return getattr(importlib.import_module(module), attribute)(workers, machine)
+    return getattr(importlib.import_module(module), attribute)(workers, machine, launch or Launch())
 
 
 BACKENDS = {"local": "cluster.local:Local", "slurm": "cluster.slurm:Slurm", "ray": "cluster.ray_tune:RayTune"}
