@@ -271,6 +271,24 @@ def test_element_that_is_stopped_in_a_pack_of_another_leaves_a_state_with_which_
     assert len(submission.store.recorded()) == 8
 
 
+def test_store_may_be_compacted_while_elements_train(two, monkeypatch, rows_on_disk):
+    submission = two()
+    write = Store.write
+
+    def writes(store, *given):
+        write(store, *given)
+        store.compact()
+
+    monkeypatch.setattr(Store, "write", writes)
+    assert {kind for kind, _ in _train(submission, 0, []).values()} == {"recorded"}
+    assert len(submission.store.parts()) == 1
+    assert len(submission.untouched()) == 4, "by the names of files, which are gone"
+    assert [*_train(submission, 1, []).values()] == [["recorded", ""]] * 2, (
+        "what it took over for that, it finds recorded"
+    )
+    assert rows_on_disk(submission.store.path)["runs"] == len(submission.store.recorded()) == 8
+
+
 def test_submission_that_was_cancelled_is_not_helped(two):
     submission = two()
     submission.end("cancelled")
