@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,20 @@ sys.exit(main(sys.argv[1:]))
     for process in started:
         with process:
             process.kill()
+
+
+@pytest.fixture
+def meanwhile() -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Do something beside a command that waits."""
+    threads = []
+
+    def start(what: Callable[[], None]) -> None:
+        threads.append(threading.Thread(target=what))
+        threads[-1].start()
+
+    yield start
+    for thread in threads:
+        thread.join()
 
 
 @pytest.fixture

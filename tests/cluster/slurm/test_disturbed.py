@@ -131,20 +131,6 @@ def test_element_of_a_killed_node_goes_on_elsewhere(
     assert submission.account_of(0)["node"] != node
 
 
-@pytest.fixture
-def meanwhile() -> Any:
-    """Do something beside a command that waits."""
-    threads = []
-
-    def start(what: Callable[[], None]) -> None:
-        threads.append(threading.Thread(target=what))
-        threads[-1].start()
-
-    yield start
-    for thread in threads:
-        thread.join()
-
-
 def test_element_that_somebody_cancelled_is_listed_and_trained_by_the_next_run(
     slurm: Cluster,
     submitting: Callable[..., list[object]],

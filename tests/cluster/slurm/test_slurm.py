@@ -18,18 +18,26 @@ from tests.cluster.slurm.cluster import Cluster
 FIVE_HUNDRED = {"grid": "lr = { log = [0.01, 0.1, 10] }, seed = { range = [0, 50] }", "max_steps": 4000}
 
 
-def test_500_runs_on_three_nodes_give_the_table_of_one_machine(
+def test_500_runs_on_three_nodes_give_the_table_of_one_machine_though_it_is_compacted_meanwhile(
     submitting: Callable[..., list[object]],
     cli: Callable[..., Any],
     until: Callable[..., Any],
     tiny: Callable[..., Path],
     tmp_path: Path,
+    meanwhile: Any,
     submissions: Callable[[Path], list[Submission]],
     verified: Callable[[Path], None],
     equal_tables: Callable[[Path, Path], None],
 ) -> None:
     spec, store = tiny(**FIVE_HUNDRED), tmp_path / "a store"
     arguments = submitting(spec, store, seconds=160, cpus_per_task=4)  # a node has room for one job
+
+    def compact() -> bool:
+        if len(Store(store).parts()) > 1:
+            Store(store).compact()
+        return len(Store(store).recorded()) == 500
+
+    meanwhile(lambda: until(compact))
     said = cli("run", *arguments, "--report")
     assert (said.code, said.err) == (0, "")
     assert f"{store}: 3 element(s) with 16 pack(s) are in SLURM's hands, job " in said.out
