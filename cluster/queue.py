@@ -153,9 +153,9 @@ def describe(store: Store, queue: Queue | None = None) -> list[str]:
         ends = ((k, each.end_of(k).get("error")) for k in sorted(ended))
         errors = [*grouped(((f"  {each.task_of(k) or k}", f": {error}") for k, error in ends if error), "element")]
         report = queue.reports.get(each.id)
-        last = [f"SLURM job {report.job} writes the report after the others: {_kind(report)}"] if report else []
+        closing = [f"SLURM job {report.job} writes the report after the others: {_kind(report)}"] if report else []
         if not left and not errors:
-            lines += last
+            lines += closing
             continue  # nobody has come by yet to close it
         tasks = {k: queue.tasks[each.id, k] for k in left if (each.id, k) in queue.tasks}
         kinds = Counter(_kind(task) for task in tasks.values() if task.is_live)
@@ -175,7 +175,7 @@ def describe(store: Store, queue: Queue | None = None) -> list[str]:
         ways = ((f"  {each.task_of(k) or k}", f": gone ({state}), {log}") for k, state in states.items())
         lines += grouped(ways, "element")
         lines += [f"  … and {len(gone) - _MOST_NAMED} more elements are gone"] if len(gone) > _MOST_NAMED else []
-        lines += errors[:_MOST_NAMED] + last
+        lines += errors[:_MOST_NAMED] + closing
     if queue.error:
         lines.append(f"SLURM cannot be asked: {queue.error}")
     return lines
