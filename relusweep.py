@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 some runs failed or are missing; 2 misuse, said in one lin
 """
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -55,6 +56,7 @@ def plan(
     """Say what a sweep would train, in how many packs, files and hours. Submits and writes nothing."""
     from cluster.backend import backend
     from cluster.plan import plan as count
+    from cluster.queue import Pending
     from sweep.store import Store
 
     _use_data(data)
@@ -64,7 +66,8 @@ def plan(
     store = Store.at(path)
     jobs: Any = place if on == "slurm" else None
     costs = jobs and jobs.costs(sweep.measure, store)
-    counted = count(sweep, store.recorded() if store else set(), place, costs)
+    queued = Pending(store).runs(close=False) if store else frozenset[str]()
+    counted = count(sweep, store.recorded() if store else set(), place, costs, queued)
     rows = counted.rows(path, on)
     foreseen = jobs and jobs.foresee(counted.pack_seconds, path)
     if foreseen:
@@ -93,9 +96,9 @@ def run(
         from cluster.forks import load_ahead
 
         load_ahead()  # while this process loads the same
-    from cluster.backend import Job, backend
+    from cluster.backend import Job, Launch, backend
     from cluster.plan import check
-    from cluster.progress import Display, Watcher
+    from cluster.progress import Display, Watcher, failed_packs
     from cluster.sweeping import sweep as train
     from sweep.mend import mend
     from sweep.store import Store
@@ -105,12 +108,11 @@ def run(
     sweep = _read_spec(spec)
     if on != "slurm" and (detach or report_after):
         raise MisuseError(f"{'--detach' if detach else '--report'}: --on {on} submits no jobs; expected --on slurm.")
-    place = backend(on, workers, machine)
+    place: Any = backend(on, workers, machine, Launch(out.print, not detach, report_after))
     planned = check(sweep, place)
     path = out_dir or Path("results", sweep.name)
     former = Store.at(path)
-    name = former.sweep_name() if former is not None else None
-    if name not in (None, sweep.name):
+    if former is not None and (name := former.sweep_name()) not in (None, sweep.name):
         raise MisuseError(f"{path}: holds the sweep {name!r}, got {sweep.name!r}; choose another --out, or that name.")
     store = Store.create(path)
     store.sweep_up()
@@ -119,32 +121,27 @@ def run(
         err.print(f"{part}: broken ({why}); set aside as {moved}, its runs are trained again.")
     store.keep_spec(sweep.text)
     tally = Tally(store, planned)
-    remote: Any = place
     with _jobs_go_on(store), Display(Watcher(tally), out) as tick:
-        if on != "local":
-            remote.say = out.print
-        if on == "slurm":
-            remote.stay, remote.report = not detach, report_after
         failed = train(sweep, tally, place, job, tick, say=err.print, stay=not detach)
-    for outcome in failed:
-        err.print(f"pack {outcome.pack.id} of {len(outcome.pack.runs)} runs failed: {outcome.error}")
+    for line in failed_packs((each.pack.id, len(each.pack.runs), f": {each.error}") for each in failed):
+        err.print(line)
     if failed:
         runs = sum(len(outcome.pack.runs) for outcome in failed)
         err.print(f"{path}: {runs} runs failed; see {path}/failures. The same command tries them again.")
         raise typer.Exit(1)
     _say_lacking(store, sweep)
-    if report_after and not remote.reported:
-        err.print(f"{path}: nothing had to be submitted, so no job writes the report. Next: relusweep report {path}")
+    if report_after and not place.reported:
+        err.print(f"{path}: nothing had to be submitted, so no job writes the report. Next: relusweep report {q(path)}")
     if detach and (left := len(tally.missing)):
-        out.print(f"{path}: {left} runs are to be trained by jobs. Next: relusweep watch {path}, or cancel {path}")
+        out.print(f"{path}: jobs are to train {left} runs. Next: relusweep watch {q(path)}, or cancel {q(path)}")
         return
-    out.print(f"{path}: all {len(planned)} runs are recorded. Next: relusweep report {path}")
+    out.print(f"{path}: all {len(planned)} runs are recorded. Next: relusweep report {q(path)}")
 
 
 @app.command()
 def status(store: StoreArgument) -> None:
     """Say where a sweep stands, once."""
-    from cluster.progress import Watcher, sentence
+    from cluster.progress import Watcher, failed_packs, sentence
     from cluster.queue import describe
 
     opened, sweep = _open(store)
@@ -152,9 +149,11 @@ def status(store: StoreArgument) -> None:
     out.print(sentence(Watcher(tally).look(), None))
     for line in describe(opened):
         out.print(line)
-    for failure in opened.failures(tally.missing):
-        runs = len(failure["run_ids"])
-        out.print(f"pack {failure['pack_id']} of {runs} runs failed on {failure['host']}: {failure['error']}")
+    failures = opened.failures(tally.missing)
+    for line in failed_packs(
+        (each["pack_id"], len(each["run_ids"]), f" on {each['host']}: {each['error']}") for each in failures
+    ):
+        out.print(line)
 
 
 @app.command()
@@ -199,6 +198,7 @@ def cancel(store: StoreArgument) -> None:
 @app.command()
 def verify(store: StoreArgument) -> None:
     """Compare what was planned with what is recorded; read every part and check its checksums."""
+    from cluster.progress import failed_packs
     from sweep.store import TABLES
 
     opened, sweep = _open(store)
@@ -217,16 +217,18 @@ def verify(store: StoreArgument) -> None:
         out.print(f"{extra} recorded runs belong to an earlier spec of this store")
     for part, why in broken.items():
         out.print(f"broken: {part}: {why}")
-    for failure in opened.failures():
-        if not set(failure["run_ids"]) <= recorded:  # by now, in other packs
-            out.print(f"failed: pack {failure['pack_id']}, {len(failure['run_ids'])} runs: {failure['error']}")
+    failures = [each for each in opened.failures() if not set(each["run_ids"]) <= recorded]  # by now, in other packs
+    for line in failed_packs(
+        (each["pack_id"], len(each["run_ids"]), f" on {each['host']}: {each['error']}") for each in failures
+    ):
+        out.print(line)
     _say_lacking(opened, sweep)
     for run_id in named:
         out.print(f"missing: {run_id}")
     if missing > _MOST_NAMED:
         out.print(f"missing: … and {missing - _MOST_NAMED} more")
     if missing or broken:
-        out.print(f"The same `relusweep run` trains what is missing and sets broken parts aside: --out {store}")
+        out.print(f"The same `relusweep run` trains what is missing and sets broken parts aside: --out {q(store)}")
         raise typer.Exit(1)
 
 
@@ -289,12 +291,16 @@ def doctor(on: OnOption = "local", out_dir: OutOption = None) -> None:
     """Look for what a back-end needs on this machine, and say what is missing, each with its cure."""
     from cluster.doctor import examine
 
-    states = set()
+    missing = False
     for finding in examine(on, out_dir or Path("results")):
         out.print(f"{finding.state:9}{finding.text}")
-        states.add(finding.state)
-    if "missing" in states:
-        raise typer.Exit(1)
+        missing |= finding.state == "missing"
+    raise typer.Exit(missing)
+
+
+def q(path: Path) -> str:
+    """Write a path as a shell reads it, for a line that is to be copied."""
+    return shlex.quote(str(path))
 
 
 class MisuseError(Exception):
@@ -310,8 +316,8 @@ def _jobs_go_on(store: "Store") -> Iterator[None]:
         yield
     except BaseException:
         if jobs := [job for each in open_submissions(store) for job in each.jobs]:
-            path = store.path
-            err.print(f"{path}: job(s) {', '.join(jobs)} go on. Next: relusweep watch {path}, or cancel {path}")
+            path = q(store.path)
+            err.print(f"{store.path}: job(s) {', '.join(jobs)} go on. Next: relusweep watch {path}, or cancel {path}")
         raise
 
 

@@ -191,7 +191,7 @@ def simulated(spec: Spec, place: Slurm, at_most: float, spread: Spread) -> list[
     elements, arrays = make_arrays(make_elements(bundles, place.lengths, place.workers_a_job), MOST_ELEMENTS)
     gpus = Cluster([element.packs for element in elements], [bundle.seconds for bundle in bundles], real)
     shares = [share or GPUS for share in throttles(len(arrays), place.machine.max_array_tasks)]
-    gpus.run(arrays, shares, place.machine.seconds - place.machine.signal_seconds, chance)
+    gpus.run(arrays, shares, place.machine.sure_seconds, chance)
     if any(gpus.left):
         raise SystemExit("the simulation is wrong: packs are left")
     last, bound = gpus.last, max(sum(real) / GPUS, longest)

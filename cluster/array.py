@@ -1,6 +1,8 @@
 """Array: packs into elements that last long enough and end in time, elements into arrays that the site allows."""
 
+import heapq
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,7 +28,7 @@ class Lengths:
     @staticmethod
     def on(machine: Machine) -> "Lengths":
         """Give what the time limit allows."""
-        most = max(_SHARE_OF_LIMIT * (machine.seconds - machine.signal_seconds), 1.0)
+        most = max(_SHARE_OF_LIMIT * machine.sure_seconds, 1.0)
         given = machine.max_array_tasks
         return Lengths(min(LEAST_SECONDS, most), most, given or _AT_ONE_TIME, given or _MOST_AT_ONE_TIME)
 
@@ -36,30 +38,31 @@ class Lengths:
 
 
 def make_elements(bundles: Sequence[Bundle], lengths: Lengths, workers: int) -> list[Element]:
-    """Put packs into elements, the dearest packs first, since what is started last decides about the end.
+    """Deal packs out to elements that last alike, the dearest packs first; gives the longest elements first.
 
-    Packs that are equally dear come in the order of their ids, which has nothing to do with their parameters:
-    neighbours in a grid converge early alike, and an element of such packs would end long before the others.
+    Each pack goes to the element that has least so far, or to a new one where that would last too long. Packs that are
+    equally dear come in the order of their ids, which has nothing to do with their parameters: neighbours in a grid
+    converge early alike, and an element of such packs would end long before the others.
 
     Args:
         bundles: The packs, by their row groups.
         lengths: How long an element should last.
         workers: Packs that an element trains at one time.
     """
-    aim = lengths.aim(sum(bundle.seconds for bundle in bundles) / workers)
-    elements: list[Element] = []
-    packs: list[int] = []
+    total = sum(bundle.seconds for bundle in bundles) / workers
+    enough = math.floor(total / lengths.aim(total) + 1e-9)  # of four waves, four, whatever the rounding
+    hands = [(0.0, hand) for hand in range(max(1, enough, math.ceil(total / lengths.most - 1e-9)))]
+    packs: list[list[int]] = [[] for _ in hands]
     for number in sorted(range(len(bundles)), key=lambda number: (-bundles[number].seconds, bundles[number].pack_id)):
-        if packs and _lasts(bundles, [*packs, number], workers) > lengths.most:
-            elements.append(_element(bundles, packs, workers))
-            packs = []
-        packs.append(number)
-        if _lasts(bundles, packs, workers) >= aim:
-            elements.append(_element(bundles, packs, workers))
-            packs = []
-    if packs:
-        elements.append(_element(bundles, packs, workers))
-    return elements
+        seconds, hand = hands[0]
+        if packs[hand] and (seconds + bundles[number].seconds) / workers > lengths.most:
+            seconds, hand = 0.0, len(packs)
+            packs.append([])
+            heapq.heappush(hands, (seconds, hand))
+        packs[hand].append(number)
+        heapq.heapreplace(hands, (seconds + bundles[number].seconds, hand))
+    elements = [_element(bundles, mine, workers) for mine in packs if mine]
+    return sorted(elements, key=lambda element: -element.seconds)
 
 
 def make_arrays(elements: Sequence[Element], largest: int) -> tuple[list[Element], list[range]]:
@@ -89,10 +92,6 @@ def throttles(arrays: int, at_one_time: int | None) -> list[int | None]:
     ]
 
 
-def _lasts(bundles: Sequence[Bundle], packs: Sequence[int], workers: int) -> float:
-    seconds = [bundles[number].seconds for number in packs]
-    return max(sum(seconds) / workers, *seconds)
-
-
 def _element(bundles: Sequence[Bundle], packs: list[int], workers: int) -> Element:
-    return Element(tuple(packs), sum(bundles[number].runs for number in packs), _lasts(bundles, packs, workers))
+    seconds = [bundles[number].seconds for number in packs]
+    return Element(tuple(packs), sum(bundles[number].runs for number in packs), max(sum(seconds) / workers, *seconds))

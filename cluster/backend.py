@@ -1,11 +1,12 @@
 """The contract between a sweep and a place to run it, and the literal list of places."""
 
 import importlib
+import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from sweep.pack import Pack
 from sweep.run import Run
@@ -46,6 +47,28 @@ class Outcome:
     trace: str = ""
 
 
+def failure(outcome: Outcome, attempts: int) -> dict[str, Any]:
+    """What a failure file says."""
+    return {
+        "pack_id": outcome.pack.id,
+        "run_ids": [run.id for run in outcome.pack.runs],
+        "error": outcome.error,
+        "trace": outcome.trace,
+        "attempts": attempts,
+        "host": platform.node(),
+        "time": time.time(),
+    }
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a launcher wishes besides the training; a machine of one's own can do nothing about it."""
+
+    say: Callable[[str], None] = lambda said: None  # tells the user what becomes of packs that are sent elsewhere
+    stay: bool = True  # until all is trained, or only until it is submitted
+    report: bool = False  # whether a job that writes the report comes after the others
+
+
 class Backend(Protocol):
     """A place where packs run.
 
@@ -83,20 +106,21 @@ class Backend(Protocol):
         ...
 
 
-def backend(name: str, workers: int | None, machine: Path | None = None) -> Backend:
+def backend(name: str, workers: int | None, machine: Path | None = None, launch: Launch | None = None) -> Backend:
     """Load a back-end; its libraries are imported now, not before.
 
     Args:
         name: One of `BACKENDS`.
         workers: Processes on this machine.
         machine: The machine file of a cluster.
+        launch: What else is wished.
 
     Raises:
         BackendError: if there is no such back-end, or it cannot be used so.
     """
     check_name(name)
     module, attribute = BACKENDS[name].split(":")
-    return getattr(importlib.import_module(module), attribute)(workers, machine)
+    return getattr(importlib.import_module(module), attribute)(workers, machine, launch or Launch())
 
 
 def check_name(name: str) -> None:

@@ -13,14 +13,13 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from cluster.backend import BackendError, Outcome
+from cluster.backend import BackendError, Outcome, failure
 from cluster.forks import load_ahead
 from cluster.machine import Machine
 from cluster.scheduler import requeue_this_element, this_element
@@ -31,44 +30,42 @@ from sweep.ids import MergedIds
 from sweep.pack import Pack
 from sweep.store import Store
 
-IDLE_STARTS = 3  # without a recorded run or a later state in between: then the element gives up
+IDLE_STARTS = 3  # in a row, without a recorded run or a later state: then the element gives up
 _LOOK_SECONDS = 5.0  # between looks at packs that somebody else has claimed
 _DRIVER = Path("/dev/nvidiactl")  # is there where a driver of GPUs is
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 
-@dataclass(frozen=True)
-class TrainElement:
-    """What submitit calls on the node; it keeps where the submission lies, and a number."""
+def main(path: str, first: str) -> None:
+    """Train what is left of an element's packs, or be queued again.
 
-    path: Path
-    number: int
+    Args:
+        path: Where the submission lies.
+        first: Number of the first element of the array that this job belongs to.
+    """
+    came: list[int] = []
+    for each in _SIGNALS:
+        signal.signal(each, lambda number, _: came.append(number))
+    submission, number = Submission(Path(path)), int(first) + int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
+    if submission.ended is not None or number in submission.ends():
+        return
+    try:
+        outcomes = _train(submission, number, came)
+    except KeyboardInterrupt:
+        for each in _SIGNALS:  # whatever else comes; the commands that we call inherit it
+            signal.signal(each, signal.SIG_IGN)
+        print("The states are written.", flush=True)
+        if submission.ended is None and requeue_this_element():
+            print("Queued again.", flush=True)
+    except Exception as error:
+        from sweep.data import DataError
 
-    def __call__(self) -> None:
-        """Train what is left of the element's packs, or be queued again."""
-        came: list[int] = []
-        for number in _SIGNALS:  # submitit's own handlers would write an error and let a job below 10 minutes end
-            signal.signal(number, lambda number, _: came.append(number))
-        submission = Submission(self.path)
-        if submission.ended is not None or self.number in submission.ends():
-            return
-        try:
-            outcomes = _train(submission, self.number, came)
-        except KeyboardInterrupt:
-            for number in _SIGNALS:  # whatever else comes; the commands that we call inherit it
-                signal.signal(number, signal.SIG_IGN)
-            print("The states are written.", flush=True)
-            if submission.ended is None and requeue_this_element():
-                print("Queued again.", flush=True)
-        except Exception as error:
-            from sweep.data import DataError
-
-            if not isinstance(error, (BackendError, StoreError, DataError)):
-                raise
-            print(error, file=sys.stderr, flush=True)
-            submission.end_element(self.number, {}, str(error), type(error).__name__)
-        else:
-            submission.end_element(self.number, outcomes)
+        if not isinstance(error, (BackendError, StoreError, DataError)):
+            raise
+        print(error, file=sys.stderr, flush=True)
+        submission.end_element(number, {}, str(error), type(error).__name__)
+    else:
+        submission.end_element(number, outcomes)
 
 
 def _train(submission: Submission, number: int, came: list[int]) -> dict[str, Any]:
@@ -77,24 +74,21 @@ def _train(submission: Submission, number: int, came: list[int]) -> dict[str, An
     Raises:
         KeyboardInterrupt: if a signal came; the states have been written.
     """
+    account = _Account(submission, number)
+    account.start()
+    if account.gives_up:  # before anything is loaded: it was never left the time to
+        return account.give_up()
     workers = workers_here(submission.content["machine"])
-    if came:
-        raise KeyboardInterrupt
     if workers > 1:
         load_ahead()  # while this process loads the same
     from cluster.local import Local
-    from cluster.worker import failure
 
     local = Local(workers)
-    account = _Account(submission, number)
-    account.start()
+    account.compare()
     if account.gives_up:
-        for pack in account.own_left():
-            error = f"its element {this_element()} was started {IDLE_STARTS} times in a row without getting any further"
-            outcome = Outcome(pack, "failed", error)
-            submission.store.write_failure(pack.id, failure(outcome, IDLE_STARTS))
-            account.note(outcome)
-        return account.outcomes
+        return account.give_up()
+    if came:
+        raise KeyboardInterrupt
     passed_on = False
 
     def tick() -> None:
@@ -129,7 +123,7 @@ def _spare(account: "_Account", workers: int) -> Iterator[Pack]:
     """
     submission = account.submission
     machine = Machine.model_validate(submission.content["machine"])
-    end = psutil.Process().create_time() + machine.seconds - machine.signal_seconds
+    end = psutil.Process().create_time() + machine.sure_seconds
     chance = random.Random(account.number)
     while submission.ended is None:
         untouched, left = submission.untouched(), end - time.time()
@@ -144,7 +138,7 @@ class _Account:
 
     def __init__(self, submission: Submission, number: int) -> None:
         self.submission, self.number, self.store = submission, number, submission.store
-        self.account = submission.account_of(number)
+        self.account: dict[str, Any] = {"idle_starts": 0} | submission.account_of(number)
         own, taken = submission.elements[number].packs, self.account.get("taken", [])
         self.known = {*own, *taken}  # row groups
         self.own = list(submission.packs(own))
@@ -156,17 +150,33 @@ class _Account:
     @property
     def gives_up(self) -> bool:
         """Whether it has been started too often without getting anywhere."""
-        return self.account["idle_starts"] > IDLE_STARTS
+        return max(self.account["idle_starts"], self.account["unready_starts"]) > IDLE_STARTS
 
     def start(self) -> None:
-        """Note one more start, and whether something came of the last one."""
+        """Note one more start, before anything is loaded: a job that is stopped while it loads got nowhere."""
+        for name in ("starts", "unready_starts"):
+            self.account[name] = 1 + self.account.get(name, 0)
+        self.account |= {"task": this_element(), "node": _node(), "time": time.time()}
+        self.submission.write_account(self.number, self.account)
+
+    def compare(self) -> None:
+        """Note whether something came of the starts since the last comparison; loads torch."""
         left = self.own_left()
         standing = [-sum(len(pack.runs) for pack in left), steps_taken(self.store, (pack.id for pack in left))]
         before = self.account.get("standing")
-        idle = 1 + (self.account["idle_starts"] if before is not None and standing <= before else 0)
-        self.account |= {"standing": standing, "idle_starts": idle, "starts": self.account.get("starts", 0) + 1}
-        self.account |= {"task": this_element(), "node": _node(), "time": time.time()}
+        idle = self.account["unready_starts"]
+        idle += self.account["idle_starts"] if before is not None and standing <= before else 0
+        self.account |= {"standing": standing, "idle_starts": idle, "unready_starts": 0}
         self.submission.write_account(self.number, self.account)
+
+    def give_up(self) -> dict[str, list[str]]:
+        """List its own packs as failed; gives the outcomes."""
+        for pack in self.own_left():
+            error = f"its element {this_element()} was started {IDLE_STARTS} times in a row without getting any further"
+            outcome = Outcome(pack, "failed", error)
+            self.store.write_failure(pack.id, failure(outcome, IDLE_STARTS))
+            self.note(outcome)
+        return self.outcomes
 
     def begun(self, packs: Iterable[Pack]) -> Iterator[Pack]:
         """Hand out packs and note which: of an element that dies, these are the suspects."""
@@ -258,3 +268,7 @@ def workers_here(machine: dict[str, Any]) -> int:
             f"torch {torch.__version__} finds {torch.cuda.device_count()}; expected as many. Is the driver too old?"
         )
     return asked
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

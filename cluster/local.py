@@ -13,9 +13,9 @@ from typing import Any, final
 import psutil
 import torch
 
-from cluster.backend import ATTEMPTS, BackendError, Job, Outcome
+from cluster.backend import ATTEMPTS, BackendError, Job, Launch, Outcome, failure
 from cluster.forks import CONTEXT, adopt, load_ahead, nameless
-from cluster.worker import STOP_SIGNALS, Worker, failure
+from cluster.worker import STOP_SIGNALS, Worker
 from sweep.data import DataError
 from sweep.pack import MAX_RUNS, Pack, point_bytes, run_bytes
 from sweep.run import Run
@@ -39,7 +39,7 @@ def devices() -> list[torch.device]:
 class Local:
     """This machine."""
 
-    def __init__(self, workers: int | None = None, machine: Path | None = None) -> None:
+    def __init__(self, workers: int | None = None, machine: Path | None = None, _: Launch | None = None) -> None:
         if machine is not None:
             raise BackendError(f"--machine {machine}: local trains on this machine; expected --on slurm with it.")
         found = devices()

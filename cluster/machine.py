@@ -14,26 +14,34 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from cluster.backend import BackendError
 from sweep.spec import nearest
 
+_SIXTY = r"[0-5]?\d"
 _TIME = re.compile(  # M, M:S, H:M:S, D-H, D-H:M, D-H:M:S
-    r"(?:(?P<days>\d+)-(?P<hours>\d+)(?::(?P<minutes>\d+)(?::(?P<seconds>\d+))?)?"
-    r"|(?P<h>\d+):(?P<m>\d+):(?P<s>\d+)|(?P<only_m>\d+)(?::(?P<only_s>\d+))?)",
+    rf"(?:(?P<days>\d+)-(?P<hours>2[0-3]|[01]?\d)(?::(?P<minutes>{_SIXTY})(?::(?P<seconds>{_SIXTY}))?)?"
+    rf"|(?P<h>\d+):(?P<m>{_SIXTY}):(?P<s>{_SIXTY})|(?P<only_m>\d+)(?::(?P<only_s>{_SIXTY}))?)",
     re.ASCII,
 )
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LATEST_SIGNAL = 65535  # seconds; sbatch --signal takes no more
+_EARLY_SECONDS = 60  # that SLURM may send a signal before it is due
+_LONGEST_SECONDS = 366 * 86400  # of a time limit: more is a slip of the pen
+_MOST = 65533  # cores and GPUs, as SLURM counts them
+_MOST_ELEMENTS = 4_000_001  # the largest MaxArraySize that SLURM knows
 _FORMS = {  # what is expected of texts that have a form, in words
-    "account": "a name without spaces, as sbatch --account takes it",
-    "partition": "a name without spaces, as sbatch --partition takes it, or several with commas",
-    "qos": "a name without spaces, as sbatch --qos takes it",
-    "constraint": "features without spaces, as sbatch --constraint takes them. Write 'a100|h100'",
+    "account": "a name without spaces, as sbatch --account takes it, and no '-' first",
+    "partition": "a name without spaces, as sbatch --partition takes it, or several with commas, and no '-' first",
+    "qos": "a name without spaces, as sbatch --qos takes it, and no '-' first",
+    "constraint": "features without spaces, as sbatch --constraint takes them, and no '-' first. Write 'a100|h100'",
     "mem": "SLURM's notation of memory: a whole number and K, M, G or T. Write '16G', or '0' for all of a node's",
-    "time": "SLURM's notation of time, above 0, as text. Write '90' (minutes), '1:30:00' or '2-12' (days-hours)",
+    "time": "SLURM's notation of time, above 0 and at most a year, as text. "
+    "Write '90' (minutes), '1:30:00' or '2-12' (days-hours)",
     "setup": "shell lines, each a text without a line break. Write one list entry a line",
     "environment": "a text without a line break",
     "scratch": "an absolute path, or one that begins with a variable. Write '/tmp/$USER' or '$TMPDIR/relusweep'",
 }
 
-Word = Annotated[str, Field(pattern=r"^[^\s\x00]+$")]
+Word = Annotated[str, Field(pattern=r"^[^\s\x00-][^\s\x00]*$")]
+Count = Annotated[int, Field(ge=0, le=_MOST)]
+Elements = Annotated[int, Field(ge=1, le=_MOST_ELEMENTS)]
 Line = Annotated[str, Field(pattern=r"^[^\r\n\x00]*$")]
 
 
@@ -49,13 +57,13 @@ class Machine(BaseModel):
     partition: Word | None = None
     qos: Word | None = None
     constraint: Word | None = None
-    gpus_per_node: int = Field(default=0, ge=0)  # 0: nodes without GPUs
-    gpus_per_job: int = Field(default_factory=lambda given: min(1, given.get("gpus_per_node", 0)), ge=0)
-    cpus_per_task: int = Field(default=1, ge=1)
-    mem: Annotated[str, Field(pattern=r"^[0-9]+[KMGTkmgt]?$")] | None = None  # of a job, on its node
+    gpus_per_node: Count = 0  # 0: nodes without GPUs
+    gpus_per_job: Count = Field(default_factory=lambda given: min(1, given.get("gpus_per_node", 0)))
+    cpus_per_task: int = Field(default=1, ge=1, le=_MOST)
+    mem: Annotated[str, Field(pattern=r"^[0-9]{1,12}[KMGTkmgt]?$")] | None = None  # of a job, on its node
     time: str
-    max_array_tasks: int | None = Field(default=None, ge=1)  # elements of an array that run at one time
-    array_size: int | None = Field(default=None, ge=1)  # elements of the largest array; None: ask scontrol
+    max_array_tasks: Elements | None = None  # of an array, that run at one time
+    array_size: Elements | None = None  # of the largest array; None: ask scontrol
     setup: Annotated[tuple[Line, ...], Field(strict=False)] = ()  # TOML knows lists only
     environment: dict[str, Line] = {}
     scratch: Annotated[str, Field(pattern=r"^[/$][^\r\n\x00]*$")] | None = None  # on the node; expanded in the job
@@ -70,6 +78,11 @@ class Machine(BaseModel):
     def seconds(self) -> int:
         """The time limit of a job."""
         return _seconds(self.time) or 0
+
+    @property
+    def sure_seconds(self) -> int:
+        """What a job has in any case before it is told to stop."""
+        return self.seconds - self.signal_seconds - _EARLY_SECONDS
 
     @field_validator("time")
     @classmethod
@@ -113,10 +126,11 @@ class Machine(BaseModel):
             raise ValueError(
                 f"gpus_per_job = {per_job}; expected from 1 to gpus_per_node = {per_node}: a job has a node at most."
             )
-        if self.signal_seconds >= self.seconds:
+        if self.sure_seconds <= 0:
             raise ValueError(
-                f"signal_seconds = {self.signal_seconds}; expected less than time = {self.time!r}, "
-                f"which is {self.seconds} s. Give jobs more time."
+                f"signal_seconds = {self.signal_seconds}: SLURM may send the signal {_EARLY_SECONDS} s early, and time "
+                f"= {self.time!r} is {self.seconds} s; expected more than {self.signal_seconds + _EARLY_SECONDS} s. "
+                "Give jobs more time."
             )
         return self
 
@@ -140,17 +154,21 @@ class Machine(BaseModel):
         try:
             return Machine.model_validate(raw)
         except ValidationError as error:
-            raise MachineError(f"{path}: {_sentence(error.errors()[0])}") from None
+            unknown_first = sorted(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
+            raise MachineError(
+                f"{path}: {_sentence(unknown_first[0])}"
+            ) from None  # a misspelt key is a missing one too
 
 
 def _seconds(text: str) -> int | None:
-    """Read SLURM's notation of time; nothing if it is none."""
+    """Read SLURM's notation of time; nothing if it is none, or longer than any job."""
     if not (found := _TIME.fullmatch(text)):
         return None
     part = {name: int(digits) for name, digits in found.groupdict(default="0").items()}
     minutes = part["minutes"] + part["m"] + part["only_m"]
     hours = 24 * part["days"] + part["hours"] + part["h"]
-    return 3600 * hours + 60 * minutes + part["seconds"] + part["s"] + part["only_s"]
+    seconds = 3600 * hours + 60 * minutes + part["seconds"] + part["s"] + part["only_s"]
+    return seconds if seconds <= _LONGEST_SECONDS else None
 
 
 def _sentence(error: Any) -> str:

@@ -24,6 +24,7 @@ class Plan:
 
     runs: int
     recorded: int
+    queued: int
     packs: int
     shapes: int
     files: int
@@ -34,13 +35,14 @@ class Plan:
     @property
     def missing(self) -> int:
         """Runs to train."""
-        return self.runs - self.recorded
+        return self.runs - self.recorded - self.queued
 
     def rows(self, store: Path, on: str) -> dict[str, str]:
         """Say it line by line, each under its name."""
         return {
             "runs": f"{self.runs:,}",
             "recorded already": f"{self.recorded:,}",
+            **({"queued already": f"{self.queued:,}"} if self.queued else {}),
             "to train": f"{self.missing:,}",
             "packs": f"{self.packs:,} of {self.shapes} tensor shape(s)",
             "files": f"{self.files:,} in {store}",
@@ -77,7 +79,9 @@ def _checked(spec: Spec, backend: Backend) -> Iterator[Run]:
         yield run
 
 
-def plan(spec: Spec, recorded: Set[str], backend: Backend, costs: Costs | None = None) -> Plan:
+def plan(
+    spec: Spec, recorded: Set[str], backend: Backend, costs: Costs | None = None, queued: Set[str] = frozenset()
+) -> Plan:
     """Check a spec, count packs and files, and say how long the runs take at most, each using all its steps.
 
     Args:
@@ -85,13 +89,16 @@ def plan(spec: Spec, recorded: Set[str], backend: Backend, costs: Costs | None =
         recorded: Ids of the runs that need not be.
         backend: Where.
         costs: What runs cost there; by default as probed on the back-end's device.
+        queued: Ids of the runs that jobs are to train already.
     """
-    runs, waiting = 0, 0
+    runs, waiting, others = 0, 0, 0
     amounts: Counter[tuple[object, ...]] = Counter()
     examples: dict[tuple[object, ...], Run] = {}
     for run in _checked(spec, backend):
         runs += 1
-        if run.id not in recorded:
+        if run.id in queued and run.id not in recorded:
+            others += 1
+        elif run.id not in recorded:
             waiting += 1
             amounts[shape_key(run)] += 1
             examples.setdefault(shape_key(run), run)
@@ -103,7 +110,8 @@ def plan(spec: Spec, recorded: Set[str], backend: Backend, costs: Costs | None =
         packs += [(size, size * seconds) for size in sizes]
     tables = 1 + (spec.measure.every != "end") + spec.measure.save_weights
     return Plan(
-        runs=runs, recorded=runs - waiting, packs=len(packs), shapes=len(amounts), files=len(packs) * tables,
+        runs=runs, recorded=runs - waiting - others, queued=others,
+        packs=len(packs), shapes=len(amounts), files=len(packs) * tables,
         seconds=sum(seconds for _, seconds in packs) / backend.workers, workers=backend.workers,
         pack_seconds=tuple(packs),
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -89,6 +89,26 @@ def sentence(snapshot: Snapshot, seconds_left: float | None) -> str:
     if snapshot.failed_packs:
         parts.append(f"{snapshot.failed_packs} pack(s) failed")
     return " · ".join(parts)
+
+
+def grouped(said: Iterable[tuple[str, str]], noun: str) -> Iterator[str]:
+    """Say once what is said of several: of the first, by its name, and of so many more.
+
+    Args:
+        said: Names, and what is said of each.
+        noun: What one of them is called.
+    """
+    names: dict[str, list[str]] = {}
+    for name, what in said:
+        names.setdefault(what, []).append(name)
+    for what, (first, *others) in names.items():
+        more = f" and {len(others)} more {noun}{'s' if len(others) > 1 else ''}" if others else ""
+        yield f"{first}{more}{what}"
+
+
+def failed_packs(packs: Iterable[tuple[str, int, str]]) -> Iterator[str]:
+    """Say which packs failed, each given by its id, its runs, and how: `: error`, or ` on host: error`."""
+    return grouped(((f"pack {name} of {runs} runs", f" failed{how}") for name, runs, how in packs), "pack")
 
 
 def duration(seconds: float) -> str:

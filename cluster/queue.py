@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from cluster.progress import grouped
 from cluster.scheduler import SchedulerError, Task, cancel, ends, squeue
 from cluster.submission import Submission, open_submissions
 from sweep.claim import living_packs
@@ -24,6 +25,7 @@ class Queue:
     """Looks at submissions, all of them with one call."""
 
     tasks: dict[tuple[str, int], Task] = field(default_factory=dict)  # by submission and element
+    reports: dict[str, Task] = field(default_factory=dict)  # by submission: the job that writes the report
     gone: set[tuple[str, int]] = field(default_factory=set)  # SLURM has them no more, though they did not say their end
     error: str = ""  # why SLURM could not be asked the last time
     _next: float = field(default_factory=time.monotonic)
@@ -70,6 +72,8 @@ class Queue:
             for task in found
             if (number := each.element_of(task.name, task.index)) is not None
         }
+        jobs = {task.name: task for task in found if task.is_live}
+        self.reports = {each.id: jobs[name] for each in submissions if (name := each.job_name("report")) in jobs}
 
     def _missing(self, submissions: list[Submission]) -> set[tuple[str, int]]:
         if self.error:
@@ -88,12 +92,11 @@ class Pending:
         self._known: dict[str, Submission] = {}
 
     def submissions(self) -> dict[Submission, set[int]]:
-        """Submissions with the elements that may yet train; those that have none any more are marked as ended.
+        """Open submissions with the elements that may yet train.
 
         Raises:
             SchedulerError: if there is one, and this machine has no SLURM to ask.
         """
-        found: dict[Submission, set[int]] = {}
         opened = [self._known.setdefault(each.id, each) for each in open_submissions(self.store)]
         silent = [each for each in opened if len(each.ends()) < len(each.elements)]
         if silent and shutil.which("squeue") is None:
@@ -102,19 +105,20 @@ class Pending:
                 "expected a login node of their cluster. If they are gone for good, delete that folder."
             )
         self.queue.look(silent)
-        for each in opened:
-            ended = each.ends()
-            left = {k for k in range(len(each.elements)) if k not in ended and (each.id, k) not in self.queue.gone}
-            if left:
-                found[each] = left
-            elif not each.is_being_submitted:
-                each.end("none of its jobs is in the queue any more")
-        return found
+        left = {each: set(range(len(each.elements))) - each.ends() for each in opened}
+        return {each: {k for k in elements if (each.id, k) not in self.queue.gone} for each, elements in left.items()}
 
-    def runs(self) -> RunIds:
-        """Ids of these runs; those recorded by now may be among them."""
-        left = self.submissions().items()
-        return RunIds.of(*(each.run_ids[number].keys for each, numbers in left for number in numbers))
+    def runs(self, *, close: bool = True) -> RunIds:
+        """Ids of these runs; those recorded by now may be among them.
+
+        Args:
+            close: Mark submissions as ended of which no element may train any more.
+        """
+        left = self.submissions()
+        for each, elements in left.items():
+            if close and not elements and not each.is_being_submitted:
+                each.end("none of its jobs is in the queue any more")
+        return RunIds.of(*(each.run_ids[number].keys for each, numbers in left.items() for number in numbers))
 
 
 def cancel_submissions(store: Store) -> list[str]:
@@ -146,9 +150,12 @@ def describe(store: Store, queue: Queue | None = None) -> list[str]:
     for each in opened:
         ended = each.ends()
         left = [k for k in range(len(each.elements)) if k not in ended]
-        errors = [(k, each.end_of(k).get("error")) for k in sorted(ended)]
-        errors = [f"  {each.task_of(k) or k}: {error}" for k, error in errors if error][:_MOST_NAMED]
+        ends = ((k, each.end_of(k).get("error")) for k in sorted(ended))
+        errors = [*grouped(((f"  {each.task_of(k) or k}", f": {error}") for k, error in ends if error), "element")]
+        report = queue.reports.get(each.id)
+        closing = [f"SLURM job {report.job} writes the report after the others: {_kind(report)}"] if report else []
         if not left and not errors:
+            lines += closing
             continue  # nobody has come by yet to close it
         tasks = {k: queue.tasks[each.id, k] for k in left if (each.id, k) in queue.tasks}
         kinds = Counter(_kind(task) for task in tasks.values() if task.is_live)
@@ -164,10 +171,11 @@ def describe(store: Store, queue: Queue | None = None) -> list[str]:
             lines.append(f"  {each.task_of(k) or tasks[k].id} on {tasks[k].node}: {since}")
         gone = [k for k in left if (each.id, k) in queue.gone]
         states = queue.last_states(each, gone[:_MOST_NAMED])
-        for k, state in states.items():
-            log = f"see {each.path}/logs; the same `relusweep run` submits it again"
-            lines.append(f"  {each.task_of(k) or k}: gone ({state}), {log}")
-        lines += errors
+        log = f"see {each.path}/logs; the same `relusweep run` submits what is missing again"
+        ways = ((f"  {each.task_of(k) or k}", f": gone ({state}), {log}") for k, state in states.items())
+        lines += grouped(ways, "element")
+        lines += [f"  … and {len(gone) - _MOST_NAMED} more elements are gone"] if len(gone) > _MOST_NAMED else []
+        lines += errors[:_MOST_NAMED] + closing
     if queue.error:
         lines.append(f"SLURM cannot be asked: {queue.error}")
     return lines

@@ -16,20 +16,17 @@ from ray.util.metrics import Gauge
 from ray.util.state import list_placement_groups
 from ray.util.state.exception import RayStateApiException
 
-from cluster.backend import ATTEMPTS, Job, Outcome
+from cluster.backend import ATTEMPTS, Job, Outcome, failure
 from cluster.ray_cluster import address
 from cluster.ray_trial import STOP_FILE, PackTrial, description
-from cluster.submission import Draft, Submission
-from cluster.worker import STOP_SIGNALS, failure
-from sweep.claim import living_packs
+from cluster.submission import Draft
+from cluster.worker import STOP_SIGNALS
 from sweep.data import DataError
 from sweep.pack import Pack
 from sweep.store import Store, StoreError
 
 _TICK_SECONDS = 0.5
 _FULL_SECONDS = 10.0  # without any worker, before the user is told
-_TOUCH_SECONDS = 3600.0  # drafts that nobody touches for a day are deleted by the next launcher
-_MARK = "ray"  # a file that tells our folders from those that SLURM's jobs read
 _BREAKING = {"StoreError": StoreError, "DataError": DataError}
 
 
@@ -55,7 +52,6 @@ class Driver(tune.Callback):
         self.job = replace(job, store=self.store.path)
         self.sweep = self.store.sweep_name() or "unnamed"
         self.title, self.workers, self.unit, self.tick, self.say, self.past = title, workers, unit, tick, say, past
-        _remove_abandoned(self.store)
         self.draft = Draft(self.store)
         self.names: list[str] = []  # of trials
         self.ended: dict[int, tuple[Any, str]] = {}  # kind and error of a pack, by its number
@@ -64,7 +60,7 @@ class Driver(tune.Callback):
         self.retried = 0
         self.stopping = False
         self.broken: Exception | None = None
-        self.moved = self.ticked = self.touched = time.monotonic()
+        self.moved = self.ticked = time.monotonic()
         self.gauge = Gauge("relusweep_packs", "Packs that the driver has been given, by state.", ("sweep", "state"))
         self.gauge.set_default_tags({"sweep": self.sweep})
 
@@ -78,7 +74,6 @@ class Driver(tune.Callback):
         submission = self.draft.submission
         with submission.being_submitted():
             try:
-                (submission.path / _MARK).touch()
                 self.draft.take((self._called(pack), 0.0) for pack in packs)
                 with _restored_signals():
                     self._fit()
@@ -151,9 +146,6 @@ class Driver(tune.Callback):
             return
         self.ticked = now
         self.tick()
-        if now - self.touched > _TOUCH_SECONDS:
-            self.touched = now
-            os.utime(self.draft.submission.path)
         for state, packs in self._states().items():
             self.gauge.set(packs + self.past[state], {"state": state})
         if self.running:
@@ -233,15 +225,6 @@ def _has_room() -> bool:
         return bool(list_placement_groups(filters=mine, limit=1, raise_on_missing_output=False))
     except RayStateApiException:  # it is the dashboard that is asked, and it may have its hands full
         return True
-
-
-def _remove_abandoned(store: Store) -> None:
-    """Delete the packs of drivers that were killed; their states are elsewhere."""
-    living = living_packs(store)
-    for mark in (store.path / "jobs").glob(f"*/{_MARK}"):
-        if mark.parent.name not in living:
-            Submission(mark.parent).remove()
-            (store.path / "claims" / f"{mark.parent.name}.json").unlink(missing_ok=True)
 
 
 @contextmanager

@@ -15,10 +15,10 @@ import torch
 from ray import tune
 from ray.util.metrics import Counter, Gauge
 
-from cluster.backend import Job, Outcome
+from cluster.backend import Job, Outcome, failure
 from cluster.local import devices
 from cluster.submission import Submission
-from cluster.worker import Worker, failure
+from cluster.worker import Worker
 from sweep.data import DataError
 from sweep.durable import StoreError
 from sweep.execute import device_name

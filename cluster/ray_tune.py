@@ -11,7 +11,7 @@ from typing import final
 
 import torch
 
-from cluster.backend import BackendError, Job, Outcome
+from cluster.backend import BackendError, Job, Launch, Outcome
 from cluster.local import Local
 from cluster.ray_cluster import address, connected, load, started
 from cluster.worker import STOP_SIGNALS
@@ -27,10 +27,10 @@ _TRIALS = 500  # handed to Tune at one time: it forgets no trial before the last
 class RayTune:
     """A Ray cluster: the one that RAY_ADDRESS names, else one on this machine for the length of the sweep."""
 
-    def __init__(self, workers: int | None = None, machine: Path | None = None) -> None:
+    def __init__(self, workers: int | None = None, machine: Path | None = None, launch: Launch | None = None) -> None:
         if machine is not None:
             raise BackendError(f"--machine {machine}: a file of SLURM's; expected --on slurm with it, or RAY_ADDRESS.")
-        self.say: Callable[[str], None] = lambda said: None
+        self.say = (launch or Launch()).say
         ray = load()
         if not address():
             self.node = Local(workers)

@@ -1,4 +1,4 @@
-"""Sbatch: what submitit is asked for. It writes the scripts, calls sbatch and starts our element on the node."""
+"""Sbatch: what submitit is asked for. It writes the scripts and calls sbatch; a job needs nothing but its command."""
 
 import io
 import os
@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from cluster.backend import BackendError
-from cluster.element import TrainElement
 from cluster.machine import Machine
 from cluster.submission import Submission
 
 try:
     from submitit import SlurmExecutor
     from submitit.core.utils import FailedJobError, FailedSubmissionError
-    from submitit.helpers import CommandFunction, clean_env
+    from submitit.helpers import clean_env
     from submitit.slurm.slurm import _make_sbatch_string
 except ImportError:
     raise BackendError("--on slurm: submitit is not installed; expected it. pip install 'relusweep[slurm]'") from None
@@ -55,8 +54,7 @@ def parameters(machine: Machine, name: str, at_one_time: int | None, after: Sequ
 def script(machine: Machine, name: str, folder: Path, elements: int, at_one_time: int | None) -> str:
     """Show the script of an array as it would be submitted."""
     asked: dict[str, Any] = {"array_parallelism": elements} | parameters(machine, name, at_one_time, ())
-    command = f"{shlex.quote(sys.executable)} -u -m submitit.core._submit {shlex.quote(str(folder))}"
-    return _make_sbatch_string(command, folder, map_count=elements if elements > 1 else None, **asked)
+    return _make_sbatch_string(_train(folder.parent, 0), folder, map_count=_map_count(elements), **asked)
 
 
 def submit_array(submission: Submission, array: int, at_one_time: int | None, after: Sequence[str]) -> str:
@@ -66,10 +64,8 @@ def submit_array(submission: Submission, array: int, at_one_time: int | None, af
         BackendError: if sbatch refuses, with its own words.
     """
     elements = submission.arrays[array]
-    calls = [TrainElement(submission.path, number) for number in elements]
     asked = parameters(_machine(submission), submission.job_name(array), at_one_time or len(elements), after)
-    with _submitting(submission, asked) as executor:
-        return executor.submit_array(calls)[0].job_id.partition("_")[0]
+    return _submit(submission.path / "logs", _train(submission.path, elements.start), asked, _map_count(len(elements)))
 
 
 def submit_report(submission: Submission, after: Sequence[str]) -> str:
@@ -79,18 +75,28 @@ def submit_report(submission: Submission, after: Sequence[str]) -> str:
         BackendError: if sbatch refuses, with its own words.
     """
     asked = parameters(_machine(submission), submission.job_name("report"), None, after)
-    with _submitting(submission, asked, "report") as executor:
-        command = [sys.executable, "-m", "relusweep", "report", str(submission.store.path)]
-        return executor.submit(CommandFunction(command)).job_id
+    command = shlex.join([sys.executable, "-u", "-m", "relusweep", "report", str(submission.store.path)])
+    return _submit(submission.path / "report", command, asked)
 
 
-@contextmanager
-def _submitting(submission: Submission, asked: dict[str, Any], folder: str = "logs") -> Iterator[SlurmExecutor]:
+def _train(submission: Path, first: int) -> str:
+    """Give the command of an array whose first element has this number."""
+    return shlex.join([sys.executable, "-u", "-m", "cluster.element", str(submission), str(first)])
+
+
+def _map_count(elements: int) -> int | None:
+    return elements if elements > 1 else None  # of one, a plain job
+
+
+def _submit(folder: Path, command: str, asked: dict[str, Any], map_count: int | None = None) -> str:
+    """Submit a command as it is: of a pickled function, the job would wait for what we write after sbatch's answer."""
     with _outside_of_jobs(), redirect_stderr(io.StringIO()):  # submitit prints what sbatch says, and raises it too
         try:
-            executor = SlurmExecutor(submission.path / folder)
+            folder.mkdir(mode=0o700, exist_ok=True)
+            executor = SlurmExecutor(folder)
             executor.update_parameters(**asked)
-            yield executor
+            executor.parameters["map_count"] = map_count
+            return executor._submit_command(command).job_id
         except (FailedJobError, FailedSubmissionError, RuntimeError) as error:
             lines = [line.removeprefix("sbatch: error: ").strip() for line in str(error).splitlines()]
             said = "; ".join(line for line in lines if line and not line.startswith("subprocess"))

@@ -15,7 +15,7 @@ from typing import Any, final
 import torch
 
 from cluster.array import Lengths, make_arrays, make_elements, throttles
-from cluster.backend import ATTEMPTS, BackendError, Job, Outcome
+from cluster.backend import ATTEMPTS, BackendError, Job, Launch, Outcome, failure
 from cluster.cost import Costs, recorded_costs
 from cluster.element import steps_taken
 from cluster.local import devices
@@ -25,7 +25,6 @@ from cluster.queue import CANCELLED, LEAST_SECONDS, Queue
 from cluster.sbatch import script, submit_array, submit_report
 from cluster.scheduler import cancel, largest_array
 from cluster.submission import Bundle, Draft, Element, Submission, open_submissions
-from cluster.worker import failure
 from sweep.durable import StoreError
 from sweep.ids import RunIds
 from sweep.pack import MAX_RUNS, Pack, point_bytes, run_bytes
@@ -57,17 +56,15 @@ class Foreseen:
 class Slurm:
     """A SLURM cluster, as a machine file describes it."""
 
-    def __init__(self, workers: int | None = None, machine: Path | None = None) -> None:
+    def __init__(self, workers: int | None = None, machine: Path | None = None, launch: Launch | None = None) -> None:
         if machine is None:
             raise BackendError("--on slurm: no machine file; expected --machine FILE. Copy slurm/example.toml.")
         if workers is not None:
             raise BackendError(f"--workers {workers}: the machine file says what a job has; leave it out.")
         self.machine = Machine.read(machine)
         self.lengths = Lengths.on(self.machine)
-        self.stay = True  # until all is trained, or only until it is submitted
-        self.report = False  # whether a job that writes the report comes after the others …
-        self.reported = False  # … and whether there is one by now
-        self.say: Callable[[str], None] = lambda said: None
+        self.launch = launch or Launch()
+        self.reported = False  # whether a job that writes the report has been submitted
         self.workers_a_job = self.machine.gpus_per_job or self.machine.cpus_per_task
         self.workers = self.lengths.at_one_time * self.workers_a_job
         self._costs: Costs | None = None
@@ -121,7 +118,7 @@ class Slurm:
         self._costs = None
         self.costs(job.measure, store)
         retries = _Retries(store)
-        while (submission := self._submit(job, store, packs)) is not None and self.stay:
+        while (submission := self._submit(job, store, packs)) is not None and self.launch.stay:
             for number, state in _ends(submission, tick):
                 if state is None:
                     yield from _outcomes(submission, number)
@@ -167,7 +164,7 @@ class Slurm:
                 "Choose another --out."
             )
         if self.machine.gpus_per_job and torch.version.cuda is None:
-            self.say(f"torch {torch.__version__} has no CUDA: jobs refuse to start where there is a GPU.")
+            self.launch.say(f"torch {torch.__version__} has no CUDA: jobs refuse to start where there is a GPU.")
         draft, jobs, report = Draft(store), list[str](), ""
         submission = draft.submission
         try:
@@ -182,7 +179,7 @@ class Slurm:
                     after = jobs[array - at_one_time :][:1] if at_one_time and array >= at_one_time else []
                     jobs.append(submit_array(submission, array, share, after))
                     submission.write_jobs(jobs)
-                if self.report:
+                if self.launch.report:
                     others = [job for each in open_submissions(store) if each != submission for job in each.jobs]
                     report = submit_report(submission, [*others, *jobs])
                     submission.write_jobs(jobs, report)
@@ -194,7 +191,7 @@ class Slurm:
         if submission.ended == CANCELLED:  # while sbatch was at it
             cancel([*jobs, *filter(None, [report])])
             raise KeyboardInterrupt
-        self.say(
+        self.launch.say(
             f"{store.path}: {len(elements)} element(s) with {len(draft.bundles)} pack(s) are in SLURM's hands, "
             f"{'job' if len(jobs) == 1 else 'jobs'} {', '.join(jobs)}."
         )

@@ -4,7 +4,7 @@
               packs.parquet     a row group a pack: run ids, and the parameters that differ from the defaults
               jobs.json         ids of the jobs, as SLURM gives them
               elements/         what each element says of itself: <k>.json, and <k>.ended.json at its end
-              logs/             submitit's scripts, pickles and logs
+              logs/             submitit's scripts, and what the elements print
               report/           the same of the job that writes the report
               ended.json        why none of its jobs is to train any more
 An element is one task of an array and trains its packs one after the other. Loads neither torch nor submitit.
@@ -34,7 +34,6 @@ from sweep.spec import Measure
 from sweep.store import Store
 
 _SCHEMA = pa.schema([("run_id", pa.string()), ("parameters", pa.string())])
-_DRAFT_SECONDS = 86400  # after which a folder without submission.json was left by a killed launcher
 
 
 @dataclass(frozen=True)
@@ -200,13 +199,11 @@ class Submission:
         return self._told("ended.json").get("why")
 
     def end(self, why: str) -> None:
-        """Say that none of its jobs is to train any more; what submitit has pickled for them goes."""
+        """Say that none of its jobs is to train any more."""
         with said(self.path):
             write_json(self.path / "ended.json", {"why": why, "time": time.time()})
-            for pickled in (self.path / "logs").glob("*.pkl"):
-                pickled.unlink(missing_ok=True)
-            if not self.is_being_submitted:  # else its launcher was killed, and nobody will take up its claim
-                (self.store.path / "claims" / f"{self.id}.json").unlink(missing_ok=True)
+            if not self.is_being_submitted:
+                self.drop_claim()
 
     def ends(self) -> set[int]:
         """Numbers of the elements to which nothing is left."""
@@ -238,6 +235,10 @@ class Submission:
         except (OSError, ValueError):
             return {}
 
+    def drop_claim(self) -> None:
+        """Delete the claim of a launcher that was killed: nobody else will take it up."""
+        (self.store.path / "claims" / f"{self.id}.json").unlink(missing_ok=True)
+
     def remove(self) -> None:
         """Delete it as if it had never been: no job of it exists."""
         (self.path / "submission.json").unlink(missing_ok=True)  # first, so that nobody believes the rest
@@ -248,19 +249,17 @@ class Draft:
     """A submission that takes up packs as they come; nobody else sees it before `publish`."""
 
     def __init__(self, store: Store) -> None:
-        folder = store.path / "jobs"
-        with said(folder):
-            folder.mkdir(exist_ok=True, mode=0o700)
-            _remove_left_drafts(folder)
-            self.submission = Submission(folder / secrets.token_hex(6))
-            self.submission.path.mkdir(mode=0o700)
-            for name in ("elements", "logs"):
-                (self.submission.path / name).mkdir(mode=0o700)
+        self.submission = Submission(store.path / "jobs" / secrets.token_hex(6))
         self.bundles: list[Bundle] = []
 
     def take(self, packs: Iterable[tuple[Pack, float]]) -> None:
-        """Write packs, each with the seconds that it takes at most."""
-        path = self.submission.path / "packs.parquet"
+        """Write packs, each with the seconds that it takes at most; while it is being submitted, or it goes again."""
+        folder, path = self.submission.path, self.submission.path / "packs.parquet"
+        with said(folder):
+            folder.parent.mkdir(exist_ok=True, mode=0o700)
+            _remove_left_drafts(self.submission.store)
+            for made in (folder, folder / "elements", folder / "logs"):
+                made.mkdir(mode=0o700)
         with said(path), replacing(path) as temporary, pq.ParquetWriter(temporary, _SCHEMA, compression="zstd") as file:
             for pack, seconds in packs:
                 ids = [run.id for run in pack.runs]
@@ -287,7 +286,11 @@ def open_submissions(store: Store) -> list[Submission]:
     return sorted((each for each in found if each.ended is None), key=lambda each: each.content["time"])
 
 
-def _remove_left_drafts(folder: Path) -> None:
-    for path in folder.iterdir():
-        if not (path / "submission.json").exists() and time.time() - path.stat().st_mtime > _DRAFT_SECONDS:
-            shutil.rmtree(path, ignore_errors=True)
+def _remove_left_drafts(store: Store) -> None:
+    """Delete what killed launchers left: before `publish` there is no job."""
+    found = [Submission(path) for path in (store.path / "jobs").iterdir()]
+    living = living_packs(store)  # asked afterwards: who makes a draft has claimed it
+    for draft in found:
+        if draft.id not in living and not draft.is_published:
+            draft.remove()
+            draft.drop_claim()

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -94,16 +93,3 @@ class Worker:
         if now - self._told > _TELL_SECONDS:
             self._told = now
             self.store.write_progress(self.name, asdict(progress) | {"worker": self.name, "time": now})
-
-
-def failure(outcome: Outcome, attempts: int) -> dict[str, Any]:
-    """What a failure file says."""
-    return {
-        "pack_id": outcome.pack.id,
-        "run_ids": [run.id for run in outcome.pack.runs],
-        "error": outcome.error,
-        "trace": outcome.trace,
-        "attempts": attempts,
-        "host": platform.node(),
-        "time": time.time(),
-    }

@@ -244,14 +244,19 @@ class Store:
 
         Clocks of hosts may differ by CLOCK_SECONDS.
         """
-        found = []
-        for part in set(self.parts()) - known:
-            try:
-                if part.stat().st_mtime > moment - CLOCK_SECONDS:
-                    found.append(keys_of(read_part(part, columns_of("runs", []))["run_id"]))
-            except UNREADABLE:
-                continue
-            known.add(part)
+        found, vanished = [], True
+        for _ in range(2):  # a part that vanished while we read was compacted: list again, once
+            if not vanished:
+                break
+            vanished = False
+            for part in set(self.parts()) - known:
+                try:
+                    if part.stat().st_mtime > moment - CLOCK_SECONDS:
+                        found.append(keys_of(read_part(part, columns_of("runs", []))["run_id"]))
+                except UNREADABLE:
+                    vanished |= not part.exists()
+                    continue
+                known.add(part)
         return RunIds.of(*found)
 
     def forget(self, run_ids: RunIds) -> None:

@@ -103,7 +103,7 @@ def test_failure_of_runs_that_others_have_recorded_is_none_any_more(cli, tiny, t
     assert cli("run", spec, "--out", path, "--workers", 1).code == 0
     assert store.failures() == []
     store.write_failure("0" * 16, failure | {"run_ids": ["0" * 32]})
-    assert "failed: pack 0000000000000000, 1 runs: killed" in cli("verify", path).out
+    assert "pack 0000000000000000 of 1 runs failed on node1: killed" in cli("verify", path).out
 
 
 def submission(store, text):

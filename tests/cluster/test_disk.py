@@ -176,5 +176,5 @@ def test_pack_that_needs_more_memory_than_there_is_fails_alone_and_is_tried_agai
     assert "1 runs failed; see" in done.stderr
     assert "The same command tries them again." in done.stderr
     assert "1/2 runs · 0 converged, 1 at budget, 0 diverged · 1 pack(s) failed" in done.stdout
-    assert f"failed: pack {failure['pack_id']}, 1 runs: {failure['error']}" in done.stdout
+    assert f"pack {failure['pack_id']} of 1 runs failed on {failure['host']}: {failure['error']}" in done.stdout
     assert f"missing: {failure['run_ids'][0]}" in done.stdout

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -59,6 +61,14 @@ def write_state(submission, pack, step):
     torch.save(saved, submission.store.checkpoint(pack.id))
 
 
+def started(submission, loads=True):
+    account = _Account(submission, 0)
+    account.start()
+    if loads:
+        account.compare()
+    return account
+
+
 def test_what_others_recorded_is_not_trained_again(submission):
     first, second = submission.packs([0, 1])
     record(submission, first.runs[0])
@@ -81,8 +91,7 @@ def test_pack_with_a_state_comes_first(submission):
 
 def test_element_that_gets_no_further_gives_up_and_is_listed(submission):
     for _ in range(1 + IDLE_STARTS):
-        account = _Account(submission, 0)
-        account.start()
+        account = started(submission)
     assert account.gives_up
     outcomes = _train(submission, 0, [])
     assert {kind for kind, _ in outcomes.values()} == {"failed"}
@@ -97,15 +106,44 @@ def test_element_that_gets_further_does_not_give_up_however_often_it_is_started(
     for start in range(5 * IDLE_STARTS):
         if start % IDLE_STARTS == IDLE_STARTS - 1:
             write_state(submission, first, 100 + start)
-        account = _Account(submission, 0)
-        account.start()
-        assert not account.gives_up, start
+        assert not started(submission).gives_up, start
     record(submission, first.runs[0])
     for _ in range(IDLE_STARTS):
-        account = _Account(submission, 0)
-        account.start()
+        account = started(submission)
     assert not account.gives_up
     assert account.account["starts"] == 6 * IDLE_STARTS
+
+
+def test_start_that_is_stopped_while_it_loads_is_an_idle_one(submission):
+    first, _ = submission.packs([0, 1])
+    for _ in range(IDLE_STARTS):
+        with pytest.raises(KeyboardInterrupt):
+            _train(submission, 0, [signal.SIGUSR2])
+    write_state(submission, first, 100)
+    assert not started(submission).gives_up, "something had come of them"
+    for _ in range(IDLE_STARTS):
+        assert not started(submission, loads=False).gives_up
+    assert started(submission).gives_up
+
+
+def test_element_that_is_never_left_the_time_to_load_torch_gives_up_without_it(submission):
+    code = f"""
+import sys
+from pathlib import Path
+from cluster.element import _train
+from cluster.submission import Submission
+for start in range({IDLE_STARTS}):
+    sys.modules["torch"] = None  # who imports it now is stopped
+    try:
+        _train(Submission(Path(sys.argv[1])), 0, [12])
+    except ImportError:
+        del sys.modules["torch"]
+kinds = [kind for kind, _ in _train(Submission(Path(sys.argv[1])), 0, [12]).values()]
+print(kinds, "torch" in sys.modules)
+"""
+    said = subprocess.run([sys.executable, "-c", code, submission.path], capture_output=True, text=True, check=False)
+    assert said.stdout == "['failed', 'failed'] False\n", said.stderr
+    assert len(submission.store.failures()) == 2
 
 
 @pytest.fixture
@@ -164,7 +202,7 @@ def test_element_that_finds_its_packs_recorded_helps_all_the_same(two):
 
 
 def test_packs_for_which_the_time_of_the_job_is_not_enough_are_left_to_their_element(two):
-    submission = two(seconds=86_400 - 89)  # of a day, at whose end 90 seconds are for writing states
+    submission = two(seconds=86_400 - 149)  # of a day, at whose end 90 seconds are for writing states, or a minute more
     _train(submission, 0, [])
     assert len(submission.store.recorded()) == 4
 
@@ -226,11 +264,29 @@ def test_element_that_is_stopped_in_a_pack_of_another_leaves_a_state_with_which_
     assert [pack.id for pack in _Account(submission, 0).left()] == [state.stem]
     assert _Account(submission, 1).left()[0].id == state.stem, "what has a state comes first"
     for _ in range(IDLE_STARTS):
-        _Account(submission, 0).start()
+        started(submission)
     assert _train(submission, 0, []) == {}, "it gives up, for want of packs of its own"
     assert not submission.store.failures()
     _train(submission, 1, [])
     assert len(submission.store.recorded()) == 8
+
+
+def test_store_may_be_compacted_while_elements_train(two, monkeypatch, rows_on_disk):
+    submission = two()
+    write = Store.write
+
+    def writes(store, *given):
+        write(store, *given)
+        store.compact()
+
+    monkeypatch.setattr(Store, "write", writes)
+    assert {kind for kind, _ in _train(submission, 0, []).values()} == {"recorded"}
+    assert len(submission.store.parts()) == 1
+    assert len(submission.untouched()) == 4, "by the names of files, which are gone"
+    assert [*_train(submission, 1, []).values()] == [["recorded", ""]] * 2, (
+        "what it took over for that, it finds recorded"
+    )
+    assert rows_on_disk(submission.store.path)["runs"] == len(submission.store.recorded()) == 8
 
 
 def test_submission_that_was_cancelled_is_not_helped(two):

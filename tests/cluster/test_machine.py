@@ -45,7 +45,12 @@ def test_job_has_one_gpu_unless_told_otherwise(read):
     ],
 )
 def test_time_limit_is_read_as_slurm_reads_it(read, text, seconds):
-    assert read(f'time = "{text}"').seconds == seconds
+    assert read(f'time = "{text}"\nsignal_seconds = 1').seconds == seconds
+
+
+def test_job_is_told_to_stop_before_the_signal_is_due(read):
+    assert read('time = "60"\nsignal_seconds = 120').sure_seconds == 3600 - 120 - 60
+    assert read('time = "2:31"').sure_seconds == 1
 
 
 def test_everything_that_a_site_needs_can_be_said(read):
@@ -75,18 +80,26 @@ def test_annotated_example_explains_every_key():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "site.toml: time: missing; expected SLURM's notation of time, above 0, as text. Write '90'"),
-        ("time = 90", "site.toml: time = 90; expected SLURM's notation of time, above 0, as text"),
+        ("", "site.toml: time: missing; expected SLURM's notation of time, above 0 and at most a year, as text. Write '90'"),
+        ("time = 90", "site.toml: time = 90; expected SLURM's notation of time, above 0 and at most a year, as text"),
         ("time = '2 h'", "time = '2 h'; expected SLURM's notation"),
         ("time = '1:2:3:4'", "time = '1:2:3:4'; expected SLURM's notation"),
         ("time = '90\\n'", "time = .*; expected SLURM's notation"),
         ("time = '٩٠'", "time = '٩٠'; expected SLURM's notation"),
         ("time = '0'", "time = '0'; expected SLURM's notation of time, above 0"),
+        ("time = '1:75:00'", "time = '1:75:00'; expected SLURM's notation of time"),
+        ("time = '9:75'", "time = '9:75'; expected SLURM's notation of time"),
+        ("time = '2-24'", "time = '2-24'; expected SLURM's notation of time"),
+        ("time = '99999999'", "time = '99999999'; expected SLURM's notation of time, above 0 and at most a year"),
         ("time = 'UNLIMITED'", "time = 'UNLIMITED'; expected SLURM's notation of time"),
         ("time = '9'\nacount = 'a'", r"site.toml: acount: unknown key; did you mean `account`\?"),
+        ("acount = 'a'", r"site.toml: acount: unknown key; did you mean `account`\?"),
+        ("walltime = '9'\ngpus_per_node = -1", "walltime: unknown key; did you mean `time`"),
         ("time = '9'\nwalltime = 'a'", "walltime: unknown key; did you mean `time`"),
         ("time = '9'\nzzz = 'a'", "zzz: unknown key; known: account, partition, qos"),
         ("time = '9'\naccount = 'a b'", "account = 'a b'; expected a name without spaces, as sbatch --account"),
+        ("time = '9'\naccount = '--help'", "account = '--help'; expected a name without spaces, .*, and no '-' first"),
+        ("time = '9'\nconstraint = '-a'", "constraint = '-a'; expected features without spaces, .*, and no '-' first"),
         ("time = '9'\npartition = ''", "partition = ''; expected a name without spaces, as sbatch --partition"),
         ("time = '9'\nqos = 3", "qos = 3; expected a name without spaces, as sbatch --qos"),
         ('time = "9"\nconstraint = "a\\nb"', r"constraint = 'a\\nb'; expected features without spaces"),
@@ -97,6 +110,11 @@ def test_annotated_example_explains_every_key():
         ("time = '9'\ngpus_per_node = 2\ngpus_per_job = 3", "gpus_per_job = 3; expected from 1 to gpus_per_node = 2"),
         ("time = '9'\ngpus_per_node = 2\ngpus_per_job = 0", "gpus_per_job = 0; expected from 1 to gpus_per_node = 2"),
         ("time = '9'\ncpus_per_task = 0", "cpus_per_task = 0; expected greater than or equal to 1"),
+        (f"time = '9'\ncpus_per_task = {10**23}", "cpus_per_task = 1(0){23}; expected less than or equal to 65533"),
+        (f"time = '9'\ngpus_per_node = {10**23}", "gpus_per_node = 1(0){23}; expected less than or equal to 65533"),
+        (f"time = '9'\narray_size = {10**23}", "array_size = 1(0){23}; expected less than or equal to 4000001"),
+        (f"time = '9'\nmax_array_tasks = {10**23}", "max_array_tasks = 1(0){23}; expected less than or equal to 4000001"),
+        (f"time = '9'\nmem = '{10**23}G'", "mem = '1(0){23}G'; expected SLURM's notation of memory"),
         ("time = '9'\nmem = '16 GB'", "mem = '16 GB'; expected SLURM's notation of memory: .* Write '16G'"),
         ("time = '9'\nmem = 16", "mem = 16; expected SLURM's notation of memory"),
         ("time = '9'\nmax_array_tasks = 0", "max_array_tasks = 0; expected greater than or equal to 1"),
@@ -113,7 +131,9 @@ def test_annotated_example_explains_every_key():
         ("time = '9'\nscratch = 'tmp'", "scratch = 'tmp'; expected an absolute path, or one that begins with a variable"),
         ("time = '9'\nscratch = '~/tmp'", r"scratch = '~/tmp'; expected an absolute path.* Write '/tmp/\$USER'"),
         ("time = '9'\nscratch = '/tmp/$(id -un)'", "scratch = .*; expected a variable's name after every '\\$'"),
-        ("time = '1'", "signal_seconds = 90; expected less than time = '1', which is 60 s. Give jobs more time"),
+        ("time = '1'\nsignal_seconds = 59", "signal_seconds = 59: SLURM may send the signal 60 s early, and time = '1' is "
+         "60 s; expected more than 119 s. Give jobs more time"),
+        ("time = '2:30'", "signal_seconds = 90: .*, and time = '2:30' is 150 s; expected more than 150 s"),
         ("time = '9'\nsignal_seconds = 0", "signal_seconds = 0; expected greater than or equal to 1"),
         ("time = '9-0'\nsignal_seconds = 70000", "signal_seconds = 70000; expected less than or equal to 65535"),
         ("time = ", "site.toml: not valid TOML: "),

@@ -44,6 +44,14 @@ def test_plan_counts_runs_packs_shapes_and_files(tiny: Callable[..., Path]) -> N
     assert counted.seconds > 0
 
 
+def test_plan_leaves_out_what_is_queued_already(tiny: Callable[..., Path]) -> None:
+    spec = Spec.read(tiny(grid="lr = [0.1], seed = { range = [0, 10] }"))
+    ids = [run.id for run in spec.expand()]
+    counted = plan(spec, set(ids[:4]), backend("local", 1), None, set(ids[2:7]))
+    assert (counted.runs, counted.recorded, counted.queued, counted.missing) == (10, 4, 3, 3)
+    assert [runs for runs, _ in counted.pack_seconds] == [3]
+
+
 def test_plan_times_a_run_on_the_device_that_the_back_end_names(
     tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

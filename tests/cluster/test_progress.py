@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.progress import Snapshot, Watcher, duration, sentence
+from cluster.progress import Snapshot, Watcher, duration, failed_packs, sentence
 from sweep.ids import RunIds
 from sweep.run import Run
 from sweep.store import Store
@@ -60,3 +60,14 @@ def test_watcher_counts_a_part_once(tmp_path: Path) -> None:
         assert [watcher.look().recorded for _ in range(2)] == [{"budget": min(seed + 1, 2)}] * 2
     store.compact()
     assert watcher.look().recorded == {"budget": 2}
+
+
+def test_what_is_said_of_many_packs_is_said_once():
+    packs = [(f"{number:02}", 32, " on node1: killed" if number % 2 else ": no luck") for number in range(84)]
+    assert [*failed_packs([*packs, ("99", 4, ": alone")])] == [
+        "pack 00 of 32 runs and 41 more packs failed: no luck",
+        "pack 01 of 32 runs and 41 more packs failed on node1: killed",
+        "pack 99 of 4 runs failed: alone",
+    ]
+    assert next(failed_packs(packs[:3])) == "pack 00 of 32 runs and 1 more pack failed: no luck"
+    assert [*failed_packs([])] == []

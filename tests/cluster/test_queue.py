@@ -5,7 +5,7 @@ import time
 import pytest
 
 from cluster.backend import Job
-from cluster.queue import Pending, describe
+from cluster.queue import Pending, Queue, describe
 from cluster.scheduler import SchedulerError
 from cluster.submission import Draft, Element
 from sweep.pack import Pack
@@ -51,6 +51,33 @@ def test_machine_that_cannot_ask_says_so_instead_of_training_what_may_be_in_a_qu
 def test_runs_are_pending_while_their_launcher_is_at_it(store, submission):
     with submission.being_submitted():
         assert Pending(store).runs() == submission.run_ids[0]
+
+
+def test_looking_closes_nothing(store, submission):
+    submission.end_element(0, {})
+    assert Pending(store).runs(close=False) == set()
+    assert submission.ended is None
+
+
+def test_elements_of_which_the_same_is_to_be_said_are_one_line(store, tiny):
+    packs = [(Pack((run,)), 1.0) for run in Spec.read(tiny(grid="lr = [0.1], seed = { range = [0, 44] }")).expand()]
+    draft = Draft(store)
+    draft.take(packs)
+    elements = [Element((number,), 1, 1.0) for number in range(44)]
+    job = Job(store.path, Spec.read(tiny()).measure, "slurm", 60.0)
+    submission = draft.publish(elements, [range(44)], job, {"time": time.time(), "machine": {}})
+    submission.write_jobs(["12"])
+    for number in range(42):
+        submission.end_element(number, {}, "no GPU", "BackendError")
+    queue = Queue()
+    queue.look = lambda submissions: None
+    queue.gone = {(submission.id, number) for number in (42, 43)}
+    assert describe(store, queue) == [
+        "SLURM job(s) 12: 2 of 44 element(s) left",
+        f"  12_42 and 1 more element: gone (unknown to SLURM), see {submission.path}/logs; "
+        "the same `relusweep run` submits what is missing again",
+        "  12_0 and 41 more elements: no GPU",
+    ]
 
 
 def test_submission_whose_elements_have_all_ended_is_closed(store, submission):

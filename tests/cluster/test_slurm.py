@@ -38,7 +38,7 @@ SMALL = Run(problem="sine", lr=0.1, width=4, n=8)
         (0.001, {}, 1_000_000, 3907),  # four for each of 64 workers
         (0.001, {"max_array_tasks": 1}, 1_000_000, 4096),  # the largest pack
         (1.0, {"max_array_tasks": 1}, 1_000_000, 600),  # ten minutes
-        (1.0, {"max_array_tasks": 1, "time": "5", "signal_seconds": 60}, 1_000_000, 192),  # what five minutes leave
+        (1.0, {"max_array_tasks": 1, "time": "5", "signal_seconds": 60}, 1_000_000, 144),  # what five minutes leave
         (3600.0, {}, 1_000_000, 1),
         (1.0, {}, 500, 32),  # few, but a tile
         (0.001, {"max_array_tasks": 100, "cpus_per_task": 8}, 1_000_000, 313),  # 800 workers

@@ -1,6 +1,8 @@
 """Submission: a folder that says what was submitted, and what became of it."""
 
 import math
+import subprocess
+import sys
 import time
 
 import pytest
@@ -79,8 +81,10 @@ def test_array_of_one_is_a_plain_job(drafted, packs):
 
 def test_submission_is_open_from_its_publication_to_its_end(store, drafted):
     assert open_submissions(store) == []
-    Draft(store)
-    assert open_submissions(store) == []
+    draft = Draft(store)
+    with draft.submission.being_submitted():
+        draft.take([])
+        assert open_submissions(store) == []
     first, second = drafted(), drafted()
     assert open_submissions(store) == [first, second]
     first.end("cancelled")
@@ -90,13 +94,26 @@ def test_submission_is_open_from_its_publication_to_its_end(store, drafted):
     assert not second.path.exists()
 
 
-def test_draft_of_a_killed_launcher_is_removed_after_a_day(store):
-    import os
-
-    old, new = Draft(store).submission.path, Draft(store).submission.path
-    os.utime(old, (time.time() - 90_000,) * 2)
-    Draft(store)
-    assert (old.exists(), new.exists()) == (False, True)
+def test_draft_of_a_killed_launcher_is_removed_by_the_next_one_and_that_of_a_living_is_not(store, drafted):
+    code = """
+import os, sys
+from pathlib import Path
+from cluster.submission import Draft
+from sweep.store import Store
+draft = Draft(Store(Path(sys.argv[1])))
+with draft.submission.being_submitted():
+    draft.take([])
+    os.kill(os.getpid(), 9)
+"""
+    subprocess.run([sys.executable, "-c", code, store.path], check=False)
+    (left,) = (store.path / "jobs").iterdir()
+    assert (store.path / "claims" / f"{left.name}.json").exists()
+    living = Draft(store)
+    with living.submission.being_submitted():
+        living.take([])
+        submission = drafted()
+        assert {*(store.path / "jobs").iterdir()} == {living.submission.path, submission.path}
+        assert [path.stem for path in (store.path / "claims").glob("*.json")] == [living.submission.id]
 
 
 def test_element_that_has_ended_says_so_by_a_file(drafted):

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ import os, signal, sys
 from pytest import MonkeyPatch
 from relusweep import main
 from tests.cluster.slurm.conftest import HASTE
-killing = {{place: lambda *_: os.kill(os.getpid(), 9) for place in {[kills_itself_in]} if place}}
+killing = {{place: lambda *_, **__: os.kill(os.getpid(), 9) for place in {[kills_itself_in]} if place}}
 for place, value in (HASTE | killing).items():
     MonkeyPatch().setattr(place, value)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored below a shell that runs the tests in the background
@@ -89,6 +90,20 @@ sys.exit(main(sys.argv[1:]))
     for process in started:
         with process:
             process.kill()
+
+
+@pytest.fixture
+def meanwhile() -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Do something beside a command that waits."""
+    threads = []
+
+    def start(what: Callable[[], None]) -> None:
+        threads.append(threading.Thread(target=what))
+        threads[-1].start()
+
+    yield start
+    for thread in threads:
+        thread.join()
 
 
 @pytest.fixture

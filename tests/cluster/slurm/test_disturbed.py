@@ -1,8 +1,12 @@
 """What clusters do to jobs: the sweep goes on where it was, and the table is that of an undisturbed one."""
 
+import contextlib
 import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,39 @@ from tests.cluster.slurm.cluster import Cluster
 
 LONG: dict[str, Any] = {"max_steps": 1_500_000, "tolerance": 0.0}
 FAR_ENOUGH = 200_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def of_two_minutes(
+    slurm: Cluster, tiny_text: Callable[..., str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Path, Cluster]]:
+    """Submit a run with a real time limit to a cluster of its own; it is trained beside the tests of this file.
+
+    SLURM is free to tell the job of its limit after 1 s, and does so between 31 s and 61 s. Till then its process
+    stands still, as on a bad node, and takes no time from the tests.
+    """
+    folder = tmp_path_factory.mktemp("limit")
+    store, spec, machine = folder / "store", folder / "spec.toml", folder / "machine.toml"
+    spec.write_text(tiny_text(grid="lr = [0.1]", **LONG | {"max_steps": 4_000_000}))
+    machine.write_text("time = '2'\nsignal_seconds = 59")
+    command = [sys.executable, "-m", "relusweep", "run", spec, "--on", "slurm", "--machine", machine, "--out", store]
+    with Cluster(nodes=1) as cluster:
+        subprocess.run([*command, "--detach", "--checkpoint-minutes", "0"], env=cluster.environment, check=True)
+        threading.Thread(target=_stand_still_until_it_is_told, args=(store,), daemon=True).start()
+        yield store, cluster
+
+
+def _stand_still_until_it_is_told(store: Path) -> None:
+    while not (said := [each for each in Store(store).progress() if each["step"] > FAR_ENOUGH]):
+        time.sleep(0.01)
+    job = psutil.Process(int(said[0]["worker"].split("-")[-1]))
+    job.suspend()
+    status, usr2 = Path(f"/proc/{job.pid}/status"), 1 << (signal.SIGUSR2 - 1)
+    with contextlib.suppress(OSError, psutil.NoSuchProcess):  # SLURM may have it go on by itself
+        while job.status() == psutil.STATUS_STOPPED:
+            if int(status.read_text().split("ShdPnd:")[1].split()[0], 16) & usr2:
+                job.resume()
+            time.sleep(0.1)
 
 
 @pytest.fixture
@@ -94,20 +131,6 @@ def test_element_of_a_killed_node_goes_on_elsewhere(
     assert submission.account_of(0)["node"] != node
 
 
-@pytest.fixture
-def meanwhile() -> Any:
-    """Do something beside a command that waits."""
-    threads = []
-
-    def start(what: Callable[[], None]) -> None:
-        threads.append(threading.Thread(target=what))
-        threads[-1].start()
-
-    yield start
-    for thread in threads:
-        thread.join()
-
-
 def test_element_that_somebody_cancelled_is_listed_and_trained_by_the_next_run(
     slurm: Cluster,
     submitting: Callable[..., list[object]],
@@ -159,3 +182,13 @@ def test_element_whose_process_is_killed_is_noticed_without_accounting_and_submi
     assert first.ends() == set()
     assert second.ends() == {0}
     verified(store)
+
+
+def test_element_goes_on_after_its_time_limit(of_two_minutes: tuple[Path, Cluster], goes_on: Any) -> None:
+    store, cluster = of_two_minutes
+    goes_on(store)
+    (log,) = store.glob("jobs/*/logs/*.out")
+    assert "Queued again." in log.read_text()
+    lasted = cluster.run("scontrol", "show", "job", "1")
+    assert "TimeLimit=00:02:00" in lasted
+    assert "Restarts=1" in lasted
