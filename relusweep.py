@@ -134,8 +134,8 @@ def run(
         err.print(f"{path}: nothing had to be submitted, so no job writes the report. Next: relusweep report {q(path)}")
     if detach and (left := len(tally.missing)):
         out.print(f"{path}: jobs are to train {left} runs. Next: relusweep watch {q(path)}, or cancel {q(path)}")
-        return
-    out.print(f"{path}: all {len(planned)} runs are recorded. Next: relusweep report {q(path)}")
+    else:
+        out.print(f"{path}: all {len(planned)} runs are recorded. Next: relusweep report {q(path)}")
 
 
 @app.command()
