@@ -111,8 +111,7 @@ def run(
     place: Any = backend(on, workers, machine, Launch(out.print, not detach, report_after))
     planned = check(sweep, place)
     path = out_dir or Path("results", sweep.name)
-    former = Store.at(path)
-    if former is not None and (name := former.sweep_name()) not in (None, sweep.name):
+    if (former := Store.at(path)) and (name := former.sweep_name()) not in (None, sweep.name):
         raise MisuseError(f"{path}: holds the sweep {name!r}, got {sweep.name!r}; choose another --out, or that name.")
     store = Store.create(path)
     store.sweep_up()
