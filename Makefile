@@ -39,6 +39,7 @@ bench: install
 	$(BIN)/python bench/stores.py $(RUNS)
 	$(BIN)/python bench/slurm_overhead.py
 	$(BIN)/python bench/simulated_cluster.py
+	$(BIN)/python bench/ray_overhead.py
 
 clean:
 	rm -rf .venv results build *.egg-info
