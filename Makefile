@@ -18,7 +18,7 @@ demo: install
 	$(BIN)/relusweep report results/demo
 
 test: install
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --durations 15
 
 lint: install
 	$(BIN)/ruff check .

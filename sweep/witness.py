@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from numpy.typing import NDArray
 
 
 def fault(parameters: Mapping[str, Any]) -> str | None:
@@ -26,7 +26,7 @@ def fault(parameters: Mapping[str, Any]) -> str | None:
     return None
 
 
-def witness(d: int, width: int, width2: int, s: float = 1.0, a: float = 1.0) -> list[Float[np.ndarray, "_ _"]]:
+def witness(d: int, width: int, width2: int, s: float = 1.0, a: float = 1.0) -> list[NDArray[np.float64]]:
     """Give the rows [w_i, b_i] of the three layers.
 
     Args:
