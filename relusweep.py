@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +18,6 @@ from rich.console import Console
 if TYPE_CHECKING:
     from sweep.spec import Spec
     from sweep.store import Store
-    from sweep.tally import Tally
 
 app = typer.Typer(
     name="relusweep",
@@ -56,7 +56,9 @@ def plan(
     from cluster.backend import backend
     from cluster.plan import plan as count
     from cluster.progress import duration
+    from sweep.bracket import Brackets
     from sweep.store import Store
+    from sweep.tally import Tally
 
     _use_data(data)
     sweep = _read_spec(spec)
@@ -65,7 +67,10 @@ def plan(
     store = Store.at(path)
     jobs: Any = place if on == "slurm" else None
     costs = jobs and jobs.costs(sweep.measure, store)
-    counted = count(sweep, store.recorded() if store else set(), place, costs)
+    brackets = Brackets.of(sweep)
+    if brackets and store:
+        Tally(store, brackets.planned, brackets).look()
+    counted = count(sweep, store.recorded() if store else set(), place, costs, brackets)
     rows = {
         "runs": f"{counted.runs:,}",
         "recorded already": f"{counted.recorded:,}",
@@ -79,6 +84,8 @@ def plan(
     if foreseen:
         rows |= jobs.rows(foreseen)
         del rows["device-hours"]
+    if brackets:
+        rows["to follow"] = counted.to_come
     for name, value in rows.items():
         out.print(f"{name:18}{value}")
     if foreseen and foreseen.script:
@@ -106,6 +113,7 @@ def run(
     from cluster.plan import check
     from cluster.progress import Display, Watcher
     from cluster.sweeping import sweep as train
+    from sweep.bracket import Brackets
     from sweep.mend import mend
     from sweep.store import Store
     from sweep.tally import Tally
@@ -115,7 +123,7 @@ def run(
     if on != "slurm" and (detach or report_after):
         raise MisuseError(f"{'--detach' if detach else '--report'}: --on {on} submits no jobs; expected --on slurm.")
     place = backend(on, workers, machine)
-    planned = check(sweep, place)
+    planned, brackets = check(sweep, place), Brackets.of(sweep)
     path = out_dir or Path("results", sweep.name)
     former = Store.at(path)
     name = former.sweep_name() if former is not None else None
@@ -127,7 +135,7 @@ def run(
     for part, (why, moved) in mend(store).items():
         err.print(f"{part}: broken ({why}); set aside as {moved}, its runs are trained again.")
     store.keep_spec(sweep.text)
-    tally = Tally(store, planned)
+    tally = Tally(store, planned, brackets)
     remote: Any = place
     with _jobs_go_on(store), Display(Watcher(tally), out) as tick:
         if on != "local":
@@ -146,8 +154,10 @@ def run(
         err.print(f"{path}: nothing had to be submitted, so no job writes the report. Next: relusweep report {path}")
     if detach and (left := len(tally.missing)):
         out.print(f"{path}: {left} runs are to be trained by jobs. Next: relusweep watch {path}, or cancel {path}")
+        if brackets:
+            out.print(f"{path}: [refine] may ask for more when they are recorded: then the same command again.")
         return
-    out.print(f"{path}: all {len(planned)} runs are recorded. Next: relusweep report {path}")
+    out.print(f"{path}: all {tally.count} runs are recorded. Next: relusweep report {path}")
 
 
 @app.command()
@@ -155,9 +165,10 @@ def status(store: StoreArgument) -> None:
     """Say where a sweep stands, once."""
     from cluster.progress import Watcher, sentence
     from cluster.queue import describe
+    from sweep.tally import Tally
 
     opened, sweep = _open(store)
-    tally = _tally(opened, sweep)
+    tally = Tally.of(sweep, opened)
     out.print(sentence(Watcher(tally).look(), None))
     for line in describe(opened):
         out.print(line)
@@ -171,9 +182,10 @@ def watch(store: StoreArgument) -> None:
     """Follow a sweep until all its runs are recorded; Ctrl-C ends the watching, not the sweep."""
     from cluster.progress import Display, Watcher
     from cluster.queue import Queue, describe, is_left_alone
+    from sweep.tally import Tally
 
     opened, sweep = _open(store)
-    tally, queue, said, alone = _tally(opened, sweep), Queue(), list[str](), 0
+    tally, queue, said, alone = Tally.of(sweep, opened), Queue(), list[str](), 0
     try:
         with Display(Watcher(tally), out) as tick:
             tally.look()
@@ -209,19 +221,15 @@ def cancel(store: StoreArgument) -> None:
 def verify(store: StoreArgument) -> None:
     """Compare what was planned with what is recorded; read every part and check its checksums."""
     from sweep.store import TABLES
+    from sweep.tally import Tally
 
     opened, sweep = _open(store)
     broken = {part: why for table in TABLES for part, why in opened.broken(table).items()}
-    recorded = opened.recorded()
-    planned, missing, named = 0, 0, []
-    for run in sweep.expand():
-        planned += 1
-        if run.id not in recorded:
-            missing += 1
-            if missing <= _MOST_NAMED:
-                named.append(run.id)
-    extra = len(recorded) - (planned - missing)
-    out.print(f"{store}: planned {planned} = recorded {planned - missing} + missing {missing}")
+    recorded, tally = opened.recorded(), Tally.of(sweep, opened)
+    tally.look()
+    planned, missing = tally.count, tally.missing
+    extra = len(recorded) - (planned - len(missing))
+    out.print(f"{store}: planned {planned} = recorded {planned - len(missing)} + missing {len(missing)}")
     if extra:
         out.print(f"{extra} recorded runs belong to an earlier spec of this store")
     for part, why in broken.items():
@@ -230,10 +238,11 @@ def verify(store: StoreArgument) -> None:
         if not set(failure["run_ids"]) <= recorded:  # by now, in other packs
             out.print(f"failed: pack {failure['pack_id']}, {len(failure['run_ids'])} runs: {failure['error']}")
     _say_lacking(opened, sweep)
-    for run_id in named:
+    lacking = (run.id for run in chain(sweep.expand(), tally.asked()) if run.id in missing)
+    for run_id in islice(lacking, min(_MOST_NAMED, len(missing))):
         out.print(f"missing: {run_id}")
-    if missing > _MOST_NAMED:
-        out.print(f"missing: … and {missing - _MOST_NAMED} more")
+    if len(missing) > _MOST_NAMED:
+        out.print(f"missing: … and {len(missing) - _MOST_NAMED} more")
     if missing or broken:
         out.print(f"The same `relusweep run` trains what is missing and sets broken parts aside: --out {store}")
         raise typer.Exit(1)
@@ -330,13 +339,6 @@ def _say_lacking(store: "Store", sweep: "Spec") -> None:
     """Name the runs that were recorded before the spec asked for moments or weights."""
     for table, count in store.lacking(sweep.measure.every != "end", sweep.measure.save_weights).items():
         out.print(f"{count} runs were recorded before [measure] asked for {table}; for theirs, use another --out")
-
-
-def _tally(store: "Store", sweep: "Spec") -> "Tally":
-    from sweep.ids import RunIds
-    from sweep.tally import Tally
-
-    return Tally(store, RunIds(run.id for run in sweep.expand()))
 
 
 def _open(path: Path) -> "tuple[Store, Spec]":

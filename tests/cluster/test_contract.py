@@ -15,7 +15,6 @@ import pytest
 
 from cluster.backend import ATTEMPTS, Backend, Job, Outcome, backend
 from cluster.sweeping import sweep
-from sweep.ids import RunIds
 from sweep.pack import Pack
 from sweep.spec import Spec
 from sweep.store import Store
@@ -61,7 +60,7 @@ def train(tmp_path: Path, place: Callable[[int], Backend]) -> Callable[..., tupl
         planned = Spec.read(spec)
         made.keep_spec(planned.text)
         job = Job(made.path, planned.measure, "contract", seconds)
-        tally = Tally(made, RunIds(run.id for run in planned.expand()))
+        tally = Tally.of(planned, made)
         return made, sweep(planned, tally, place(workers), job, lambda: None, lambda said: None)
 
     return call
@@ -118,6 +117,19 @@ def test_trajectory_moments_and_pack_mates_leave_a_run_as_it_is(
     (same,) = [other for other in many.read("runs", columns)[0].to_pylist() if other["run_id"] == row["run_id"]]
     assert [same[key] for key in columns[:3]] == [row[key] for key in columns[:3]]
     assert [same[key] for key in columns[3:]] == pytest.approx([row[key] for key in columns[3:]], rel=1e-9)
+
+
+def test_runs_are_added_where_the_outcome_flips(
+    train: Callable[..., Any], tiny: Callable[..., Path], rows_on_disk: Callable[..., Any]
+) -> None:
+    spec = tiny(grid="lr = [0.25, 1e6], seed = [0, 1]", max_steps=40)
+    table = "[refine]\nparameter = 'lr'\ncolumn = 'train_rmse'\nthreshold = 100\nratio = 1e4\n[measure]"
+    spec.write_text(spec.read_text().replace("[measure]", table))
+    store, failed = train(spec)
+    assert not failed
+    found = {(row["lr"], row["seed"]) for row in store.read("runs", ["lr", "seed"])[0].to_pylist()}
+    assert found == {(lr, seed) for lr in (0.25, 500.0, 1e6) for seed in (0, 1)}  # from 0.25 to 500 is near enough
+    assert rows_on_disk(store.path)["runs"] == 6
 
 
 def test_diverged_run_is_a_row_and_no_failure(train: Callable[..., Any], tiny: Callable[..., Path]) -> None:
