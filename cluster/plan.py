@@ -44,6 +44,8 @@ class Plan:
     @property
     def to_come(self) -> str:
         """Say what [refine] may ask for once these runs are recorded."""
+        if not self.to_follow:
+            return "nothing"
         return (
             f"at most {self.to_follow:,} runs in {self.rounds} round(s), about {duration(self.follow_seconds)}; "
             f"{self.one_flip_each:,} where the outcome flips once a group"

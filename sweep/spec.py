@@ -169,7 +169,7 @@ class Spec:
         try:
             file = _File.model_validate(raw)
         except ValidationError as error:
-            raise SpecError(_sentence(place, error, _known(error.errors()[0]["loc"]))) from None
+            raise SpecError(_sentence(place, error, _known(_first(error)["loc"]))) from None
         for key, value in file.fixed.items():
             _check(key, value, f"{place}: fixed.{key}")
         blocks = tuple(_block(file.fixed, block, f"{place}: block[{index}]") for index, block in enumerate(file.block))
@@ -313,9 +313,15 @@ def _validator(key: str) -> Any:
 # Words ---------------------------------------------------------------------------------------------------------------
 
 
+def _first(error: ValidationError) -> Any:
+    """Choose what to say: a key that is unknown rather than the one that is missing for it."""
+    errors = error.errors()
+    return next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
+
+
 def _sentence(place: str, error: ValidationError, known: tuple[str, ...]) -> str:
     """Say the first thing that is wrong, with its path in the file."""
-    first = error.errors()[0]
+    first = _first(error)
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
     what = _what(first, known, str(first["loc"][-1]) if first["loc"] else "")
     return (

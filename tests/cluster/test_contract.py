@@ -20,6 +20,7 @@ from sweep.spec import Spec
 from sweep.store import Store
 from sweep.tally import Tally
 from tests.cluster.slurm.conftest import HASTE, slurm  # noqa: F401 - a fixture
+from tests.conftest import FLIPS
 
 BACKENDS = ["local", "slurm", "ray"]
 WIDTHS = "lr = [0.05, 0.1], seed = [0, 1], width = [3, 4, 5]"  # three tensor shapes, so three packs
@@ -122,13 +123,10 @@ def test_trajectory_moments_and_pack_mates_leave_a_run_as_it_is(
 def test_runs_are_added_where_the_outcome_flips(
     train: Callable[..., Any], tiny: Callable[..., Path], rows_on_disk: Callable[..., Any]
 ) -> None:
-    spec = tiny(grid="lr = [0.25, 1e6], seed = [0, 1]", max_steps=40)
-    table = "[refine]\nparameter = 'lr'\ncolumn = 'train_rmse'\nthreshold = 100\nratio = 1e4\n[measure]"
-    spec.write_text(spec.read_text().replace("[measure]", table))
-    store, failed = train(spec)
+    store, failed = train(tiny(**FLIPS))
     assert not failed
     found = {(row["lr"], row["seed"]) for row in store.read("runs", ["lr", "seed"])[0].to_pylist()}
-    assert found == {(lr, seed) for lr in (0.25, 500.0, 1e6) for seed in (0, 1)}  # from 0.25 to 500 is near enough
+    assert found == {(lr, seed) for lr in (0.25, 500.0, 1e6) for seed in (0, 1)}
     assert rows_on_disk(store.path)["runs"] == 6
 
 

@@ -101,9 +101,8 @@ def test_kill_9_while_runs_are_added_gives_the_table_of_an_undisturbed_run(
     rows_on_disk: Callable[..., Any],
     equal_tables: Callable[[Path, Path], None],
 ) -> None:
-    spec = tiny(grid="lr = [0.05, 10], seed = [0, 1]", max_steps=200_000, tolerance=0.0, width=3)
-    table = "[refine]\nparameter = 'lr'\ncolumn = 'train_rmse'\nthreshold = 100\nratio = 1.5\n[measure]"
-    spec.write_text(spec.read_text().replace("[measure]", table))
+    refine = "parameter = 'lr'\ncolumn = 'train_rmse'\nthreshold = 100\nratio = 2.6"
+    spec = tiny(grid="lr = [0.05, 10], seed = [0, 1]", refine=refine, max_steps=200_000, tolerance=0.0, width=3)
     store, whole = tmp_path / "store", tmp_path / "whole"
     command = (spec, "--workers", 1, "--checkpoint-minutes", 0, "--out")
     process = launch("run", *command, store)

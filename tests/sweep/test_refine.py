@@ -28,6 +28,7 @@ RMSE = "parameter = 'lr'\ncolumn = 'train_rmse'\n"
         (RMSE + "threshold = 0.1\nratio = 1.0", "refine.ratio = 1.0; expected greater than or equal to 1.0001"),
         (RMSE + "threshold = 0.1\nrounds = 0", "refine.rounds = 0; expected greater than or equal to 1"),
         (RMSE + "threshold = 0.1\nrounds = 2.5", "refine.rounds = 2.5; expected a valid integer"),
+        ("parameter = 'lr'\ncolum = 'loss'", "x.toml: refine.colum: unknown key; did you mean `column`?"),
         (RMSE + "treshold = 0.1", "refine.treshold: unknown key; did you mean `threshold`?"),
     ],
 )  # fmt: skip
