@@ -10,7 +10,7 @@ from itertools import chain
 import numpy as np
 
 from sweep.ids import Keys, RunIds
-from sweep.refine import middle
+from sweep.refine import Refine, middle
 from sweep.run import Run, run_id
 from sweep.spec import Spec, SpecError
 
@@ -25,14 +25,13 @@ _OPEN = np.dtype([*_SPAN, ("low_met", "?"), ("rounds", "u1"), ("middle", "f8"), 
 
 
 class Brackets:
-    """Narrows the brackets of a spec with [refine]; keeps 49 bytes a run of it, and 50 a bracket.
+    """Narrows the brackets of a spec with [refine]; keeps 49 bytes a run of it, 50 a bracket, 17 a row of another run.
 
     Every bracket waits for one run, at its middle; others go on meanwhile. A run that fails holds up no other bracket.
     """
 
-    def __init__(self, spec: Spec) -> None:
-        assert spec.refine is not None
-        self.spec, self.refine = spec, spec.refine
+    def __init__(self, spec: Spec, refine: Refine) -> None:
+        self.spec, self.refine = spec, refine
         points = np.fromiter(self._points(), _POINT, sum(len(block) for block in spec.blocks))
         self.planned = RunIds.of(points["key"])
         points = points[np.lexsort((points["value"], points["group"]))]
@@ -58,11 +57,11 @@ class Brackets:
         Raises:
             SpecError: if what it says suits none of the runs.
         """
-        return None if spec.refine is None else Brackets(spec)
+        return Brackets(spec, spec.refine) if spec.refine else None
 
     def forget(self) -> None:
         """Start anew, without any row."""
-        self.counts = np.zeros(2 * MET, np.int64)  # of recorded runs that were asked for, by their end
+        self.by_end = np.zeros(2 * MET, np.int64)  # numbers of recorded runs that were asked for, by their end
         self._undecided = np.ones(len(self._pairs), bool)
         self._open = np.zeros(0, _OPEN)
         self._others, self._ends = RunIds(), np.zeros(0, np.uint8)  # rows of runs that the spec does not name
@@ -90,7 +89,7 @@ class Brackets:
             if not found.any():
                 return
             reached, end = self._open[found], self._ends[places[found]]
-            self.counts += np.bincount(end, minlength=2 * MET)
+            self.by_end += np.bincount(end, minlength=2 * MET)
             rises = (end & MET > 0) == reached["low_met"]
             reached["low"] = np.where(rises, reached["middle"], reached["low"])
             reached["high"] = np.where(rises, reached["high"], reached["middle"])
@@ -109,12 +108,12 @@ class Brackets:
     @property
     def count(self) -> int:
         """Number of runs asked for, recorded or not."""
-        return int(self.counts.sum()) + len(self._open)
+        return int(self.by_end.sum()) + len(self._open)
 
     def to_follow(self) -> Iterator[tuple[Run, int, bool]]:
         """Yield for each place where runs may be asked for later a run like them, and how many they are at most.
 
-        And whether there may be no more of them anywhere else in its group.
+        The third says whether no other place in its group may get more.
         """
         pairs = self._pairs[self._undecided]
         most = self.refine.most(pairs["low"], pairs["high"], np.zeros(len(pairs), int))

@@ -80,7 +80,7 @@ class Tally:
         """Number of recorded runs of each status."""
         counts = np.bincount(self._ends, minlength=2 * MET)
         if self.brackets:
-            counts += self.brackets.counts
+            counts += self.brackets.by_end
         counts = (counts[:MET] + counts[MET:]).tolist()
         return {status: counts[place] for status, place in _PLACES.items() if counts[place]}
 

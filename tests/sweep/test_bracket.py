@@ -23,8 +23,8 @@ def spec(grid, ratio=1.05, rounds=16, fixed="problem = 'sine'", parameter="lr", 
 
 
 def narrowed(refined, rows):
-    """Look at rows, ends by run id, for the first time."""
-    brackets = Brackets(refined)
+    """Look at rows, given as ends by run id, for the first time."""
+    brackets = Brackets(refined, refined.refine)
     others = RunIds(run_id for run_id in rows if run_id not in brackets.planned)
     brackets.add(others.keys, np.array([rows[run_id] for run_id in others], np.uint8))
     brackets.narrow(np.array([rows.get(run_id, 0) for run_id in brackets.planned], np.uint8))
@@ -162,7 +162,7 @@ def test_bisection_finds_a_planted_threshold_in_as_few_runs_as_foreseen(ends, wh
     above = min([high, *(lr for lr in added if lr > planted)])
     assert below <= planted <= above <= ratio * below
     halvings = math.log2(max(1, math.log(ends[1]) / math.log(ratio)))
-    ((_, foreseen, is_first),) = Brackets(refined).to_follow()
+    ((_, foreseen, is_first),) = Brackets(refined, refined.refine).to_follow()
     assert len(added) <= foreseen <= math.ceil(halvings + 0.02)
     assert is_first
 
