@@ -8,7 +8,7 @@ import difflib
 import itertools
 import tomllib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from sweep.refine import Refine
 from sweep.run import PARAMETERS, Run
 
 SHIPPED = Path(__file__).parent / "specs"
@@ -64,6 +65,7 @@ class _File(BaseModel):
     fixed: dict[str, Any] = {}
     block: Annotated[list[_Block], Field(min_length=1)]
     measure: Measure = Measure()
+    refine: Refine | None = None
 
 
 @dataclass(frozen=True)
@@ -80,22 +82,32 @@ class Block:
     def expand(self) -> Iterator[Run]:
         """Yield the block's runs; no run twice, since the rows of every factor differ."""
         for rows in itertools.product(*self.factors):
-            parameters = self.fixed.copy()
-            for row in rows:
-                parameters.update(row)
-            try:
-                yield Run.model_validate(parameters)
-            except ValidationError as error:
-                raise SpecError(_sentence(self.place, error, PARAMETERS)) from None
+            yield self._run(rows)
+
+    def run(self, position: int) -> Run:
+        """Give one run, by its position among them."""
+        places = np.unravel_index(position, [len(rows) for rows in self.factors])
+        return self._run(rows[place] for rows, place in zip(self.factors, places, strict=True))
+
+    def _run(self, rows: Iterable[dict[str, Any]]) -> Run:
+        parameters = self.fixed.copy()
+        for row in rows:
+            parameters.update(row)
+        try:
+            return Run.model_validate(parameters)
+        except ValidationError as error:
+            raise SpecError(_sentence(self.place, error, PARAMETERS)) from None
 
 
 @dataclass(frozen=True)
 class Spec:
-    """A sweep: its name, study and measures, and the blocks of its runs."""
+    """A sweep: its name, study and measures, where to add runs, and the blocks of those that it names."""
 
+    place: str  # what errors call it
     name: str
     study: str | None
     measure: Measure
+    refine: Refine | None
     blocks: tuple[Block, ...]
     text: str
 
@@ -114,6 +126,14 @@ class Spec:
             if key not in seen:
                 seen.add(key)
                 yield run
+
+    def run(self, position: int) -> Run:
+        """Give one run by its position in the blocks, where a run that several of them share has as many."""
+        for block in self.blocks:
+            if position < len(block):
+                return block.run(position)
+            position -= len(block)
+        raise IndexError(position)
 
     @staticmethod
     def read(path: str | Path) -> "Spec":
@@ -149,7 +169,7 @@ class Spec:
         try:
             file = _File.model_validate(raw)
         except ValidationError as error:
-            raise SpecError(_sentence(place, error, _known(error.errors()[0]["loc"]))) from None
+            raise SpecError(_sentence(place, error, _known(_first(error)["loc"]))) from None
         for key, value in file.fixed.items():
             _check(key, value, f"{place}: fixed.{key}")
         blocks = tuple(_block(file.fixed, block, f"{place}: block[{index}]") for index, block in enumerate(file.block))
@@ -158,7 +178,7 @@ class Spec:
                 f"{place}: {sum(len(block) for block in blocks):.3g} runs; expected at most {MAX_RUNS:.0e}. "
                 "Thin out an axis."
             )
-        return Spec(file.name, file.study, file.measure, blocks, text)
+        return Spec(place, file.name, file.study, file.measure, file.refine, blocks, text)
 
 
 def _block(shared: dict[str, Any], raw: _Block, place: str) -> Block:
@@ -293,9 +313,15 @@ def _validator(key: str) -> Any:
 # Words ---------------------------------------------------------------------------------------------------------------
 
 
+def _first(error: ValidationError) -> Any:
+    """Choose what to say: a key that is unknown rather than the one that is missing for it."""
+    errors = error.errors()
+    return next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
+
+
 def _sentence(place: str, error: ValidationError, known: tuple[str, ...]) -> str:
     """Say the first thing that is wrong, with its path in the file."""
-    first = error.errors()[0]
+    first = _first(error)
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
     what = _what(first, known, str(first["loc"][-1]) if first["loc"] else "")
     return (
@@ -310,7 +336,7 @@ def _what(error: Any, known: tuple[str, ...], key: str) -> str:
     if error["type"] == "extra_forbidden":
         return f"unknown key; {nearest(key, known)}"
     if error["type"] == "missing":
-        return "missing; expected it here or in [fixed]."
+        return f"missing; expected it here{' or in [fixed]' if key in PARAMETERS else ''}."
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
     if key in _FORMS:
@@ -322,7 +348,7 @@ def _what(error: Any, known: tuple[str, ...], key: str) -> str:
 
 def _known(location: tuple[Any, ...]) -> tuple[str, ...]:
     """List the keys that the table holding `location` may have."""
-    tables: dict[Any, type[BaseModel]] = {"block": _Block, "measure": Measure}
+    tables: dict[Any, type[BaseModel]] = {"block": _Block, "measure": Measure, "refine": Refine}
     return tuple((tables.get(location[0], _File) if len(location) > 1 else _File).model_fields)
 
 

@@ -76,6 +76,15 @@ MALFORMED = {
     ),
     "measure_a_number": (FIXED + GRID + "[measure]\nevery = 20\n", "s.toml: measure.every = 20; expected 'end', or 'log:N'"),
     "measure_key": (FIXED + GRID + "[measure]\nsave_weight = true\n", "measure.save_weight: unknown key", "`save_weights`"),
+    "refine_without_neighbours": (
+        FIXED + GRID + "[refine]\nparameter = 'lr'\ncolumn = 'status'\n",
+        "s.toml: refine.parameter = 'lr': no two runs differ in it alone; expected some to start from. Give it an axis",
+    ),
+    "refine_from_zero": (
+        FIXED + "[[block]]\ngrid = { lr = [1], noise = [0, 1] }\n[refine]\nparameter = 'noise'\ncolumn = 'status'\n",
+        "s.toml: refine.parameter = 'noise': a run has noise = 0.0; expected finite values above 0",
+    ),
+    "refine_key": (FIXED + GRID + "[refine]\ncolum = 'loss'\n", "s.toml: refine.colum: unknown key; did you mean `column`?"),
     "mnist_without_files": (FIXED.replace("sine", "mnist") + GRID, "data/mnist: no file train-images-idx3-ubyte or"),
     "data_beyond_memory": (FIXED + "n = 2000000000\nd = 2000000\n" + GRID, "2000000000"),
 }  # fmt: skip
