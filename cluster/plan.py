@@ -141,5 +141,6 @@ def plan(
         runs=runs + answered, recorded=runs - waiting - others + answered, queued=others,
         packs=len(packs), shapes=len(amounts), files=len(packs) * tables,
         seconds=sum(taken for _, taken in packs) / backend.workers, workers=backend.workers, pack_seconds=tuple(packs),
-        to_follow=follow if brackets else None, follow_seconds=follow_seconds / backend.workers, rounds=rounds, one_flip_each=one_flip_each,
+        to_follow=follow if brackets else None, follow_seconds=follow_seconds / backend.workers,
+        rounds=rounds, one_flip_each=one_flip_each,
     )  # fmt: skip
