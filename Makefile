@@ -18,7 +18,7 @@ demo: install
 	$(BIN)/relusweep report results/demo
 
 test: install
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --durations 15
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 15
 
 lint: install
 	$(BIN)/ruff check .

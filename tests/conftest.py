@@ -1,7 +1,6 @@
 """A tiny sweep, and the command line to train it with: in this process, or in one that can be killed."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -27,14 +26,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if report.skipped and os.environ.get("RELUSWEEP_CI") == "1":
         report.outcome, report.longrepr = "failed", f"{item.nodeid} skipped under .ci/run: {report.longrepr}"
     return report
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of several processes let one run all that needs SLURM, one all that needs Ray, and one each other file."""
-    for item in items:
-        shared = re.search(r"\b(slurm|ray)\b", item.nodeid)
-        item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.stem))
 
 
 @dataclass(frozen=True)
