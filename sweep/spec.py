@@ -45,7 +45,7 @@ class Measure(BaseModel):
     def moments(self, max_steps: int) -> tuple[int, ...]:
         """Give the steps at which the trajectory is recorded.
 
-        `log:N` means N log-spaced ones of 1 … max_steps, `tail:N` N evenly spaced ones of the last tenth.
+        `log:N` means N log-spaced ones of 1 … max_steps, `tail:N` the first and N evenly spaced ones of the last tenth.
         """
         form, _, count = self.every.partition(":")
         if form == "end":
@@ -53,7 +53,7 @@ class Measure(BaseModel):
         if form == "log":
             steps = np.geomspace(1, max_steps, int(count))
         else:
-            steps = np.linspace((1 - TAIL) * max_steps, max_steps, int(count) + 1)[1:]
+            steps = np.append(1, np.linspace((1 - TAIL) * max_steps, max_steps, int(count) + 1)[1:])
         return tuple(int(step) for step in np.unique(steps.round()) if step >= 1)
 
 

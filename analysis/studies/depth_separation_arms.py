@@ -1,8 +1,8 @@
 """Arms of the depth study: which runs are compared with which, and what a run has reached.
 
-A *setting* is all that runs share but depth, widths, step size and seeds. In a setting each network's shape is an *arm*:
-shallow (one hidden layer), deep (two), frozen (two, of which the second stays as it was drawn). The witness, deep
-networks that start at the solution, is no arm of any setting.
+A *setting* is all that runs share but depth, widths, step size and seeds. In a setting each network's shape is an
+*arm*: shallow (one hidden layer), deep (two), frozen (two, of which the second stays as it was drawn). The witness,
+deep networks that start at the solution, is no arm of any setting.
 """
 
 from dataclasses import dataclass
@@ -111,9 +111,9 @@ MEASURES = (
 
 
 def summarise(grouping: Grouping) -> pl.DataFrame:
-    """Summarise each arm of each setting at each step size: counts, share that fits, quantiles over what did not diverge.
+    """Summarise each arm of each setting at each step size: counts, share that fits, quantiles.
 
-    Unlike minima that are spoken of in a bound, runs at the edge of stability are wanted here, and they never settle.
+    The quantiles are over all runs that did not diverge: at the edge of stability, of which we speak here, few settle.
     """
     quantiles = [
         pl.col(measure).quantile(q, "linear").alias(f"{measure}_{name}")
@@ -121,7 +121,8 @@ def summarise(grouping: Grouping) -> pl.DataFrame:
         for name, q in (("q10", 0.1), ("median", 0.5), ("q90", 0.9))
     ]
     counts = [
-        (pl.col("status") == status).sum().cast(pl.Int64).alias(status) for status in ("converged", "budget", "diverged")
+        (pl.col("status") == status).sum().cast(pl.Int64).alias(status)
+        for status in ("converged", "budget", "diverged")
     ]
     table = grouping.runs.group_by("group", "arm", "shape", "lr").agg(
         pl.col("parameters").first(),
@@ -141,13 +142,16 @@ def pairs(runs: pl.DataFrame) -> pl.DataFrame:
     """Set shallow and frozen runs beside the deep one of the same setting, step size, seed and data seed.
 
     Of several deep arms it is that with most parameters. A row: `group, arm, shape, deep_shape, parameters,
-    deep_parameters, lr, seed, data_seed, fits, deep_fits, relative_loss, deep_relative_loss, separated`, the last true
-    where the deep network fits and this one does not.
+    deep_parameters, lr, seed, data_seed, fits, deep_fits, relative_loss, deep_relative_loss, separated, forbidden`:
+    separated where the deep network fits and this one does not, forbidden where by the certified floor no shallow
+    network fits at a minimum that is stable at this step size.
     """
     deep = runs.filter(arm="deep")
     largest = deep.filter(pl.col("parameters") == pl.col("parameters").max().over("group"))
     columns = ["shape", "parameters", "fits", "relative_loss"]
     keys = ["group", "lr", "seed", "data_seed"]
     beside = largest.select(*keys, pl.col(columns).name.prefix("deep_"))
-    others = runs.filter(pl.col("arm") != "deep").select(*keys, "arm", *columns)
+    others = runs.filter(pl.col("arm") != "deep")
+    forbidden = (pl.col("floor_loss") > FITS * pl.col("constant_loss")).fill_null(False)
+    others = others.select(*keys, "arm", *columns, forbidden=forbidden & (pl.col("arm") == "shallow"))
     return others.join(beside, on=keys).with_columns(separated=pl.col("deep_fits") & ~pl.col("fits"))

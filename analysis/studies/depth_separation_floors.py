@@ -45,7 +45,7 @@ def with_floors(found: Arms) -> tuple[Arms, pl.DataFrame, str]:
     for row in affordable:
         data = found.data[_key(row)]
         floors, proofs = _proofs(data, row["rates"])
-        rows += [{"problem": row["problem"], "d": row["d"], "n": row["n"], "data_seed": row["data_seed"]} | f for f in floors]
+        rows += [{name: row[name] for name in _NAMES} | floor for floor in floors]
         columns.append(_of_runs(subjects.filter(_is(row)), data, proofs))
     schema = {"run_id": pl.String, "floor_rmse": pl.Float64, "own_floor": pl.Float64}
     floors = pl.concat(columns) if columns else pl.DataFrame(schema=schema)
@@ -53,11 +53,13 @@ def with_floors(found: Arms) -> tuple[Arms, pl.DataFrame, str]:
         floor_loss=pl.col("floor_rmse") ** 2 / 2
     )
     covered = sum(row["runs"] for row in affordable)
-    where = "; ".join(f"{row['problem']} d = {row['d']}, n = {row['n']}, data seed {row['data_seed']}" for row in affordable)
+    where = "; ".join(
+        ", ".join(f"{name} {row[name]}" for name in _NAMES if row[name] is not None) for row in affordable
+    )
     note = (
         f"Floors were computed for {len(affordable)} of {len(sizes)} data sets ({where or 'none'}), which {covered} of "
-        f"{len(subjects)} shallow runs share: data sets of up to {MOST_SAMPLES} samples and {MOST_HYPERPLANES} hyperplanes "
-        f"through d of them, {MOST_SETS} at most. Elsewhere nothing is claimed of a floor."
+        f"{len(subjects)} shallow runs share: at most {MOST_SETS}, of up to {MOST_SAMPLES} samples with up to "
+        f"{MOST_HYPERPLANES} hyperplanes through d of them. Elsewhere nothing is claimed of a floor."
     )
     grouping = type(found.grouping)(joined, found.grouping.groups)
     return Arms(grouping, found.witness, found.data), pl.DataFrame(rows, schema=FLOOR_SCHEMA), note
@@ -110,8 +112,9 @@ def _of_runs(runs: pl.DataFrame, data: Dataset, proofs: list[Certificate]) -> pl
     )
 
 
+_NAMES = ("problem", "d", "n", "bandwidth", "data_seed")
 FLOOR_SCHEMA = {
-    "problem": pl.String, "d": pl.Int64, "n": pl.Int64, "data_seed": pl.Int64, "lr": pl.Float64, "budget": pl.Float64,
-    "slack": pl.Float64, "floor_rmse": pl.Float64, "reached_rmse": pl.Float64, "gap": pl.Float64,
+    "problem": pl.String, "bandwidth": pl.Float64, "d": pl.Int64, "n": pl.Int64, "data_seed": pl.Int64, "lr": pl.Float64,
+    "budget": pl.Float64, "slack": pl.Float64, "floor_rmse": pl.Float64, "reached_rmse": pl.Float64, "gap": pl.Float64,
     "constant_rmse": pl.Float64,
 }  # fmt: skip
