@@ -21,7 +21,7 @@ def study(table: Table) -> StudyResult:
     found, floors, floor_note = with_floors(arms(table.runs, table.trajectories))
     runs, grouping = found.runs, found.grouping
     beside = pairs(runs)
-    splits, checked, staying = critical(beside, grouping), controls(beside, runs), stay(found)
+    splits, checked, staying = critical(runs, grouping), controls(beside, runs), stay(found)
     summary = summarise(grouping)
     below = beaten(runs).select(
         "run_id", "problem", "d", "n", "shape", "lr", "seed", "data_seed", "sharpness", "train_rmse", "own_floor"
@@ -81,7 +81,7 @@ def coverage(runs: pl.DataFrame) -> list[str]:
         notes.append(f"{diverged} of {len(runs)} runs diverged; they count as not fitting, and medians leave them out.")
     notes.append(
         f"Seeds: {runs['seed'].n_unique()} of the initial weights, {runs['data_seed'].n_unique()} of the data. "
-        "Step sizes were compared after the same number of steps: where they are small, a network that does not fit may "
-        "only be unfinished."
+        "Step sizes were compared after the same number of steps: where they are small, a network that does not fit "
+        "may only be unfinished."
     )
     return notes

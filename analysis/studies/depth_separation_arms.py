@@ -15,7 +15,7 @@ from sweep.data import DATA_KEYS, DataError, Dataset, dataset
 from sweep.spec import TAIL
 
 FITS = 0.02  # of the loss of the best constant: at most this, and a network has learnt the target
-SHAPE = ("depth", "width", "width2", "lr_ratio")
+SHAPE = ("depth", "width", "width2")
 SMALLER = 1.1  # parameters differ by at most this factor: as many
 
 
@@ -70,6 +70,8 @@ def arms(runs: pl.DataFrame, trajectories: pl.DataFrame) -> Arms:
             fits=(pl.col("relative_loss") <= FITS).fill_null(False),
         )
     )
+    # a frozen layer is what tells two arms of a setting apart, not two settings
+    found = found.with_columns(lr_ratio=pl.when(arm="frozen").then(1.0).otherwise("lr_ratio"))
     trained = group(found.filter(pl.col("arm") != "witness"), (*WITHIN, *SHAPE))
     known = {key: drawn for key, drawn in data.items() if drawn is not None}
     return Arms(trained, found.filter(arm="witness"), known)
@@ -138,19 +140,23 @@ def summarise(grouping: Grouping) -> pl.DataFrame:
     return labels.join(table, on="group").sort("group", "arm", "parameters", "lr")
 
 
+def largest(runs: pl.DataFrame) -> pl.DataFrame:
+    """Of the deep runs of each setting those of the arm with most parameters, with which others are compared."""
+    deep = runs.filter(arm="deep").sort("parameters", "shape", descending=True)
+    return deep.filter(pl.col("shape") == pl.col("shape").first().over("group"))
+
+
 def pairs(runs: pl.DataFrame) -> pl.DataFrame:
     """Set shallow and frozen runs beside the deep one of the same setting, step size, seed and data seed.
 
-    Of several deep arms it is that with most parameters. A row: `group, arm, shape, deep_shape, parameters,
+    A row: `group, arm, shape, deep_shape, parameters,
     deep_parameters, lr, seed, data_seed, fits, deep_fits, relative_loss, deep_relative_loss, separated, forbidden`:
     separated where the deep network fits and this one does not, forbidden where by the certified floor no shallow
     network fits at a minimum that is stable at this step size.
     """
-    deep = runs.filter(arm="deep")
-    largest = deep.filter(pl.col("parameters") == pl.col("parameters").max().over("group"))
     columns = ["shape", "parameters", "fits", "relative_loss"]
     keys = ["group", "lr", "seed", "data_seed"]
-    beside = largest.select(*keys, pl.col(columns).name.prefix("deep_"))
+    beside = largest(runs).select(*keys, pl.col(columns).name.prefix("deep_"))
     others = runs.filter(pl.col("arm") != "deep")
     forbidden = (pl.col("floor_loss") > FITS * pl.col("constant_loss")).fill_null(False)
     others = others.select(*keys, "arm", *columns, forbidden=forbidden & (pl.col("arm") == "shallow"))

@@ -43,6 +43,8 @@ def shown(grouping: Grouping) -> list[int]:
 
 def draw(found: Arms, summary: pl.DataFrame, critical: pl.DataFrame, table: Table) -> dict[str, Figure]:
     """Draw the figures that the data allow."""
+    # refined step sizes belong to single seeds: no medians of theirs
+    summary = summary.filter(pl.col("runs") * 2 >= pl.col("runs").max().over("group", "shape"))
     panels = {found.grouping.label(index): summary.filter(group=index) for index in shown(found.grouping)}
     drawn: dict[str, Figure] = {}
     if panels:

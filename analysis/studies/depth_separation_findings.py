@@ -5,7 +5,7 @@ import polars as pl
 
 from analysis.fit import Fit, fit_power
 from analysis.group import Grouping
-from analysis.studies.depth_separation_arms import SMALLER, Arms
+from analysis.studies.depth_separation_arms import SMALLER, Arms, largest
 from analysis.witness import Witness
 from sweep.data import DATA_KEYS
 
@@ -17,24 +17,31 @@ STAYED = 1e-12  # loss of a witness that has not moved by more than rounding
 MARGIN = 1e-2  # a witness this near to its largest stable step is neither expected to stay nor to leave
 
 
-def critical(pairs: pl.DataFrame, grouping: Grouping) -> pl.DataFrame:
+def critical(runs: pl.DataFrame, grouping: Grouping) -> pl.DataFrame:
     """Find between which step sizes shallow leaves deep, seed by seed.
 
     `low` is the largest step size at which the shallow network fits (0 if there is none), `high` the smallest one above
-    it at which the deep network fits and the shallow one does not: the critical step size lies between them. There is
-    none where the shallow network fits up to the largest step that the deep one stands.
+    it at which it does not though the deep one does: the critical step size lies between them. There is none where the
+    shallow network fits up to the largest step that the deep one stands. Where no deep run has the same step size, as
+    when step sizes were refined, that with the next larger one speaks for it.
 
     Returns:
         A row a setting and shallow arm: `group, label, shape, deep_shape, pairs` (of seed and data seed), `separated`
         (those with a critical step size), the medians `low, high`, and the 10 and 90 % quantiles `low_q10, high_q90`.
     """
+    pair = ["group", "seed", "data_seed"]
     one = ["group", "shape", "deep_shape", "seed", "data_seed"]
-    shallow = pairs.filter(arm="shallow").with_columns(
-        low=pl.col("lr").filter(pl.col("fits")).max().over(one).fill_null(0.0)
+    deep = largest(runs).select(*pair, "lr", deep_shape="shape", deep_fits="fits").sort("lr")
+    shallow = (
+        runs.filter(arm="shallow")
+        .select(*pair, "shape", "lr", "fits")
+        .with_columns(low=pl.col("lr").filter(pl.col("fits")).max().over(*pair, "shape").fill_null(0.0))
+        .sort("lr")
+        .join_asof(deep, on="lr", by=pair, strategy="forward", check_sortedness=False)
+        .drop_nulls("deep_fits")
     )
-    each = shallow.group_by(one).agg(
-        pl.col("low").first(), high=pl.col("lr").filter(pl.col("separated"), pl.col("lr") > pl.col("low")).min()
-    )
+    leaves = pl.col("deep_fits") & ~pl.col("fits") & (pl.col("lr") > pl.col("low"))
+    each = shallow.group_by(one).agg(pl.col("low").first(), high=pl.col("lr").filter(leaves).min())
     split = pl.col("high").is_not_null()
     low, high = pl.col("low").filter(split), pl.col("high").filter(split)
     table = each.group_by("group", "shape", "deep_shape").agg(

@@ -5,6 +5,7 @@ certified floor with slack at the budget λ_max/2 - ½ holds for every shallow r
 minimum where gradient descent is stable, λ_max ≤ 2/η and the budget is at most 1/η - ½.
 """
 
+from dataclasses import replace
 from math import comb
 
 import numpy as np
@@ -61,8 +62,7 @@ def with_floors(found: Arms) -> tuple[Arms, pl.DataFrame, str]:
         f"{len(subjects)} shallow runs share: at most {MOST_SETS}, of up to {MOST_SAMPLES} samples with up to "
         f"{MOST_HYPERPLANES} hyperplanes through d of them. Elsewhere nothing is claimed of a floor."
     )
-    grouping = type(found.grouping)(joined, found.grouping.groups)
-    return Arms(grouping, found.witness, found.data), pl.DataFrame(rows, schema=FLOOR_SCHEMA), note
+    return replace(found, grouping=replace(found.grouping, runs=joined)), pl.DataFrame(rows, schema=FLOOR_SCHEMA), note
 
 
 def _key(row: dict[str, object]) -> tuple[object, ...]:
@@ -114,7 +114,7 @@ def _of_runs(runs: pl.DataFrame, data: Dataset, proofs: list[Certificate]) -> pl
 
 _NAMES = ("problem", "d", "n", "bandwidth", "data_seed")
 FLOOR_SCHEMA = {
-    "problem": pl.String, "bandwidth": pl.Float64, "d": pl.Int64, "n": pl.Int64, "data_seed": pl.Int64, "lr": pl.Float64,
-    "budget": pl.Float64, "slack": pl.Float64, "floor_rmse": pl.Float64, "reached_rmse": pl.Float64, "gap": pl.Float64,
-    "constant_rmse": pl.Float64,
+    "problem": pl.String, "bandwidth": pl.Float64, "d": pl.Int64, "n": pl.Int64, "data_seed": pl.Int64,
+    "lr": pl.Float64, "budget": pl.Float64, "slack": pl.Float64, "floor_rmse": pl.Float64,
+    "reached_rmse": pl.Float64, "gap": pl.Float64, "constant_rmse": pl.Float64,
 }  # fmt: skip

@@ -55,8 +55,8 @@ def _floor(runs: pl.DataFrame) -> Verdict:
     return Verdict(
         question, "confirmed",
         f"None of {_runs(len(positive))} with a floor above 0 has a smaller training error; {len(stable)} of them "
-        f"ended with λ_max ≤ 2/η, so that the floor of their step size binds them too. The nearest came to {least:.3g} times "
-        f"its floor. For {_runs(len(covered) - len(positive))} the floor is 0 and says nothing.",
+        f"ended with λ_max ≤ 2/η, so that the floor of their step size binds them too. The nearest came to "
+        f"{least:.3g} times its floor. For {_runs(len(covered) - len(positive))} the floor is 0 and says nothing.",
     )  # fmt: skip
 
 

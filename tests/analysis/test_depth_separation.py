@@ -75,6 +75,12 @@ def test_separation_is_found_with_its_critical_step_sizes(studied, both):
     assert (row["low_q10"], row["high_q90"]) == (0.4, 1.5)
 
 
+def test_refined_step_sizes_of_single_seeds_narrow_the_critical_one(studied, both, network):
+    refined = [network(lr, 0, None, loss) for lr, loss in ((0.6, 1e-5), (0.735, 0.5 * CONSTANT))]
+    alone = studied([*both(0.9, seeds=1), *refined]).tables["critical"].row(0, named=True)
+    assert (alone["low"], alone["high"]) == (0.6, 0.735)
+
+
 def test_no_separation_is_said_loudly(studied, both):
     result = studied(both(9.0))
     found = verdict(result, CLAIM)
@@ -110,7 +116,9 @@ def test_losses_are_means_over_the_last_tenth_of_the_steps_where_there_are_momen
     row = result.tables["summary"].row(0, named=True)
     assert row["tail_moments"] == 2
     assert row["tail_loss_q90"] == pytest.approx(1e-6 + 0.9 * (0.015 - 1e-6))
-    assert result.notes[1].startswith("Training losses are means over the moments of the last tenth of the steps for 1 of 2")
+    assert result.notes[1].startswith(
+        "Training losses are means over the moments of the last tenth of the steps for 1 of 2"
+    )
     assert "1 of these had not converged" in result.notes[1]
 
 
@@ -190,6 +198,7 @@ def test_each_control_is_counted_by_itself(studied, both, network):
     refuted = verdict(result, "Control, warm-up")
     assert (refuted.answer, refuted.sentence[:17]) == ("no", "NOT AS EXPECTED: ")
     assert "so does the frozen one in 8 of 8 pairs" in verdict(result, "frozen").sentence
+    assert len(result.tables["settings"]) == 5  # the frozen ones share that of the deep ones they are set beside
 
 
 def test_smooth_target_that_separates_refutes_the_claim(studied, both):
@@ -249,7 +258,9 @@ def test_saved_weights_become_pictures_of_the_function_that_was_trained(tmp_path
     result = study(load([store.path]))
     assert "functions" in result.figures
     assert (result.tables["summary"]["tail_moments"] == 4).all()
-    for rows, records in ((found["weights"].to_pylist(), pl.DataFrame(pl.from_arrow(found["runs"]))) for found in tables):
+    for rows, records in (
+        (found["weights"].to_pylist(), pl.DataFrame(pl.from_arrow(found["runs"]))) for found in tables
+    ):
         for saved in rows:
             run = records.filter(run_id=saved["run_id"]).row(0, named=True)
             data = dataset(run)
