@@ -8,8 +8,8 @@ import polars as pl
 
 from analysis.studies.depth_separation_arms import arms, pairs, summarise
 from analysis.studies.depth_separation_figures import draw
-from analysis.studies.depth_separation_findings import controls, critical, rates, stay
-from analysis.studies.depth_separation_floors import with_floors
+from analysis.studies.depth_separation_findings import controls, critical, rates, scalings, stay
+from analysis.studies.depth_separation_floors import needed, with_floors
 from analysis.studies.depth_separation_text import GLOSSARY, SHOWN
 from analysis.studies.depth_separation_verdicts import beaten, verdicts
 from analysis.study import StudyResult
@@ -34,8 +34,10 @@ def study(table: Table) -> StudyResult:
             "controls": checked,
             "critical": splits,
             "floors": floors,
+            "needed": needed(found),
             "below_floor": below,
             "witness": staying,
+            "scalings": scalings(found),
             "constants": constants(runs),
             "rates": rates(runs, grouping),
             "summary": summary,

@@ -184,6 +184,31 @@ def stay(found: Arms) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=STAY_SCHEMA).sort("d", "n", "init_scale", "data_seed", "lr")
 
 
+def scalings(found: Arms) -> pl.DataFrame:
+    """Give the witness's sharpness and largest stable step at unit and at its flattest scaling, by dimension and size.
+
+    Returns:
+        A row a dimension and sample size of the pyramid, on its first data: `d, n, data_seed, sharpness, largest_lr` at
+        unit scaling, and `flattest_s, flattest_a, flattest_sharpness, flattest_lr`.
+    """
+    runs = pl.concat([found.runs.select(DATA_KEYS), found.witness.select(DATA_KEYS)]).filter(problem="pyramid")
+    sets = runs.unique().sort(DATA_KEYS).unique(["d", "n"], keep="first", maintain_order=True)
+    rows = []
+    for row in sets.sort("d", "n").iter_rows(named=True):
+        witness = Witness(found.data[tuple(row[name] for name in DATA_KEYS)].x)
+        unit, best = witness.scaled(), witness.flattest()
+        rows.append(
+            {name: row[name] for name in ("d", "n", "data_seed")}
+            | {"sharpness": unit.sharpness, "largest_lr": unit.lr, "flattest_s": best.s, "flattest_a": best.a}
+            | {"flattest_sharpness": best.sharpness, "flattest_lr": best.lr}
+        )
+    return pl.DataFrame(rows, schema=SCALING_SCHEMA)
+
+
+SCALING_SCHEMA = {
+    "d": pl.Int64, "n": pl.Int64, "data_seed": pl.Int64, "sharpness": pl.Float64, "largest_lr": pl.Float64,
+    "flattest_s": pl.Float64, "flattest_a": pl.Float64, "flattest_sharpness": pl.Float64, "flattest_lr": pl.Float64,
+}  # fmt: skip
 RATE_SCHEMA = {
     "against": pl.String, "measure": pl.String, "label": pl.String, "slope": pl.Float64, "low": pl.Float64,
     "high": pl.Float64, "level": pl.Float64, "n": pl.Int64, "clusters": pl.Int64, "dropped": pl.Int64,

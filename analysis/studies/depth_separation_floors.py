@@ -7,10 +7,12 @@ minimum where gradient descent is stable, λ_max ≤ 2/η and the budget is at m
 
 from dataclasses import replace
 from math import comb
+from typing import Any
 
 import numpy as np
 import polars as pl
 
+from analysis.dictionary import Norm
 from analysis.floor import Certificate, Floors, budget, residual_slack
 from analysis.studies.depth_separation_arms import Arms
 from sweep.data import DATA_KEYS, Dataset
@@ -19,9 +21,12 @@ from sweep.data import DATA_KEYS, Dataset
 # units with the hyperplanes through d of them.
 MOST_SAMPLES = 130
 MOST_HYPERPLANES = 50_000
-MOST_SETS = 6
+MOST_SETS = 9
 MOST_STEP_SIZES = 4  # at which a floor is computed; its certificate holds at every other step size too
 FROM = 0.5  # smaller steps have no floor above 0 on data that a report can afford
+FEW_HYPERPLANES = 10_000  # up to here all norms are computed
+ERRORS = (0.3, 0.1, 0.03)
+_NORMS: dict[Norm, str] = {"stability": "S", "oriented_stability": "S̃", "sufficient": "S_G"}
 _ROUNDING = 1e-6  # relative, of λ_max
 
 
@@ -38,10 +43,7 @@ def with_floors(found: Arms) -> tuple[Arms, pl.DataFrame, str]:
     sizes = subjects.group_by(DATA_KEYS).agg(
         rates=pl.col("lr").filter(pl.col("lr") < 2).unique().sort(), runs=pl.len().cast(pl.Int64)
     )
-    affordable = sorted(
-        (row for row in sizes.iter_rows(named=True) if _key(row) in found.data and _affordable(row)),
-        key=lambda row: (row["problem"] != "pyramid", row["data_seed"], comb(row["n"], row["d"])),
-    )[:MOST_SETS]
+    affordable = _cheapest(sizes, found)
     rows, columns = [], []
     for row in affordable:
         data = found.data[_key(row)]
@@ -63,6 +65,43 @@ def with_floors(found: Arms) -> tuple[Arms, pl.DataFrame, str]:
         f"{MOST_HYPERPLANES} hyperplanes through d of them. Elsewhere nothing is claimed of a floor."
     )
     return replace(found, grouping=replace(found.grouping, runs=joined)), pl.DataFrame(rows, schema=FLOOR_SCHEMA), note
+
+
+def needed(found: Arms) -> pl.DataFrame:
+    """Compute what norm a shallow network needs for an error, in the three norms, on the first of the affordable data.
+
+    A stable minimum with sup-error ε has S ≤ S̃ ≤ 1/η - ½ + slack · ε. So beyond `largest_lr`, which is
+    1/(lower + ½ - slack · ε), there is none, whatever the width. With S_G ≤ 1/η - ½ a function has a stable implementation for its own values as
+    labels: up to `reached_lr` = 1/(upper + ½).
+
+    Returns:
+        A row a data set, norm and error: the data's names, `norm, error, lower, upper, largest_lr, reached_lr`.
+    """
+    shallow = found.runs.filter(pl.col("arm") == "shallow")
+    sets = _cheapest(shallow.select(DATA_KEYS).unique(), found)
+    rows = []
+    for row in [row for row in sets if comb(row["n"], row["d"]) <= FEW_HYPERPLANES]:
+        data = found.data[_key(row)]
+        slack = residual_slack(data.x)
+        for norm, name in _NORMS.items():
+            floors = Floors(data.x, data.y, norm)
+            for error in ERRORS:
+                least = floors.least_norm(error)
+                room = least.lower + 0.5 - slack * error
+                lrs = {"largest_lr": min(2.0, 1 / room) if room > 0 else 2.0, "reached_lr": None}
+                if norm == "sufficient":
+                    lrs = {"largest_lr": None, "reached_lr": 1 / (least.upper + 0.5)}
+                values = {"norm": name, "error": error, "lower": least.lower, "upper": least.upper}
+                rows.append({key: row[key] for key in _NAMES} | values | lrs)
+    return pl.DataFrame(rows, schema=NEEDED_SCHEMA)
+
+
+def _cheapest(sets: pl.DataFrame, found: Arms) -> list[dict[str, Any]]:
+    """Choose the data sets that a report can afford: pyramids first, then by data seed and size."""
+    return sorted(
+        (row for row in sets.sort(DATA_KEYS).iter_rows(named=True) if _key(row) in found.data and _affordable(row)),
+        key=lambda row: (row["problem"] != "pyramid", row["data_seed"], comb(row["n"], row["d"])),
+    )[:MOST_SETS]
 
 
 def _key(row: dict[str, object]) -> tuple[object, ...]:
@@ -117,4 +156,9 @@ FLOOR_SCHEMA = {
     "problem": pl.String, "bandwidth": pl.Float64, "d": pl.Int64, "n": pl.Int64, "data_seed": pl.Int64,
     "lr": pl.Float64, "budget": pl.Float64, "slack": pl.Float64, "floor_rmse": pl.Float64,
     "reached_rmse": pl.Float64, "gap": pl.Float64, "constant_rmse": pl.Float64,
+}  # fmt: skip
+NEEDED_SCHEMA = {
+    "problem": pl.String, "bandwidth": pl.Float64, "d": pl.Int64, "n": pl.Int64, "data_seed": pl.Int64,
+    "norm": pl.String, "error": pl.Float64, "lower": pl.Float64, "upper": pl.Float64, "largest_lr": pl.Float64,
+    "reached_lr": pl.Float64,
 }  # fmt: skip

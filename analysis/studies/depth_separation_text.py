@@ -43,6 +43,17 @@ SHOWN: dict[str, Shown] = {
         "Least root mean square error on the data of all shallow networks with S̃ ≤ budget + slack · error; floor_rmse "
         "is proved by a certificate, reached_rmse attained by a network, gap between them.",
     ),
+    "needed": Shown(
+        "What norm an error needs",
+        "The least norm on the data of all shallow networks with sup-error at most error, between lower (certified) and "
+        "upper (attained). Beyond largest_lr no minimum with that error is stable; up to reached_lr, for S_G, a function "
+        "with it has a stable implementation for its own values as labels.",
+    ),
+    "scalings": Shown(
+        "The witness",
+        "Two hidden layers that are the pyramid exactly: λ_max on the data and the largest stable step 2/λ, as its "
+        "layers come and at the flattest scaling (first layer times s, output weight a).",
+    ),
     "below_floor": Shown(
         "Runs below their floor", "There should be none: the floor at a run's own λ_max is a theorem."
     ),

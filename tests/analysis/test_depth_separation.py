@@ -169,6 +169,23 @@ def test_witness_must_stay_below_its_largest_step(studied, both, network, loss, 
     assert len(result.tables["settings"]) == 1  # the witness is no arm
 
 
+def test_report_says_what_norm_an_error_needs_and_how_flat_the_witness_can_be(studied, both):
+    result = studied(both(0.9))
+    needed = result.tables["needed"]
+    assert needed["norm"].to_list() == [norm for norm in ("S", "S̃", "S_G") for _ in range(3)]
+    assert (needed["lower"] <= needed["upper"] + 1e-9).all()
+    least = {norm: part["lower"].to_numpy() for (norm,), part in needed.group_by("norm")}
+    assert (least["S"] <= least["S̃"] + 1e-9).all()
+    assert (np.diff(least["S̃"]) > 0).all()  # errors fall
+    bound = needed.filter(norm="S̃", error=0.1).row(0, named=True)
+    points = dataset(Run.model_validate({"problem": "pyramid", "n": 20, "lr": 1.0}).model_dump()).x
+    slack = np.sqrt(1 + (points**2).sum(1).max()) / 2
+    assert 1 / bound["largest_lr"] == pytest.approx(max(0.5, bound["lower"] + 0.5 - slack * 0.1))
+    witness = result.tables["scalings"].row(0, named=True)
+    assert witness["sharpness"] == pytest.approx(Witness(points).scaled().sharpness)
+    assert witness["flattest_sharpness"] < witness["sharpness"]
+
+
 # Controls ------------------------------------------------------------------------------------------------------------
 
 
