@@ -71,7 +71,8 @@ def needed(found: Arms) -> pl.DataFrame:
     """Compute what norm a shallow network needs for an error, in the three norms, on the first of the affordable data.
 
     A stable minimum with sup-error ε has S ≤ S̃ ≤ 1/η - ½ + slack · ε. So beyond `largest_lr`, which is
-    1/(lower + ½ - slack · ε), there is none, whatever the width. With S_G ≤ 1/η - ½ a function has a stable implementation for its own values as
+    1/(lower + ½ - slack · ε), there is none, whatever the width. With S_G ≤ 1/η - ½ a function has a stable
+    implementation for its own values as
     labels: up to `reached_lr` = 1/(upper + ½).
 
     Returns:
