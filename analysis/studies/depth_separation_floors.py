@@ -72,8 +72,7 @@ def needed(found: Arms) -> pl.DataFrame:
 
     A stable minimum with sup-error ε has S ≤ S̃ ≤ 1/η - ½ + slack · ε. So beyond `largest_lr`, which is
     1/(lower + ½ - slack · ε), there is none, whatever the width. With S_G ≤ 1/η - ½ a function has a stable
-    implementation for its own values as
-    labels: up to `reached_lr` = 1/(upper + ½).
+    implementation for its own values as labels: up to `reached_lr` = 1/(upper + ½).
 
     Returns:
         A row a data set, norm and error: the data's names, `norm, error, lower, upper, largest_lr, reached_lr`.

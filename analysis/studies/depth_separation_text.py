@@ -45,9 +45,9 @@ SHOWN: dict[str, Shown] = {
     ),
     "needed": Shown(
         "What norm an error needs",
-        "The least norm on the data of all shallow networks with sup-error at most error, between lower "
-        "(certified) and upper (attained). Beyond largest_lr no minimum with that error is stable; up to reached_lr, for S_G, "
-        "a function with it has a stable implementation for its own values as labels.",
+        "The least norm on the data of all shallow networks with sup-error at most error: certified (lower), attained "
+        "(upper). Beyond largest_lr no minimum with that error is stable; up to reached_lr, for S_G, a function with "
+        "it has a stable implementation for its own values as labels.",
     ),
     "scalings": Shown(
         "The witness",
