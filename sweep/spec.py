@@ -21,12 +21,13 @@ from sweep.refine import Refine
 from sweep.run import PARAMETERS, Run
 
 SHIPPED = Path(__file__).parent / "specs"
+TAIL = 0.1  # share of the steps over which studies average what oscillates
 MAX_RUNS = 10_000_000  # beyond this a grid is a typing error
 _SPANS = {"log": np.geomspace, "linear": np.linspace}
 _FORMS = {  # of texts that have one, in words: a regular expression is no help to who got it wrong
     "block": "one table or more. Write [[block]].",
     "name": "letters, digits, '_', '-' and '.', a letter or digit first. It becomes the name of a directory.",
-    "every": "'end', or 'log:N' with N from 1 to 999. Write 'log:20' for 20 log-spaced moments.",
+    "every": "'end', 'log:N' or 'tail:N' with N from 1 to 999. Write 'log:20' for 20 log-spaced moments.",
     "classes": "two digits with a comma between them. Write '0,1'.",
 }
 
@@ -39,15 +40,22 @@ class Measure(BaseModel):
     """What is measured besides the end of every run."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-    every: str = Field(default="end", pattern=r"^(end|log:[1-9][0-9]{0,2})$")
+    every: str = Field(default="end", pattern=r"^(end|(log|tail):[1-9][0-9]{0,2})$")
     save_weights: bool = False
 
     def moments(self, max_steps: int) -> tuple[int, ...]:
-        """Give the steps at which the trajectory is recorded: `log:N` means N log-spaced ones of 1 … max_steps."""
-        if self.every == "end":
+        """Give the steps at which the trajectory is recorded.
+
+        `log:N` means N log-spaced ones of 1 … max_steps, `tail:N` the first and N evenly spaced ones of the last tenth.
+        """
+        form, _, count = self.every.partition(":")
+        if form == "end":
             return ()
-        count = int(self.every.removeprefix("log:"))
-        return tuple(int(step) for step in np.unique(np.geomspace(1, max_steps, count).round()))
+        if form == "log":
+            steps = np.geomspace(1, max_steps, int(count))
+        else:
+            steps = np.append(1, np.linspace((1 - TAIL) * max_steps, max_steps, int(count) + 1)[1:])
+        return tuple(int(step) for step in np.unique(steps.round()) if step >= 1)
 
 
 class _Block(BaseModel):
@@ -192,7 +200,7 @@ def _block(shared: dict[str, Any], raw: _Block, place: str) -> Block:
     for key in sorted(sources["grid"] | sources["zip"] | drawn):
         if key not in PARAMETERS:
             raise SpecError(f"{place}: unknown parameter `{key}`; {nearest(key, PARAMETERS)}")
-    factors = [[{key: v} for v in _axis(key, raw.grid[key], f"{place}.grid.{key}")] for key in raw.grid]
+    factors = [_distinct([{key: v} for v in _axis(key, raw.grid[key], f"{place}.grid.{key}")]) for key in raw.grid]
     if raw.zip:
         columns = {key: _axis(key, value, f"{place}.zip.{key}") for key, value in raw.zip.items()}
         lengths = {key: len(column) for key, column in columns.items()}
@@ -209,7 +217,7 @@ def _distinct(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _axis(key: str, raw: Any, place: str) -> list[Any]:
-    """Read a list, or {log|linear = [lo, hi, num]}, or {range = [start, stop, step?]}; repeated values are dropped."""
+    """Read a list, or {log|linear = [lo, hi, num]}, or {range = [start, stop, step?]}."""
     form = "a list, { log = [lo, hi, num] }, { linear = [lo, hi, num] } or { range = [start, stop, step?] }"
     if isinstance(raw, list):
         values = raw
@@ -224,7 +232,7 @@ def _axis(key: str, raw: Any, place: str) -> list[Any]:
         raise SpecError(f"{place}: empty axis, got {raw!r}; expected at least one value.")
     for index, value in enumerate(values):
         _check(key, value, f"{place}[{index}]")
-    return list(dict.fromkeys(values))
+    return values
 
 
 def _span(kind: str, numbers: list[Any], place: str) -> list[Any]:

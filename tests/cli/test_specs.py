@@ -72,9 +72,9 @@ MALFORMED = {
     "three_classes": (DIGITS + "classes = '0,1,2'\n" + GRID, "fixed.classes = '0,1,2'; expected two digits", "Write '0,1'."),
     "measure_never": (
         FIXED + GRID + "[measure]\nevery = 'log:0'\n",
-        "s.toml: measure.every = 'log:0'; expected 'end', or 'log:N' with N from 1 to 999. Write 'log:20' for 20",
+        "s.toml: measure.every = 'log:0'; expected 'end', 'log:N' or 'tail:N' with N from 1 to 999. Write 'log:20' for 20",
     ),
-    "measure_a_number": (FIXED + GRID + "[measure]\nevery = 20\n", "s.toml: measure.every = 20; expected 'end', or 'log:N'"),
+    "measure_a_number": (FIXED + GRID + "[measure]\nevery = 20\n", "s.toml: measure.every = 20; expected 'end', 'log:N' or 'tail:N'"),
     "measure_key": (FIXED + GRID + "[measure]\nsave_weight = true\n", "measure.save_weight: unknown key", "`save_weights`"),
     "refine_without_neighbours": (
         FIXED + GRID + "[refine]\nparameter = 'lr'\ncolumn = 'status'\n",
