@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +19,6 @@ from rich.console import Console
 if TYPE_CHECKING:
     from sweep.spec import Spec
     from sweep.store import Store
-    from sweep.tally import Tally
 
 app = typer.Typer(
     name="relusweep",
@@ -57,7 +57,9 @@ def plan(
     from cluster.backend import backend
     from cluster.plan import plan as count
     from cluster.queue import Pending
+    from sweep.bracket import Brackets
     from sweep.store import Store
+    from sweep.tally import Tally
 
     _use_data(data)
     sweep = _read_spec(spec)
@@ -66,8 +68,11 @@ def plan(
     store = Store.at(path)
     jobs: Any = place if on == "slurm" else None
     costs = jobs and jobs.costs(sweep.measure, store)
+    brackets = Brackets.of(sweep)
+    if brackets and store:
+        Tally(store, brackets.planned, brackets).look()
     queued = Pending(store).runs(close=False) if store else frozenset[str]()
-    counted = count(sweep, store.recorded() if store else set(), place, costs, queued)
+    counted = count(sweep, store.recorded() if store else set(), place, costs, queued, brackets)
     rows = counted.rows(path, on)
     foreseen = jobs and jobs.foresee(counted.pack_seconds, path)
     if foreseen:
@@ -100,6 +105,7 @@ def run(
     from cluster.plan import check
     from cluster.progress import Display, Watcher, failed_packs
     from cluster.sweeping import sweep as train
+    from sweep.bracket import Brackets
     from sweep.mend import mend
     from sweep.store import Store
     from sweep.tally import Tally
@@ -109,7 +115,7 @@ def run(
     if on != "slurm" and (detach or report_after):
         raise MisuseError(f"{'--detach' if detach else '--report'}: --on {on} submits no jobs; expected --on slurm.")
     place: Any = backend(on, workers, machine, Launch(out.print, not detach, report_after))
-    planned = check(sweep, place)
+    planned, brackets = check(sweep, place), Brackets.of(sweep)
     path = out_dir or Path("results", sweep.name)
     if (former := Store.at(path)) and (name := former.sweep_name()) not in (None, sweep.name):
         raise MisuseError(f"{path}: holds the sweep {name!r}, got {sweep.name!r}; choose another --out, or that name.")
@@ -119,7 +125,7 @@ def run(
     for part, (why, moved) in mend(store).items():
         err.print(f"{part}: broken ({why}); set aside as {moved}, its runs are trained again.")
     store.keep_spec(sweep.text)
-    tally = Tally(store, planned)
+    tally = Tally(store, planned, brackets)
     with _jobs_go_on(store), Display(Watcher(tally), out) as tick:
         failed = train(sweep, tally, place, job, tick, say=err.print, stay=not detach)
     for line in failed_packs((each.pack.id, len(each.pack.runs), f": {each.error}") for each in failed):
@@ -133,8 +139,10 @@ def run(
         err.print(f"{path}: nothing had to be submitted, so no job writes the report. Next: relusweep report {q(path)}")
     if detach and (left := len(tally.missing)):
         out.print(f"{path}: jobs are to train {left} runs. Next: relusweep watch {q(path)}, or cancel {q(path)}")
+        if brackets:
+            out.print(f"{path}: [refine] may ask for more when they are recorded: then the same command again.")
     else:
-        out.print(f"{path}: all {len(planned)} runs are recorded. Next: relusweep report {q(path)}")
+        out.print(f"{path}: all {tally.count} runs are recorded. Next: relusweep report {q(path)}")
 
 
 @app.command()
@@ -142,9 +150,10 @@ def status(store: StoreArgument) -> None:
     """Say where a sweep stands, once."""
     from cluster.progress import Watcher, failed_packs, sentence
     from cluster.queue import describe
+    from sweep.tally import Tally
 
     opened, sweep = _open(store)
-    tally = _tally(opened, sweep)
+    tally = Tally.of(sweep, opened)
     out.print(sentence(Watcher(tally).look(), None))
     for line in describe(opened):
         out.print(line)
@@ -160,9 +169,10 @@ def watch(store: StoreArgument) -> None:
     """Follow a sweep until all its runs are recorded; Ctrl-C ends the watching, not the sweep."""
     from cluster.progress import Display, Watcher
     from cluster.queue import Queue, describe, is_left_alone
+    from sweep.tally import Tally
 
     opened, sweep = _open(store)
-    tally, queue, said, alone = _tally(opened, sweep), Queue(), list[str](), 0
+    tally, queue, said, alone = Tally.of(sweep, opened), Queue(), list[str](), 0
     try:
         with Display(Watcher(tally), out) as tick:
             tally.look()
@@ -199,19 +209,15 @@ def verify(store: StoreArgument) -> None:
     """Compare what was planned with what is recorded; read every part and check its checksums."""
     from cluster.progress import failed_packs
     from sweep.store import TABLES
+    from sweep.tally import Tally
 
     opened, sweep = _open(store)
     broken = {part: why for table in TABLES for part, why in opened.broken(table).items()}
-    recorded = opened.recorded()
-    planned, missing, named = 0, 0, []
-    for run in sweep.expand():
-        planned += 1
-        if run.id not in recorded:
-            missing += 1
-            if missing <= _MOST_NAMED:
-                named.append(run.id)
-    extra = len(recorded) - (planned - missing)
-    out.print(f"{store}: planned {planned} = recorded {planned - missing} + missing {missing}")
+    recorded, tally = opened.recorded(), Tally.of(sweep, opened)
+    tally.look()
+    planned, missing = tally.count, tally.missing
+    extra = len(recorded) - (planned - len(missing))
+    out.print(f"{store}: planned {planned} = recorded {planned - len(missing)} + missing {len(missing)}")
     if extra:
         out.print(f"{extra} recorded runs belong to an earlier spec of this store")
     for part, why in broken.items():
@@ -222,10 +228,11 @@ def verify(store: StoreArgument) -> None:
     ):
         out.print(line)
     _say_lacking(opened, sweep)
-    for run_id in named:
+    lacking = (run.id for run in chain(sweep.expand(), tally.asked()) if run.id in missing)
+    for run_id in islice(lacking, min(_MOST_NAMED, len(missing))):
         out.print(f"missing: {run_id}")
-    if missing > _MOST_NAMED:
-        out.print(f"missing: … and {missing - _MOST_NAMED} more")
+    if len(missing) > _MOST_NAMED:
+        out.print(f"missing: … and {len(missing) - _MOST_NAMED} more")
     if missing or broken:
         out.print(f"The same `relusweep run` trains what is missing and sets broken parts aside: --out {q(store)}")
         raise typer.Exit(1)
@@ -339,13 +346,6 @@ def _say_lacking(store: "Store", sweep: "Spec") -> None:
     """Name the runs that were recorded before the spec asked for moments or weights."""
     for table, count in store.lacking(sweep.measure.every != "end", sweep.measure.save_weights).items():
         out.print(f"{count} runs were recorded before [measure] asked for {table}; for theirs, use another --out")
-
-
-def _tally(store: "Store", sweep: "Spec") -> "Tally":
-    from sweep.ids import RunIds
-    from sweep.tally import Tally
-
-    return Tally(store, RunIds(run.id for run in sweep.expand()))
 
 
 def _open(path: Path) -> "tuple[Store, Spec]":

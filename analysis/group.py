@@ -26,13 +26,13 @@ class Grouping:
         return self.groups["label"][group]
 
 
-def group(runs: pl.DataFrame) -> Grouping:
-    """Split runs by every parameter that varies, except step size and seeds; groups are sorted by parameter.
+def group(runs: pl.DataFrame, within: tuple[str, ...] = WITHIN) -> Grouping:
+    """Split runs by every parameter that varies, except those of `within`; groups are sorted by parameter.
 
     A label names only the parameters that are needed to tell the groups apart, taken greedily in the order of
     the columns: where `problem` differs, so do `n` and `radius`, and they need no mention.
     """
-    varying = [name for name in varied(runs) if name not in WITHIN]
+    varying = [name for name in varied(runs) if name not in within]
     if not varying:
         groups = pl.DataFrame({"group": [0], "label": ["all runs"], "runs": [len(runs)]})
         return Grouping(runs.with_columns(group=pl.lit(0, pl.Int64)), groups)

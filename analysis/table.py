@@ -1,6 +1,6 @@
 """Table: the runs of one or several stores as one data frame, without their trainer's libraries."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,18 @@ def load(stores: Sequence[str | Path]) -> Table:
     table = Table(_union(runs, "runs"), _union(moments, "trajectories"), tuple(sources))
     pa.default_memory_pool().release_unused()  # what the pieces took, before a study needs it
     return table
+
+
+def weights(table: Table, run_ids: Sequence[str]) -> pl.DataFrame:
+    """Read the weights of a few runs, from whichever store kept them: rows of `sweep.record`, none where none did."""
+
+    def chosen(pieces: Iterator[pa.Table]) -> list[pl.DataFrame]:
+        return [pl.DataFrame(pl.from_arrow(piece)).filter(pl.col("run_id").is_in(list(run_ids))) for piece in pieces]
+
+    empty = pl.DataFrame(pl.from_arrow(SCHEMAS["weights"].empty_table()))
+    stores = [Store.open(source.store) for source in table.sources]
+    found = [part for store in stores for parts in store.each("weights", chosen)[0] for part in parts]
+    return pl.concat([empty, *found]).unique("run_id", keep="first", maintain_order=True).sort("run_id")
 
 
 def varied(runs: pl.DataFrame) -> list[str]:

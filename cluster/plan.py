@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
+from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 
 from cluster.backend import Backend
 from cluster.cost import Costs, work
 from cluster.progress import duration
+from sweep.bracket import Brackets
 from sweep.data import DATA_KEYS, dataset
 from sweep.ids import RunIds
 from sweep.pack import shape_key
@@ -31,6 +33,10 @@ class Plan:
     seconds: float
     workers: int
     pack_seconds: tuple[tuple[int, float], ...]  # of each pack: its runs, and how long it takes at most
+    to_follow: int | None = None  # runs that [refine], if any, may ask for afterwards, at most …
+    follow_seconds: float = 0.0  # … which take so long …
+    rounds: int = 0  # … in so many rounds, each of which needs the outcomes of the one before …
+    one_flip_each: int = 0  # … or only so many, where the outcome flips once in each group
 
     @property
     def missing(self) -> int:
@@ -48,7 +54,18 @@ class Plan:
             "files": f"{self.files:,} in {store}",
             "time": f"about {duration(self.seconds)} if no run ends early, {self.workers} worker(s), {on}",
             "device-hours": f"about {self.seconds * self.workers / 3600:.2g}",
+            **({"to follow": self.to_come} if self.to_follow is not None else {}),
         }
+
+    @property
+    def to_come(self) -> str:
+        """Say what [refine] may ask for once these runs are recorded."""
+        if not self.to_follow:
+            return "nothing"
+        return (
+            f"at most {self.to_follow:,} runs in {self.rounds} round(s), about {duration(self.follow_seconds)}; "
+            f"{self.one_flip_each:,} where the outcome flips once a group"
+        )
 
 
 def check(spec: Spec, backend: Backend) -> RunIds:
@@ -80,7 +97,12 @@ def _checked(spec: Spec, backend: Backend) -> Iterator[Run]:
 
 
 def plan(
-    spec: Spec, recorded: Set[str], backend: Backend, costs: Costs | None = None, queued: Set[str] = frozenset()
+    spec: Spec,
+    recorded: Set[str],
+    backend: Backend,
+    costs: Costs | None = None,
+    queued: Set[str] = frozenset(),
+    brackets: Brackets | None = None,
 ) -> Plan:
     """Check a spec, count packs and files, and say how long the runs take at most, each using all its steps.
 
@@ -90,11 +112,12 @@ def plan(
         backend: Where.
         costs: What runs cost there; by default as probed on the back-end's device.
         queued: Ids of the runs that jobs are to train already.
+        brackets: Those of a spec with [refine], narrowed as far as the recorded rows go.
     """
     runs, waiting, others = 0, 0, 0
     amounts: Counter[tuple[object, ...]] = Counter()
     examples: dict[tuple[object, ...], Run] = {}
-    for run in _checked(spec, backend):
+    for run in chain(_checked(spec, backend), brackets.asked() if brackets else ()):
         runs += 1
         if run.id in queued and run.id not in recorded:
             others += 1
@@ -108,10 +131,16 @@ def plan(
         seconds, size = costs.of(examples[shape]), backend.pack_size(examples[shape], spec.measure, waiting)
         sizes = [min(size, amounts[shape] - done) for done in range(0, amounts[shape], size)]
         packs += [(size, size * seconds) for size in sizes]
+    follow, rounds, one_flip_each, follow_seconds = 0, 0, 0, 0.0
+    for run, most, is_first in brackets.to_follow() if brackets else ():
+        follow, rounds, one_flip_each = follow + most, max(rounds, most), one_flip_each + most * is_first
+        follow_seconds += most * costs.of(run)
+    answered = brackets.count - len(brackets.missing) if brackets else 0  # what was asked for and is recorded
     tables = 1 + (spec.measure.every != "end") + spec.measure.save_weights
     return Plan(
-        runs=runs, recorded=runs - waiting - others, queued=others,
+        runs=runs + answered, recorded=runs - waiting - others + answered, queued=others,
         packs=len(packs), shapes=len(amounts), files=len(packs) * tables,
-        seconds=sum(seconds for _, seconds in packs) / backend.workers, workers=backend.workers,
-        pack_seconds=tuple(packs),
+        seconds=sum(taken for _, taken in packs) / backend.workers, workers=backend.workers, pack_seconds=tuple(packs),
+        to_follow=follow if brackets else None, follow_seconds=follow_seconds / backend.workers,
+        rounds=rounds, one_flip_each=one_flip_each,
     )  # fmt: skip

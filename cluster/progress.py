@@ -55,7 +55,7 @@ class Watcher:
         working = [p for p in said if not store.has_pack(p["pack_id"])]
         in_packs: Counter[str] = sum((Counter(p["ended"]) for p in working), Counter())
         return Snapshot(
-            planned=len(self.tally.planned),
+            planned=self.tally.count,
             recorded=self.tally.by_status,
             in_packs=dict(in_packs),
             training=sum(p["runs"] for p in working) - sum(in_packs.values()),

@@ -17,24 +17,10 @@ from sweep.durable import StoreError, replacing, said
 from sweep.execute import Tables, execute
 from sweep.pack import Pack
 from sweep.part import distinct, stack
-from sweep.record import KEYS, SCHEMAS, WEIGHTS
+from sweep.record import CIRCUMSTANCES, KEYS, SCHEMAS, WEIGHTS
 from sweep.run import PARAMETERS, Run
 from sweep.spec import Measure
 from sweep.store import Store
-
-# What may differ between a pack and a run alone without saying anything about the run.
-_CIRCUMSTANCES = (
-    "seconds",
-    "moments",
-    "weights_saved",
-    "pack_id",
-    "pack_size",
-    "device",
-    "backend",
-    "kernel",
-    "code_version",
-    "schema_version",
-)
 
 
 def find(store: Store, run_id: str) -> dict[str, Any]:
@@ -77,7 +63,7 @@ def train_alone(row: dict[str, Any], measure: Measure) -> Tables:
 def difference(old: dict[str, Any], new: dict[str, Any]) -> Iterator[tuple[str, Any, Any, float | None]]:
     """Yield (measure, recorded, replayed, relative difference) for all that the run itself determines."""
     for name in old:
-        if name in PARAMETERS or name in _CIRCUMSTANCES or name == "run_id":
+        if name in PARAMETERS or name in CIRCUMSTANCES or name == "run_id":
             continue
         before, after = old[name], new.get(name)
         gap = None

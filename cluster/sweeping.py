@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from cluster.backend import Backend, Job, Outcome
@@ -31,14 +31,14 @@ def sweep(
     *,
     stay: bool = True,
 ) -> list[Outcome]:
-    """Train until every run of the spec is recorded or has failed; returns the packs that failed.
+    """Train until every planned run is recorded or has failed; returns the packs that failed.
 
     Packs that were interrupted go on first, as they were; then the other missing runs are packed. What a living
     launcher is training already, or has put into a queue, is left to it, and waited for.
 
     Args:
         spec: What to train.
-        tally: All its runs, and where to record them.
+        tally: All its runs, those that recorded rows ask for included, and where to record them.
         backend: Where to train.
         job: What every worker needs to know.
         tick: Called about twice a second, to show progress.
@@ -70,7 +70,7 @@ def sweep(
             time.sleep(_WAIT_SECONDS)
             continue
         gave_way = True
-        for outcome in backend.train(job, _packs(spec, store, backend, free, len(left)), tick):
+        for outcome in backend.train(job, _packs(spec, tally, backend, free, len(left)), tick):
             gave_way &= outcome.kind == "elsewhere"
             if outcome.kind == "failed":  # the others are let go: a pack holds thousands of runs
                 failed.append(outcome)
@@ -80,15 +80,15 @@ def sweep(
             time.sleep(_WAIT_SECONDS * random.random())  # two launchers that gave way to each other part again
 
 
-def _packs(spec: Spec, store: Store, backend: Backend, free: RunIds, left: int) -> Iterator[Pack]:
+def _packs(spec: Spec, tally: Tally, backend: Backend, free: RunIds, left: int) -> Iterator[Pack]:
     """Pack the runs that nobody trains: first as they were interrupted, then the others as they come."""
-    for path in store.checkpoints():
+    for path in tally.store.checkpoints():
         pack = _interrupted(spec, path)
         ids = {run.id for run in pack.runs} if pack else set()
         if pack and ids <= free:
             free -= ids
             yield pack
-    runs = (run for run in spec.expand() if run.id in free)
+    runs = (run for run in chain(tally.asked(), spec.expand()) if run.id in free)
     yield from make_packs(islice(runs, len(free)), lambda run: backend.pack_size(run, spec.measure, left))
 
 

@@ -55,6 +55,12 @@ RESULTS: dict[str, tuple[pa.DataType, str]] = {
     "schema_version": (pa.int64(), "version of these columns"),
 }
 
+# What may differ between two trainings of a run without saying anything about the run.
+CIRCUMSTANCES = (
+    "seconds", "moments", "weights_saved", "pack_id", "pack_size", "device", "backend", "kernel", "code_version",
+    "schema_version",
+)  # fmt: skip
+
 # What a moment of a trajectory records, besides run_id and step.
 MOMENT_MEASURES = (
     "loss", "sharpness", "sharpness_residual", "gn_sharpness", "stability_norm", "oriented_stability_norm",

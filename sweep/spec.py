@@ -8,7 +8,7 @@ import difflib
 import itertools
 import tomllib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,15 +17,17 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from sweep.refine import Refine
 from sweep.run import PARAMETERS, Run
 
 SHIPPED = Path(__file__).parent / "specs"
+TAIL = 0.1  # share of the steps over which studies average what oscillates
 MAX_RUNS = 10_000_000  # beyond this a grid is a typing error
 _SPANS = {"log": np.geomspace, "linear": np.linspace}
 _FORMS = {  # of texts that have one, in words: a regular expression is no help to who got it wrong
     "block": "one table or more. Write [[block]].",
     "name": "letters, digits, '_', '-' and '.', a letter or digit first. It becomes the name of a directory.",
-    "every": "'end', or 'log:N' with N from 1 to 999. Write 'log:20' for 20 log-spaced moments.",
+    "every": "'end', 'log:N' or 'tail:N' with N from 1 to 999. Write 'log:20' for 20 log-spaced moments.",
     "classes": "two digits with a comma between them. Write '0,1'.",
 }
 
@@ -38,15 +40,22 @@ class Measure(BaseModel):
     """What is measured besides the end of every run."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-    every: str = Field(default="end", pattern=r"^(end|log:[1-9][0-9]{0,2})$")
+    every: str = Field(default="end", pattern=r"^(end|(log|tail):[1-9][0-9]{0,2})$")
     save_weights: bool = False
 
     def moments(self, max_steps: int) -> tuple[int, ...]:
-        """Give the steps at which the trajectory is recorded: `log:N` means N log-spaced ones of 1 … max_steps."""
-        if self.every == "end":
+        """Give the steps at which the trajectory is recorded.
+
+        `log:N` means N log-spaced ones of 1 … max_steps, `tail:N` the first and N evenly spaced ones of the last tenth.
+        """
+        form, _, count = self.every.partition(":")
+        if form == "end":
             return ()
-        count = int(self.every.removeprefix("log:"))
-        return tuple(int(step) for step in np.unique(np.geomspace(1, max_steps, count).round()))
+        if form == "log":
+            steps = np.geomspace(1, max_steps, int(count))
+        else:
+            steps = np.append(1, np.linspace((1 - TAIL) * max_steps, max_steps, int(count) + 1)[1:])
+        return tuple(int(step) for step in np.unique(steps.round()) if step >= 1)
 
 
 class _Block(BaseModel):
@@ -64,6 +73,7 @@ class _File(BaseModel):
     fixed: dict[str, Any] = {}
     block: Annotated[list[_Block], Field(min_length=1)]
     measure: Measure = Measure()
+    refine: Refine | None = None
 
 
 @dataclass(frozen=True)
@@ -80,22 +90,32 @@ class Block:
     def expand(self) -> Iterator[Run]:
         """Yield the block's runs; no run twice, since the rows of every factor differ."""
         for rows in itertools.product(*self.factors):
-            parameters = self.fixed.copy()
-            for row in rows:
-                parameters.update(row)
-            try:
-                yield Run.model_validate(parameters)
-            except ValidationError as error:
-                raise SpecError(_sentence(self.place, error, PARAMETERS)) from None
+            yield self._run(rows)
+
+    def run(self, position: int) -> Run:
+        """Give one run, by its position among them."""
+        places = np.unravel_index(position, [len(rows) for rows in self.factors])
+        return self._run(rows[place] for rows, place in zip(self.factors, places, strict=True))
+
+    def _run(self, rows: Iterable[dict[str, Any]]) -> Run:
+        parameters = self.fixed.copy()
+        for row in rows:
+            parameters.update(row)
+        try:
+            return Run.model_validate(parameters)
+        except ValidationError as error:
+            raise SpecError(_sentence(self.place, error, PARAMETERS)) from None
 
 
 @dataclass(frozen=True)
 class Spec:
-    """A sweep: its name, study and measures, and the blocks of its runs."""
+    """A sweep: its name, study and measures, where to add runs, and the blocks of those that it names."""
 
+    place: str  # what errors call it
     name: str
     study: str | None
     measure: Measure
+    refine: Refine | None
     blocks: tuple[Block, ...]
     text: str
 
@@ -114,6 +134,14 @@ class Spec:
             if key not in seen:
                 seen.add(key)
                 yield run
+
+    def run(self, position: int) -> Run:
+        """Give one run by its position in the blocks, where a run that several of them share has as many."""
+        for block in self.blocks:
+            if position < len(block):
+                return block.run(position)
+            position -= len(block)
+        raise IndexError(position)
 
     @staticmethod
     def read(path: str | Path) -> "Spec":
@@ -149,7 +177,7 @@ class Spec:
         try:
             file = _File.model_validate(raw)
         except ValidationError as error:
-            raise SpecError(_sentence(place, error, _known(error.errors()[0]["loc"]))) from None
+            raise SpecError(_sentence(place, error, _known(_first(error)["loc"]))) from None
         for key, value in file.fixed.items():
             _check(key, value, f"{place}: fixed.{key}")
         blocks = tuple(_block(file.fixed, block, f"{place}: block[{index}]") for index, block in enumerate(file.block))
@@ -158,7 +186,7 @@ class Spec:
                 f"{place}: {sum(len(block) for block in blocks):.3g} runs; expected at most {MAX_RUNS:.0e}. "
                 "Thin out an axis."
             )
-        return Spec(file.name, file.study, file.measure, blocks, text)
+        return Spec(place, file.name, file.study, file.measure, file.refine, blocks, text)
 
 
 def _block(shared: dict[str, Any], raw: _Block, place: str) -> Block:
@@ -172,7 +200,7 @@ def _block(shared: dict[str, Any], raw: _Block, place: str) -> Block:
     for key in sorted(sources["grid"] | sources["zip"] | drawn):
         if key not in PARAMETERS:
             raise SpecError(f"{place}: unknown parameter `{key}`; {nearest(key, PARAMETERS)}")
-    factors = [[{key: v} for v in _axis(key, raw.grid[key], f"{place}.grid.{key}")] for key in raw.grid]
+    factors = [_distinct([{key: v} for v in _axis(key, raw.grid[key], f"{place}.grid.{key}")]) for key in raw.grid]
     if raw.zip:
         columns = {key: _axis(key, value, f"{place}.zip.{key}") for key, value in raw.zip.items()}
         lengths = {key: len(column) for key, column in columns.items()}
@@ -189,7 +217,7 @@ def _distinct(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _axis(key: str, raw: Any, place: str) -> list[Any]:
-    """Read a list, or {log|linear = [lo, hi, num]}, or {range = [start, stop, step?]}; repeated values are dropped."""
+    """Read a list, or {log|linear = [lo, hi, num]}, or {range = [start, stop, step?]}."""
     form = "a list, { log = [lo, hi, num] }, { linear = [lo, hi, num] } or { range = [start, stop, step?] }"
     if isinstance(raw, list):
         values = raw
@@ -204,7 +232,7 @@ def _axis(key: str, raw: Any, place: str) -> list[Any]:
         raise SpecError(f"{place}: empty axis, got {raw!r}; expected at least one value.")
     for index, value in enumerate(values):
         _check(key, value, f"{place}[{index}]")
-    return list(dict.fromkeys(values))
+    return values
 
 
 def _span(kind: str, numbers: list[Any], place: str) -> list[Any]:
@@ -293,9 +321,15 @@ def _validator(key: str) -> Any:
 # Words ---------------------------------------------------------------------------------------------------------------
 
 
+def _first(error: ValidationError) -> Any:
+    """Choose what to say: a key that is unknown rather than the one that is missing for it."""
+    errors = error.errors()
+    return next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
+
+
 def _sentence(place: str, error: ValidationError, known: tuple[str, ...]) -> str:
     """Say the first thing that is wrong, with its path in the file."""
-    first = error.errors()[0]
+    first = _first(error)
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
     what = _what(first, known, str(first["loc"][-1]) if first["loc"] else "")
     return (
@@ -310,7 +344,7 @@ def _what(error: Any, known: tuple[str, ...], key: str) -> str:
     if error["type"] == "extra_forbidden":
         return f"unknown key; {nearest(key, known)}"
     if error["type"] == "missing":
-        return "missing; expected it here or in [fixed]."
+        return f"missing; expected it here{' or in [fixed]' if key in PARAMETERS else ''}."
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
     if key in _FORMS:
@@ -322,7 +356,7 @@ def _what(error: Any, known: tuple[str, ...], key: str) -> str:
 
 def _known(location: tuple[Any, ...]) -> tuple[str, ...]:
     """List the keys that the table holding `location` may have."""
-    tables: dict[Any, type[BaseModel]] = {"block": _Block, "measure": Measure}
+    tables: dict[Any, type[BaseModel]] = {"block": _Block, "measure": Measure, "refine": Refine}
     return tuple((tables.get(location[0], _File) if len(location) > 1 else _File).model_fields)
 
 

@@ -1,63 +1,102 @@
-"""Tally: planned runs, and how each of them ended. However often one looks, every part is read once."""
+"""Tally: planned runs, and how each of them ended. However often one looks, every part is read once.
 
+Planned are the runs that a spec names, and with [refine] those that the recorded rows ask for.
+"""
+
+from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pyarrow as pa
 
+from sweep.bracket import MET, Brackets, Ends
 from sweep.ids import Keys, RunIds, keys_of
 from sweep.part import UNREADABLE, columns_of, pieces
 from sweep.record import Status
+from sweep.refine import Refine
+from sweep.run import Run
+from sweep.spec import Spec
 from sweep.store import Store
 
-Ends = np.ndarray  # (runs,): 0 for a run that is not recorded, else that of its status in _PLACES
-
 _PLACES = {status: place for place, status in enumerate(get_args(Status), 1)}
-_COLUMNS = columns_of("runs", ["status"])
 
 
 class Tally:
-    """Counts planned runs by what became of them; keeps 17 bytes a run."""
+    """Counts planned runs by what became of them; keeps 17 bytes a run, and what `Brackets` keep if there are any."""
 
-    def __init__(self, store: Store, planned: RunIds) -> None:
-        self.store, self.planned = store, planned
+    def __init__(self, store: Store, planned: RunIds, brackets: Brackets | None = None) -> None:
+        self.store, self.planned, self.brackets = store, planned, brackets
+        self._refine = brackets.refine if brackets else None
+        self._columns = columns_of("runs", ["status", *([self._refine.column] if self._refine else [])])
         self._ends: Ends = np.zeros(len(planned), np.uint8)
         self._read: set[tuple[Path, int]] = set()
 
+    @staticmethod
+    def of(spec: Spec, store: Store) -> "Tally":
+        """Count the runs of a spec."""
+        brackets = Brackets.of(spec)
+        return Tally(store, brackets.planned if brackets else RunIds(run.id for run in spec.expand()), brackets)
+
     def look(self) -> None:
         """Read the parts that are new. If one has gone, its runs may have gone with it, and all are read again."""
+        has_news = False
         for _ in range(2):  # a part that vanished while we read was compacted: list again, once
             listed = set(self.store.inodes().items())
             if not self._read <= listed:
-                self._ends[:] = 0
-                self._read.clear()
+                self._forget()
             vanished = False
             for part, inode in sorted(listed - self._read):
-                try:
-                    found = [_ends(piece) for piece in pieces(part, _COLUMNS)]  # of the whole part, or of nothing
+                try:  # the whole part, or nothing of it
+                    found = [_ends(piece, self._refine) for piece in pieces(part, self._columns)]
                 except UNREADABLE:
                     vanished |= not part.exists()  # else it is broken: `verify` names it, and its runs are missing
                     continue
                 for keys, ends in found:
-                    places, planned = self.planned.find(keys)  # the others are of an earlier spec
+                    places, planned = self.planned.find(keys)  # the others are of an earlier spec, or asked for
                     self._ends[places[planned]] = ends[planned]
+                    if self.brackets:
+                        self.brackets.add(keys[~planned], ends[~planned])
                 self._read.add((part, inode))
+                has_news = True
             if not vanished:
-                return
+                break
+        if self.brackets and has_news:
+            self.brackets.narrow(self._ends)
+
+    def _forget(self) -> None:
+        self._ends[:] = 0
+        self._read.clear()
+        if self.brackets:
+            self.brackets.forget()
+
+    @property
+    def count(self) -> int:
+        """Number of planned runs."""
+        return len(self.planned) + (self.brackets.count if self.brackets else 0)
 
     @property
     def by_status(self) -> dict[str, int]:
         """Number of recorded runs of each status."""
-        counts = np.bincount(self._ends, minlength=1 + len(_PLACES)).tolist()
+        counts = np.bincount(self._ends, minlength=2 * MET)
+        if self.brackets:
+            counts += self.brackets.by_end
+        counts = (counts[:MET] + counts[MET:]).tolist()
         return {status: counts[place] for status, place in _PLACES.items() if counts[place]}
 
     @property
     def missing(self) -> RunIds:
         """Planned runs that are not recorded."""
-        return self.planned.where(self._ends == 0)
+        missing = self.planned.where(self._ends == 0)
+        return RunIds.of(missing.keys, self.brackets.missing) if self.brackets else missing
+
+    def asked(self) -> Iterator[Run]:
+        """Yield those of them that the spec does not name."""
+        return self.brackets.asked() if self.brackets else iter(())
 
 
-def _ends(rows: pa.Table) -> tuple[Keys, Ends]:
-    places = map(_PLACES.__getitem__, rows["status"].to_pylist())
-    return keys_of(rows["run_id"]), np.fromiter(places, np.uint8)
+def _ends(rows: pa.Table, refine: Refine | None) -> tuple[Keys, Ends]:
+    ends = np.fromiter(map(_PLACES.__getitem__, rows["status"].to_pylist()), np.uint8)
+    if refine:
+        ends[refine.met(rows)] |= MET
+    return keys_of(rows["run_id"]), ends

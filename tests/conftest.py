@@ -37,15 +37,24 @@ class Said:
     err: str
 
 
+# A sweep with [refine] whose outcome flips between 0.25 and 1e6: it asks for 500, which is near enough to 0.25.
+FLIPS: dict[str, Any] = {
+    "grid": "lr = [0.25, 1e6], seed = [0, 1]",
+    "refine": "parameter = 'lr'\ncolumn = 'train_rmse'\nthreshold = 100\nratio = 1e4",
+    "max_steps": 40,
+}
+
+
 @pytest.fixture(scope="session")
 def tiny_text() -> Callable[..., str]:
     """Give the spec of a tiny sweep: 2 step sizes × 2 seeds of 4 units on 8 points, unless told otherwise."""
     grid_of_four = "lr = [0.05, 0.1], seed = [0, 1]"
 
-    def make(name: str = "tiny", grid: str = grid_of_four, measure: str = "", **fixed: Any) -> str:
+    def make(name: str = "tiny", grid: str = grid_of_four, measure: str = "", refine: str = "", **fixed: Any) -> str:
         parameters = {"problem": "'sine'", "n": 8, "d": 2, "n_test": 4, "width": 4, "max_steps": 400} | fixed
         lines = [f"name = '{name}'", "[fixed]", *(f"{key} = {value}" for key, value in parameters.items())]
-        return "\n".join([*lines, "[measure]", measure, "[[block]]", f"grid = {{ {grid} }}"])
+        tables = ["[measure]", measure, *(["[refine]", refine] if refine else [])]
+        return "\n".join([*lines, *tables, "[[block]]", f"grid = {{ {grid} }}"])
 
     return make
 

@@ -4,7 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from sweep.store import Store
+from tests.conftest import FLIPS
 
 
 def test_same_command_again_trains_nothing(cli: Callable[..., Any], store: Path, tree: Callable[..., Any]) -> None:
@@ -33,6 +36,35 @@ def test_more_seeds_train_only_what_is_new(
     assert rows_on_disk(store)["runs"] == 6
     assert {path: path.read_bytes() for path in old} == old
     assert f"{store}: planned 6 = recorded 6 + missing 0" in cli("verify", store).out
+
+
+def test_refined_sweep_is_planned_trained_counted_and_verified_with_the_runs_that_its_rows_ask_for(
+    cli: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, tree: Callable[..., Any]
+) -> None:
+    spec, out = tiny(**FLIPS), tmp_path / "store"
+    lines = cli("plan", spec, "--out", out, "--workers", 1).out.splitlines()
+    assert lines[0] == "runs              4"
+    assert lines[-1].startswith("to follow         at most 2 runs in 1 round(s), about ")
+    assert lines[-1].endswith("; 2 where the outcome flips once a group")
+    said = cli("run", spec, "--out", out, "--workers", 1)
+    assert (said.code, said.err) == (0, "")
+    assert said.out.splitlines()[-1] == f"{out}: all 6 runs are recorded. Next: relusweep report {out}"
+    assert cli("verify", out).out == f"{out}: planned 6 = recorded 6 + missing 0\n"
+    assert cli("status", out).out == "6/6 runs · 0 converged, 2 at budget, 4 diverged\n"
+    before = tree(out)
+    assert cli("run", spec, "--out", out, "--workers", 1).code == 0
+    assert tree(out) == before
+
+    (lost,) = [part for part in Store(out).parts() if 500.0 in pq.read_table(part)["lr"].to_pylist()]
+    ids = pq.read_table(lost)["run_id"].to_pylist()
+    lost.unlink()
+    verified = cli("verify", out)
+    assert verified.code == 1
+    assert verified.out.startswith(f"{out}: planned 6 = recorded 4 + missing 2\nmissing: ")
+    assert all(f"missing: {run_id}\n" in verified.out for run_id in ids)
+    lines = cli("plan", spec, "--out", out, "--workers", 1).out.splitlines()
+    assert lines[:3] == ["runs              6", "recorded already  4", "to train          2"]
+    assert lines[-1] == "to follow         nothing"
 
 
 def test_store_whose_making_was_interrupted_is_made_whole(

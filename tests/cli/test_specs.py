@@ -72,10 +72,19 @@ MALFORMED = {
     "three_classes": (DIGITS + "classes = '0,1,2'\n" + GRID, "fixed.classes = '0,1,2'; expected two digits", "Write '0,1'."),
     "measure_never": (
         FIXED + GRID + "[measure]\nevery = 'log:0'\n",
-        "s.toml: measure.every = 'log:0'; expected 'end', or 'log:N' with N from 1 to 999. Write 'log:20' for 20",
+        "s.toml: measure.every = 'log:0'; expected 'end', 'log:N' or 'tail:N' with N from 1 to 999. Write 'log:20' for 20",
     ),
-    "measure_a_number": (FIXED + GRID + "[measure]\nevery = 20\n", "s.toml: measure.every = 20; expected 'end', or 'log:N'"),
+    "measure_a_number": (FIXED + GRID + "[measure]\nevery = 20\n", "s.toml: measure.every = 20; expected 'end', 'log:N' or 'tail:N'"),
     "measure_key": (FIXED + GRID + "[measure]\nsave_weight = true\n", "measure.save_weight: unknown key", "`save_weights`"),
+    "refine_without_neighbours": (
+        FIXED + GRID + "[refine]\nparameter = 'lr'\ncolumn = 'status'\n",
+        "s.toml: refine.parameter = 'lr': no two runs differ in it alone; expected some to start from. Give it an axis",
+    ),
+    "refine_from_zero": (
+        FIXED + "[[block]]\ngrid = { lr = [1], noise = [0, 1] }\n[refine]\nparameter = 'noise'\ncolumn = 'status'\n",
+        "s.toml: refine.parameter = 'noise': a run has noise = 0.0; expected finite values above 0",
+    ),
+    "refine_key": (FIXED + GRID + "[refine]\ncolum = 'loss'\n", "s.toml: refine.colum: unknown key; did you mean `column`?"),
     "mnist_without_files": (FIXED.replace("sine", "mnist") + GRID, "data/mnist: no file train-images-idx3-ubyte or"),
     "data_beyond_memory": (FIXED + "n = 2000000000\nd = 2000000\n" + GRID, "2000000000"),
 }  # fmt: skip

@@ -15,12 +15,12 @@ import pytest
 
 from cluster.backend import ATTEMPTS, Backend, Job, Outcome, backend
 from cluster.sweeping import sweep
-from sweep.ids import RunIds
 from sweep.pack import Pack
 from sweep.spec import Spec
 from sweep.store import Store
 from sweep.tally import Tally
 from tests.cluster.slurm.conftest import HASTE, slurm  # noqa: F401 - a fixture
+from tests.conftest import FLIPS
 
 BACKENDS = ["local", "slurm", "ray"]
 WIDTHS = "lr = [0.05, 0.1], seed = [0, 1], width = [3, 4, 5]"  # three tensor shapes, so three packs
@@ -61,7 +61,7 @@ def train(tmp_path: Path, place: Callable[[int], Backend]) -> Callable[..., tupl
         planned = Spec.read(spec)
         made.keep_spec(planned.text)
         job = Job(made.path, planned.measure, "contract", seconds)
-        tally = Tally(made, RunIds(run.id for run in planned.expand()))
+        tally = Tally.of(planned, made)
         return made, sweep(planned, tally, place(workers), job, lambda: None, lambda said: None)
 
     return call
@@ -118,6 +118,16 @@ def test_trajectory_moments_and_pack_mates_leave_a_run_as_it_is(
     (same,) = [other for other in many.read("runs", columns)[0].to_pylist() if other["run_id"] == row["run_id"]]
     assert [same[key] for key in columns[:3]] == [row[key] for key in columns[:3]]
     assert [same[key] for key in columns[3:]] == pytest.approx([row[key] for key in columns[3:]], rel=1e-9)
+
+
+def test_runs_are_added_where_the_outcome_flips(
+    train: Callable[..., Any], tiny: Callable[..., Path], rows_on_disk: Callable[..., Any]
+) -> None:
+    store, failed = train(tiny(**FLIPS))
+    assert not failed
+    found = {(row["lr"], row["seed"]) for row in store.read("runs", ["lr", "seed"])[0].to_pylist()}
+    assert found == {(lr, seed) for lr in (0.25, 500.0, 1e6) for seed in (0, 1)}
+    assert rows_on_disk(store.path)["runs"] == 6
 
 
 def test_diverged_run_is_a_row_and_no_failure(train: Callable[..., Any], tiny: Callable[..., Path]) -> None:

@@ -92,6 +92,33 @@ def test_kill_9_at_any_moment_and_the_same_command_again_give_the_table_of_an_un
     assert not [*Store(store).checkpoints(), *(store / "claims").iterdir(), *(store / "aside").iterdir()]
 
 
+def test_kill_9_while_runs_are_added_gives_the_table_of_an_undisturbed_run(
+    cli: Callable[..., Any],
+    launch: Callable[..., Any],
+    until: Callable[..., Any],
+    tiny: Callable[..., Path],
+    tmp_path: Path,
+    rows_on_disk: Callable[..., Any],
+    equal_tables: Callable[[Path, Path], None],
+) -> None:
+    refine = "parameter = 'lr'\ncolumn = 'train_rmse'\nthreshold = 100\nratio = 2.6"
+    spec = tiny(grid="lr = [0.05, 10], seed = [0, 1]", refine=refine, max_steps=200_000, tolerance=0.0, width=3)
+    store, whole = tmp_path / "store", tmp_path / "whole"
+    command = (spec, "--workers", 1, "--checkpoint-minutes", 0, "--out")
+    process = launch("run", *command, store)
+    until(lambda: (len(Store(store).parts()) > 1 and is_training(store)) or process.poll() is not None)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert len(Store(store).recorded()) > 4
+    said = cli("run", *command, store)
+    assert (said.code, said.err) == (0, "")
+    assert cli("run", *command, whole).code == 0
+    assert f"{store}: all {rows_on_disk(whole)['runs']} runs are recorded" in said.out
+    assert rows_on_disk(store) == rows_on_disk(whole)
+    equal_tables(store, whole)
+    assert not [*Store(store).checkpoints(), *(store / "claims").iterdir(), *(store / "aside").iterdir()]
+
+
 @pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 1), (signal.SIGUSR1, 2)])
 def test_signal_keeps_the_state_says_so_in_one_line_and_training_goes_on_from_there(
     number: int,

@@ -111,7 +111,7 @@ def test_demo_has_at_least_240_runs():
         ("random = { count = 3, lr_ratio = { uniform = [1.0, 1.0] } }", "lo below hi"),
         ("random = { count = 3, wdith = { integers = [1, 4] } }", "unknown parameter `wdith`; did you mean `width`"),
         ("fixed = 3", r"block\[0\].fixed = 3; expected a table"),
-        ("[measure]\nevery = 'log:0'", "measure.every = 'log:0'; expected 'end', or 'log:N' with N from 1 to 999. Write 'log:20'"),
+        ("[measure]\nevery = 'log:0'", "measure.every = 'log:0'; expected 'end', 'log:N' or 'tail:N' with N from 1 to 999. Write 'log:20'"),
         ("[measure]\nevry = 'end'", "measure.evry: unknown key; did you mean `every`"),
         ("fixed = {", "x.toml: not valid TOML: "),
     ],
@@ -164,3 +164,16 @@ def test_moments_are_log_spaced_and_end_at_the_last_step():
     assert len(moments) <= 20
     assert list(moments) == sorted(set(moments))
     assert Measure().moments(10_000) == ()
+
+
+def test_moments_of_the_tail_are_the_first_step_and_an_even_share_of_the_last_tenth():
+    assert Measure(every="tail:4").moments(10_000) == (1, 9250, 9500, 9750, 10_000)
+    assert Measure(every="tail:4").moments(10) == (1, 9, 10)
+    assert Measure(every="tail:1").moments(1) == (1,)
+
+
+def test_rows_of_a_zip_may_repeat_a_value():
+    body = "zip = { d = [2, 2, 3, 2], width = [4, 8, 4, 4] }\ngrid = { seed = [0, 0, 1] }"
+    spec = Spec.parse(HEAD + body, "x.toml")
+    rows = [(run.d, run.width, run.seed) for run in spec.expand()]
+    assert sorted(rows) == [(d, w, seed) for d, w in ((2, 4), (2, 8), (3, 4)) for seed in (0, 1)]

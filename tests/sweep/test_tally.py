@@ -10,6 +10,7 @@ import pytest
 import sweep.tally
 from sweep.ids import RunIds
 from sweep.run import Run
+from sweep.spec import Spec
 from sweep.store import Store
 from sweep.tally import Tally
 
@@ -99,6 +100,79 @@ def test_runs_of_a_broken_part_are_missing_until_it_is_written_again(tally, stor
     assert missing(tally) == [2, 3, 4]
     store.write("b", {"runs": rows(2)}, {})
     assert missing(tally) == [3, 4]
+
+
+@pytest.fixture
+def refined():
+    """A spec that asks for more runs where the error passes 1, and its runs."""
+    spec = Spec.parse(
+        "name = 'x'\n[fixed]\nproblem = 'sine'\n[[block]]\ngrid = { lr = [0.1, 1.6], seed = [0, 1] }\n"
+        "[refine]\nparameter = 'lr'\ncolumn = 'train_rmse'\nthreshold = 1\nratio = 1.5",
+        "x.toml",
+    )
+    return spec, list(spec.expand())
+
+
+def row(run):
+    """A row whose error is at most 1 up to lr = 0.5; beyond 1 the run diverges."""
+    ended = {"status": "diverged"} if run.lr > 1 else {"status": "budget", "train_rmse": 2 * run.lr}
+    return run.model_dump() | {"run_id": run.id} | ended
+
+
+def train(tally, store):
+    """Record what is asked for, until nothing is; gives how many runs there were each time."""
+    rounds = []
+    tally.look()
+    while asked := list(tally.asked()):
+        assert set(tally.missing) == {run.id for run in asked}
+        rounds.append(len(asked))
+        store.write(f"of-{asked[0].lr}", {"runs": [row(run) for run in asked]}, {})
+        tally.look()
+    assert not tally.missing
+    return rounds
+
+
+def test_runs_that_rows_ask_for_are_planned_until_the_outcome_is_pinned_down(refined, tmp_path):
+    spec, runs = refined
+    store = Store.create(tmp_path / "refined")
+    tally = Tally.of(spec, store)
+    tally.look()
+    assert (tally.count, len(tally.missing), list(tally.asked())) == (4, 4, [])
+    store.write("a", {"runs": [row(run) for run in runs[:3]]}, {})  # one group is whole, the other waits
+    tally.look()
+    assert (tally.count, len(tally.missing)) == (5, 2)
+    store.write("b", {"runs": [row(runs[3])]}, {})
+    assert train(tally, store) == [2, 2, 2]  # 0.4, 0.8, 0.565685
+    assert tally.count == 4 + 6
+    assert tally.by_status == {"budget": 8, "diverged": 2}
+
+
+def test_who_looks_for_the_first_time_finds_what_is_asked_for_in_one_look(refined, tmp_path):
+    spec, runs = refined
+    store = Store.create(tmp_path / "refined")
+    store.write("a", {"runs": [row(run) for run in runs]}, {})
+    tally = Tally.of(spec, store)
+    train(tally, store)
+    late = Tally.of(spec, store)
+    late.look()
+    assert (late.count, late.by_status, len(late.missing)) == (tally.count, tally.by_status, 0)
+    store.compact()
+    for each in (tally, late):
+        each.look()
+        assert (each.count, each.by_status, len(each.missing)) == (10, {"budget": 8, "diverged": 2}, 0)
+
+
+def test_row_that_is_lost_is_asked_for_again_and_what_followed_from_it_is_kept(refined, tmp_path):
+    spec, runs = refined
+    store = Store.create(tmp_path / "refined")
+    store.write("a", {"runs": [row(run) for run in runs]}, {})
+    tally = Tally.of(spec, store)
+    train(tally, store)
+    store.set_aside([store.path / "runs" / "pack-of-0.8.parquet"])
+    tally.look()
+    assert sorted((run.lr, run.seed) for run in tally.asked()) == [(0.8, 0), (0.8, 1)]
+    assert train(tally, store) == [2]  # the rows of the round after it are there still
+    assert tally.count == 10
 
 
 MEASURED = """

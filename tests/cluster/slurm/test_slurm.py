@@ -15,6 +15,7 @@ from cluster.queue import CANCELLED
 from cluster.submission import Submission
 from sweep.store import Store
 from tests.cluster.slurm.cluster import Cluster
+from tests.conftest import FLIPS
 
 FIVE_HUNDRED = {"grid": "lr = { log = [0.01, 0.1, 10] }, seed = { range = [0, 50] }", "max_steps": 4000}
 
@@ -129,6 +130,30 @@ def test_detached_run_returns_and_any_shell_can_follow_it_to_the_report(
     assert "4/4 runs" in watched.out
     until((store / "report" / "index.html").exists)
     verified(store)
+
+
+def test_detached_run_with_refine_submits_a_round_each_time_it_is_given(
+    submitting: Callable[..., list[object]],
+    cli: Callable[..., Any],
+    tiny: Callable[..., Path],
+    tmp_path: Path,
+    until: Callable[..., Any],
+    submissions: Callable[[Path], list[Submission]],
+    rows_on_disk: Callable[..., Any],
+) -> None:
+    store = tmp_path / "store"
+    command = ("run", *submitting(tiny(**FLIPS), store), "--detach")
+    for asked, recorded in ((4, 4), (2, 6)):
+        said = cli(*command)
+        assert (said.code, said.err) == (0, "")
+        assert f"{store}: {asked} runs are to be trained by jobs." in said.out
+        assert said.out.endswith(
+            f"{store}: [refine] may ask for more when they are recorded: then the same command again.\n"
+        )
+        until(lambda recorded=recorded: len(Store(store).recorded()) == recorded)
+    assert cli(*command).out.endswith(f"{store}: all 6 runs are recorded. Next: relusweep report {store}\n")
+    assert len(submissions(store)) == 2
+    assert rows_on_disk(store)["runs"] == 6
 
 
 def test_runs_in_the_queue_are_neither_submitted_nor_trained_again(

@@ -1,0 +1,221 @@
+"""Findings of the depth study: where shallow leaves deep, what the controls showed, how errors scale, the witness."""
+
+import numpy as np
+import polars as pl
+
+from analysis.fit import Fit, fit_power
+from analysis.group import Grouping
+from analysis.studies.depth_separation_arms import SMALLER, Arms, largest
+from analysis.witness import Witness
+from sweep.data import DATA_KEYS
+
+LARGE = 0.8  # step sizes from here on are where separation is looked for
+VANISHING = 0.1  # up to here none is expected, whatever the target
+MOST = 0.5  # of the pairs whose deep network fits
+FEW = 0.1
+STAYED = 1e-12  # loss of a witness that has not moved by more than rounding
+MARGIN = 1e-2  # a witness this near to its largest stable step is neither expected to stay nor to leave
+
+
+def critical(runs: pl.DataFrame, grouping: Grouping) -> pl.DataFrame:
+    """Find between which step sizes shallow leaves deep, seed by seed.
+
+    `low` is the largest step size at which the shallow network fits (0 if there is none), `high` the smallest one above
+    it at which it does not though the deep one does: the critical step size lies between them. There is none where the
+    shallow network fits up to the largest step that the deep one stands. Where no deep run has the same step size, as
+    when step sizes were refined, that with the next larger one speaks for it.
+
+    Returns:
+        A row a setting and shallow arm: `group, label, shape, deep_shape, pairs` (of seed and data seed), `separated`
+        (those with a critical step size), the medians `low, high`, and the 10 and 90 % quantiles `low_q10, high_q90`.
+    """
+    pair = ["group", "seed", "data_seed"]
+    one = ["group", "shape", "deep_shape", "seed", "data_seed"]
+    deep = largest(runs).select(*pair, "lr", deep_shape="shape", deep_fits="fits").sort("lr")
+    shallow = (
+        runs.filter(arm="shallow")
+        .select(*pair, "shape", "lr", "fits")
+        .with_columns(low=pl.col("lr").filter(pl.col("fits")).max().over(*pair, "shape").fill_null(0.0))
+        .sort("lr")
+        .join_asof(deep, on="lr", by=pair, strategy="forward", check_sortedness=False)
+        .drop_nulls("deep_fits")
+    )
+    leaves = pl.col("deep_fits") & ~pl.col("fits") & (pl.col("lr") > pl.col("low"))
+    each = shallow.group_by(one).agg(pl.col("low").first(), high=pl.col("lr").filter(leaves).min())
+    split = pl.col("high").is_not_null()
+    low, high = pl.col("low").filter(split), pl.col("high").filter(split)
+    table = each.group_by("group", "shape", "deep_shape").agg(
+        pairs=pl.len().cast(pl.Int64),
+        separated=split.sum().cast(pl.Int64),
+        low=low.quantile(0.5, "lower"),
+        high=high.quantile(0.5, "higher"),
+        low_q10=low.quantile(0.1, "lower"),
+        high_q90=high.quantile(0.9, "higher"),
+    )
+    return grouping.groups.select("group", "label").join(table, on="group").sort("group", "shape")
+
+
+CONTROLS = {  # name: (what is expected, whether separation is)
+    "claim": ("shallow fails where deep fits", True),
+    "smooth target": ("no separation", False),
+    "vanishing step sizes": ("no separation", False),
+    "equal parameters": ("separation all the same", True),
+    "initial weights": ("separation all the same", True),
+    "warm-up": ("separation all the same", True),
+    "mini-batches": ("separation all the same", True),
+    "frozen second layer": ("does depth do without training its second layer", None),
+}
+
+
+def controls(pairs: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
+    """Count separated pairs under each control.
+
+    The claim is about the pyramid by gradient descent, with the initial weights and the warm-up that most runs have;
+    each control departs from it in one thing. Step sizes are those from `LARGE` on, but for vanishing ones.
+
+    Returns:
+        A row a control, target and d: `control, problem, d, bandwidth, pairs` (of runs, at one step size each),
+        `deep_fits`, `separated` (of them), `forbidden` (of these: no stable shallow network fits, by certificate),
+        `share`, `expected`, `outcome` (as expected, refuted, mixed, or open where no deep network fits).
+    """
+    shared = ("problem", "d", "bandwidth", "optimizer", "init", "init_scale", "output_scale", "warmup_steps")
+    usual = {name: runs.filter(problem="pyramid")[name].mode().sort().first() for name in shared[4:]}
+    told = pairs.join(runs.select("group", *shared).unique(), on="group")
+    starts = pl.all_horizontal(pl.col(name) == usual[name] for name in shared[4:7])
+    warm, plain, pyramid = (
+        pl.col("warmup_steps") == usual["warmup_steps"], pl.col("optimizer") == "gd", pl.col("problem") == "pyramid"
+    )  # fmt: skip
+    large, shallow = pl.col("lr") >= LARGE, pl.col("arm") == "shallow"
+    ratio = pl.col("parameters") / pl.col("deep_parameters")
+    base = pyramid & starts & warm & plain
+    conditions = {
+        "claim": base & large & shallow,
+        "smooth target": ~pyramid & large & shallow,
+        "vanishing step sizes": base & (pl.col("lr") <= VANISHING) & shallow,
+        "equal parameters": base & large & shallow & ratio.is_between(1 / SMALLER, SMALLER),
+        "initial weights": pyramid & ~starts & large & shallow,
+        "warm-up": pyramid & starts & ~warm & large & shallow,
+        "mini-batches": pyramid & ~plain & large & shallow,
+        "frozen second layer": base & large & (pl.col("arm") == "frozen"),
+    }
+    counted = [
+        told.filter(condition).group_by("problem", "d", "bandwidth").agg(
+            pairs=pl.len().cast(pl.Int64),
+            deep_fits=pl.col("deep_fits").sum().cast(pl.Int64),
+            separated=pl.col("separated").sum().cast(pl.Int64),
+            forbidden=(pl.col("separated") & pl.col("forbidden")).sum().cast(pl.Int64),
+        ).sort("problem", "d", "bandwidth").select(pl.lit(name).alias("control"), pl.all())
+        for name, condition in conditions.items()
+    ]  # fmt: skip
+    rows = pl.concat(counted).with_columns(
+        share=pl.when(pl.col("deep_fits") > 0).then(pl.col("separated") / pl.col("deep_fits"))
+    )
+    said = [_outcome(CONTROLS[name][1], share) for name, share in rows.select("control", "share").rows()]
+    return rows.with_columns(
+        expected=pl.col("control").replace_strict({name: text for name, (text, _) in CONTROLS.items()}),
+        outcome=pl.Series(said, dtype=pl.String),
+    )
+
+
+def _outcome(separation: bool | None, share: float | None) -> str:
+    if share is None:
+        return "open"
+    if separation is None:
+        return "found"
+    yes, no = share >= MOST, share <= FEW
+    return "as expected" if (yes if separation else no) else "refuted" if (no if separation else yes) else "mixed"
+
+
+def rates(runs: pl.DataFrame, grouping: Grouping) -> pl.DataFrame:
+    """Fit error ∝ n^slope, d^slope and width^slope, each with all else fixed, step size included.
+
+    Training losses are fitted as they stand, those at the tolerance too. Clusters are pairs of seed and data seed.
+    """
+    varying = [name for name in grouping.groups.columns if name not in ("group", "label", "runs")]
+    rows = []
+    follows = {"n": (), "d": ("radius", "shape"), "width": ("shape",)}  # what changes along with it
+    for axis, along in follows.items():
+        fixed = [name for name in (*varying, "arm", "shape", "lr") if name not in (axis, *along)]
+        if runs[axis].n_unique() < 3:
+            continue
+        chosen = runs if axis == "n" else runs.filter(arm="shallow")
+        if axis == "d":
+            fixed.append("width")
+        for key, part in chosen.group_by(fixed, maintain_order=True):
+            if part[axis].n_unique() < 3:
+                continue
+            what = ", ".join(
+                f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}"
+                for k, v in zip(fixed, key, strict=True)
+                if v is not None
+            )
+            cluster = part.select(pl.struct("seed", "data_seed").rank("dense")).to_series()
+            for measure in ("tail_loss", "relative_test"):
+                fit = fit_power(part[axis].to_numpy(), part[measure].to_numpy(), cluster.to_numpy())
+                row = {"label": what, "measure": measure, "against": axis}
+                rows.append(row | (vars(fit) if isinstance(fit, Fit) else {"note": fit.reason}))
+    return pl.DataFrame(rows, schema=RATE_SCHEMA).sort("against", "measure", "label")
+
+
+def stay(found: Arms) -> pl.DataFrame:
+    """Hold the runs that began at the witness against the step that its sharpness allows.
+
+    Returns:
+        A row a run: `run_id, d, n, data_seed, init_scale, output_scale, lr, witness_sharpness, largest_lr` (2/λ),
+        `status, loss, stays` (the loss is rounding), `expected` (whether 2/λ says so; null near it).
+    """
+    rows = []
+    known: dict[tuple[object, ...], Witness] = {}
+    for run in found.witness.iter_rows(named=True):
+        key = tuple(run[name] for name in DATA_KEYS)
+        if key not in found.data:
+            continue
+        witness = known.setdefault(key, Witness(found.data[key].x))
+        scaling = witness.scaled(run["output_scale"], run["init_scale"])
+        edge = run["lr"] / scaling.lr
+        rows.append(
+            {name: run[name] for name in STAY_SCHEMA if name in run}
+            | {
+                "witness_sharpness": scaling.sharpness, "largest_lr": scaling.lr,
+                "stays": run["loss"] is not None and run["loss"] <= STAYED,
+                "expected": None if abs(np.log(edge)) < MARGIN else bool(edge < 1),
+            }
+        )  # fmt: skip
+    return pl.DataFrame(rows, schema=STAY_SCHEMA).sort("d", "n", "init_scale", "data_seed", "lr")
+
+
+def scalings(found: Arms) -> pl.DataFrame:
+    """Give the witness's sharpness and largest stable step at unit and at its flattest scaling, by dimension and size.
+
+    Returns:
+        A row a dimension and sample size of the pyramid, on its first data: `d, n, data_seed, sharpness, largest_lr` at
+        unit scaling, and `flattest_s, flattest_a, flattest_sharpness, flattest_lr`.
+    """
+    runs = pl.concat([found.runs.select(DATA_KEYS), found.witness.select(DATA_KEYS)]).filter(problem="pyramid")
+    sets = runs.unique().sort(DATA_KEYS).unique(["d", "n"], keep="first", maintain_order=True)
+    rows = []
+    for row in sets.sort("d", "n").iter_rows(named=True):
+        witness = Witness(found.data[tuple(row[name] for name in DATA_KEYS)].x)
+        unit, best = witness.scaled(), witness.flattest()
+        rows.append(
+            {name: row[name] for name in ("d", "n", "data_seed")}
+            | {"sharpness": unit.sharpness, "largest_lr": unit.lr, "flattest_s": best.s, "flattest_a": best.a}
+            | {"flattest_sharpness": best.sharpness, "flattest_lr": best.lr}
+        )
+    return pl.DataFrame(rows, schema=SCALING_SCHEMA)
+
+
+SCALING_SCHEMA = {
+    "d": pl.Int64, "n": pl.Int64, "data_seed": pl.Int64, "sharpness": pl.Float64, "largest_lr": pl.Float64,
+    "flattest_s": pl.Float64, "flattest_a": pl.Float64, "flattest_sharpness": pl.Float64, "flattest_lr": pl.Float64,
+}  # fmt: skip
+RATE_SCHEMA = {
+    "against": pl.String, "measure": pl.String, "label": pl.String, "slope": pl.Float64, "low": pl.Float64,
+    "high": pl.Float64, "level": pl.Float64, "n": pl.Int64, "clusters": pl.Int64, "dropped": pl.Int64,
+    "r2": pl.Float64, "intercept": pl.Float64, "note": pl.String,
+}  # fmt: skip
+STAY_SCHEMA = {
+    "run_id": pl.String, "d": pl.Int64, "n": pl.Int64, "data_seed": pl.Int64, "init_scale": pl.Float64,
+    "output_scale": pl.Float64, "lr": pl.Float64, "witness_sharpness": pl.Float64, "largest_lr": pl.Float64,
+    "status": pl.String, "loss": pl.Float64, "stays": pl.Boolean, "expected": pl.Boolean,
+}  # fmt: skip

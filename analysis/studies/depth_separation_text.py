@@ -1,0 +1,93 @@
+"""Captions and symbols of the depth study."""
+
+from analysis.studies.depth_separation_arms import FITS
+from analysis.studies.depth_separation_findings import FEW, LARGE, MOST, VANISHING
+from analysis.study import Shown
+
+SHOWN: dict[str, Shown] = {
+    "separation": Shown(
+        "Training loss of shallow and deep networks against the step size",
+        "Medians over seeds, with 10–90 % bands, as a share of the loss of the best constant (dotted: 1); networks are "
+        "numbered by size. Below the solid line, where there is one, no shallow network can be at a minimum that is "
+        "stable at η: it is the median of the data sets' certified floors.",
+    ),
+    "test": Shown(
+        "Test error against the step size",
+        "Root mean square error on noise-free test data, as a share of that of the best constant.",
+    ),
+    "curvature": Shown(
+        "How near to the edge of stability", "λ_max η/2 where training ended; 1 is the edge of gradient descent."
+    ),
+    "norms": Shown(
+        "Oriented stability norm against the step size",
+        "S̃ of shallow networks and its limit at stable interpolating minima. Away from interpolation it may be larger.",
+    ),
+    "critical": Shown(
+        "Critical step sizes",
+        "Step sizes of the grid between which shallow leaves deep: medians over seeds (thick), 80 % of them (thin).",
+    ),
+    "functions": Shown(
+        "Learnt functions",
+        "The pyramid in d = 2, and what one shallow and one deep run made of it, inside the ball of the inputs; below, "
+        "a section through the top. One pair of runs, the first by seed at the largest step size with separation.",
+    ),
+    "controls": Shown(
+        "Claim and controls",
+        f"Pairs of a shallow (or frozen) and a deep run of equal setting, step size and seeds, η ≥ {LARGE:g} "
+        f"(vanishing: η ≤ {VANISHING:g}). separated: the deep one fits and the other does not; forbidden: of these, by "
+        f"the certified floor it cannot; share is of the pairs whose deep one fits. From {MOST:.0%} on there is "
+        f"separation, up to {FEW:.0%} none.",
+    ),
+    "floors": Shown(
+        "Certified floors",
+        "Least root mean square error on the data of all shallow networks with S̃ ≤ budget + slack · error; floor_rmse "
+        "is proved by a certificate, reached_rmse attained by a network, gap between them.",
+    ),
+    "needed": Shown(
+        "What norm an error needs",
+        "The least norm on the data of all shallow networks with sup-error at most error: certified (lower), attained "
+        "(upper). Beyond largest_lr no minimum with that error is stable; up to reached_lr, for S_G, a function with "
+        "it has a stable implementation for its own values as labels.",
+    ),
+    "scalings": Shown(
+        "The witness",
+        "Two hidden layers that are the pyramid exactly: λ_max on the data and the largest stable step 2/λ, as its "
+        "layers come and at the flattest scaling (first layer times s, output weight a).",
+    ),
+    "below_floor": Shown(
+        "Runs below their floor", "There should be none: the floor at a run's own λ_max is a theorem."
+    ),
+    "witness": Shown(
+        "Runs that began at the witness",
+        "largest_lr is 2/λ of the witness on the run's data; stays: the final loss is rounding.",
+    ),
+    "constants": Shown(
+        "The best constant",
+        "Half the variance of the training labels, and what it is for the law of the data (law_constant_loss).",
+    ),
+    "rates": Shown(
+        "Exponents",
+        "measure ∝ against^slope with all else fixed; low and high are the ends of the interval, clustered by pair of "
+        "seed and data seed. Shallow networks only, but for n.",
+    ),
+    "summary": Shown(
+        "Every setting, network and step size",
+        "Counts, the share that fits, and quantiles over the runs that did not diverge.",
+    ),
+    "settings": Shown("Settings", "What runs of a setting share, besides what all runs do."),
+}
+
+GLOSSARY: list[tuple[str, str]] = [
+    ("η", "step size, column lr"),
+    ("fits", f"the training loss is at most {FITS:.0%} of that of the best constant"),
+    ("tail_loss", "mean training loss over the last tenth of the steps where moments were recorded, else the last one"),
+    ("relative_loss", "tail_loss over the loss of the best constant on the same data"),
+    ("setting", "all that runs share but depth, widths, step size and seeds"),
+    ("deep", "two hidden layers"),
+    ("frozen", "two hidden layers, the second left as it was drawn"),
+    ("witness", "the pyramid as an explicit network of two hidden layers"),
+    ("λ_max", "sharpness: largest eigenvalue of the Hessian of the loss (1/2n) Σ r²"),
+    ("S̃", "oriented stability norm Σ |a_i| ‖w_i‖ g̃(u_i, t_i) of a shallow network"),
+    ("floor", "certified least root mean square error of all shallow networks within a budget of S̃"),
+    ("slack", "½√(1 + R²), R = max ‖x‖: how much more S̃ a minimum may have for each unit of its error"),
+]

@@ -1,0 +1,285 @@
+"""The depth study on planted runs: what is counted, what is refuted, and how loudly; and on a tiny sweep of real ones."""
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from analysis.studies.depth_separation import study
+from analysis.studies.depth_separation_figures import output
+from analysis.table import load
+from analysis.witness import Witness
+from sweep.data import dataset
+from sweep.execute import execute
+from sweep.pack import Pack
+from sweep.run import Run
+from sweep.spec import Measure
+from sweep.store import Store
+
+RATES = (0.1, 0.4, 0.9, 1.5)
+CONSTANT = 0.02  # about the loss of the best constant in d = 2
+
+
+@pytest.fixture
+def network(row):
+    """A recorded run on the pyramid: shallow with a width, deep with two."""
+
+    def make(lr, seed, width2=None, loss=1e-5, **given):
+        shape = {"width": 16, "width2": width2, "depth": 2} if width2 else {"width": 32}
+        if width2:
+            shape |= dict.fromkeys(("stability_norm", "oriented_stability_norm"))
+        data = {"problem": "pyramid", "d": 2, "n": 20, "n_test": 8, "warmup_steps": 100}
+        status = {"status": "budget", "loss": loss, "train_rmse": (2 * loss) ** 0.5}
+        return row(lr, seed, **(data | shape | status | given))
+
+    return make
+
+
+@pytest.fixture
+def both(network):
+    """Shallow and deep runs; the shallow ones fail from a step size on, `critical`, which a seed may have its own of."""
+
+    def make(critical, rates=RATES, seeds=4, **given):
+        lost = [critical] * seeds if isinstance(critical, float) else critical
+        return [
+            network(lr, seed, width2, 0.5 * CONSTANT if lr >= lost[seed] and not width2 else 1e-5, **given)
+            for lr in rates
+            for seed in range(seeds)
+            for width2 in (None, 16)
+        ]
+
+    return make
+
+
+@pytest.fixture
+def studied(store):
+    return lambda rows, **given: study(load([store(rows, **given)]))
+
+
+def verdict(result, words):
+    (found,) = [v for v in result.verdicts if words in v.question]
+    return found
+
+
+CLAIM = "d = 2: do shallow networks fail at the pyramid where deep ones fit"
+
+
+def test_separation_is_found_with_its_critical_step_sizes(studied, both):
+    result = studied(both([0.9, 0.9, 0.9, 1.5]))
+    found = verdict(result, CLAIM)
+    assert (found.answer, found.about) == ("yes", "finding")
+    assert "fails in 7 of 8 pairs of runs whose deep one fits (87.5 %)" in found.sentence
+    assert "the medians lie between 0.4 and 0.9" in found.sentence
+    row = result.tables["critical"].row(0, named=True)
+    assert (row["pairs"], row["separated"], row["low"], row["high"]) == (4, 4, 0.4, 0.9)
+    assert (row["low_q10"], row["high_q90"]) == (0.4, 1.5)
+
+
+def test_refined_step_sizes_of_single_seeds_narrow_the_critical_one(studied, both, network):
+    refined = [network(lr, 0, None, loss) for lr, loss in ((0.6, 1e-5), (0.735, 0.5 * CONSTANT))]
+    alone = studied([*both(0.9, seeds=1), *refined]).tables["critical"].row(0, named=True)
+    assert (alone["low"], alone["high"]) == (0.6, 0.735)
+
+
+def test_no_separation_is_said_loudly(studied, both):
+    result = studied(both(9.0))
+    found = verdict(result, CLAIM)
+    assert found.answer == "no"
+    assert found.sentence.startswith("NO SEPARATION: ")
+    assert result.tables["critical"]["separated"].to_list() == [0]
+    assert "critical" not in result.figures
+
+
+def test_where_no_deep_network_fits_nothing_is_claimed(studied, network):
+    result = studied([network(lr, seed, w, 0.5 * CONSTANT) for lr in RATES for seed in range(2) for w in (None, 16)])
+    assert verdict(result, CLAIM).answer == "open"
+    assert result.tables["critical"]["high"].null_count() == 1
+
+
+def test_diverged_runs_do_not_fit_and_have_no_loss(studied, network):
+    rows = [network(0.9, s, 16) for s in range(2)]
+    rows += [network(0.9, 0, status="diverged"), network(0.9, 1, loss=0.5 * CONSTANT)]
+    result = studied(rows)
+    assert "fails in 2 of 2 pairs" in verdict(result, CLAIM).sentence
+    assert any(note.startswith("1 of 4 runs diverged") for note in result.notes)
+    shallow = result.tables["summary"].filter(arm="shallow").row(0, named=True)
+    assert (shallow["runs"], shallow["diverged"], shallow["tail_loss_median"]) == (2, 1, pytest.approx(0.5 * CONSTANT))
+
+
+def test_losses_are_means_over_the_last_tenth_of_the_steps_where_there_are_moments(studied, network):
+    swinging, plain = network(0.9, 0, loss=1e-6, max_steps=1000), network(0.9, 1, loss=1e-6, max_steps=1000)
+    moments = [
+        {"run_id": swinging["run_id"], "step": step, "loss": loss}
+        for step, loss in ((1, 7.0), (900, 5.0), (950, 0.02), (1000, 0.01))
+    ]
+    result = studied([swinging, plain], trajectories=moments)
+    row = result.tables["summary"].row(0, named=True)
+    assert row["tail_moments"] == 2
+    assert row["tail_loss_q90"] == pytest.approx(1e-6 + 0.9 * (0.015 - 1e-6))
+    assert result.notes[1].startswith(
+        "Training losses are means over the moments of the last tenth of the steps for 1 of 2"
+    )
+    assert "1 of these had not converged" in result.notes[1]
+
+
+# The theorems --------------------------------------------------------------------------------------------------------
+
+FLOOR = "Is every shallow network above the certified floor"
+
+
+def test_run_below_its_floor_is_an_alarm_and_is_listed(studied, both, network):
+    planted = network(1.5, 9, loss=1e-8)
+    result = studied([*both(0.9), planted])
+    found = verdict(result, FLOOR)
+    assert (found.level, found.about) == ("refuted", "theorem")
+    assert found.sentence.startswith("BEATEN by 1 of ")
+    assert result.tables["below_floor"]["run_id"].to_list() == [planted["run_id"]]
+
+
+def test_floor_is_that_of_the_runs_own_sharpness(studied, both, network):
+    sharp = network(1.5, 9, loss=1e-8, eos=20.0)  # no minimum of this step size: nothing forbids it
+    result = studied([*both(0.9), sharp])
+    found = verdict(result, FLOOR)
+    assert found.level == "confirmed"
+    assert "None of 4 runs with a floor above 0" in found.sentence
+    floors = result.tables["floors"]
+    assert floors["lr"].to_list() == [0.9, 1.5]
+    assert (floors["floor_rmse"] <= floors["reached_rmse"]).all()
+    assert (floors["reached_rmse"] < floors["constant_rmse"]).all()
+
+
+def test_floor_that_cannot_be_afforded_is_not_claimed(studied, both):
+    result = studied(both(0.9, n=131, seeds=1, rates=(1.5,)))
+    assert verdict(result, FLOOR).level == "undecided"
+    assert result.notes[0].startswith("Floors were computed for 0 of 1 data sets")
+    assert result.tables["floors"].is_empty()
+
+
+@pytest.mark.parametrize(("loss", "level"), [(1e-30, "confirmed"), (1e-3, "refuted")])
+def test_witness_must_stay_below_its_largest_step(studied, both, network, loss, level):
+    points = dataset(Run.model_validate({"problem": "pyramid", "n": 20, "lr": 1.0}).model_dump()).x
+    largest = Witness(points).scaled().lr
+    start = {"init": "witness", "width2": 4, "warmup_steps": 0, "tolerance": 0.0}
+    inside, outside = network(0.9 * largest, 0, loss=loss, **start), network(1.1 * largest, 0, loss=0.01, **start)
+    result = studied([*both(0.9), inside, outside])
+    found = verdict(result, "stay at the deep witness")
+    assert (found.level, found.about) == (level, "theorem")
+    assert "Beyond 2/λ it was left in 1 of 1 run." in found.sentence
+    assert result.tables["witness"]["expected"].to_list() == [True, False]
+    assert len(result.tables["settings"]) == 1  # the witness is no arm
+
+
+def test_report_says_what_norm_an_error_needs_and_how_flat_the_witness_can_be(studied, both):
+    result = studied(both(0.9))
+    needed = result.tables["needed"]
+    assert needed["norm"].to_list() == [norm for norm in ("S", "S̃", "S_G") for _ in range(3)]
+    assert (needed["lower"] <= needed["upper"] + 1e-9).all()
+    least = {norm: part["lower"].to_numpy() for (norm,), part in needed.group_by("norm")}
+    assert (least["S"] <= least["S̃"] + 1e-9).all()
+    assert (np.diff(least["S̃"]) > 0).all()  # errors fall
+    bound = needed.filter(norm="S̃", error=0.1).row(0, named=True)
+    points = dataset(Run.model_validate({"problem": "pyramid", "n": 20, "lr": 1.0}).model_dump()).x
+    slack = np.sqrt(1 + (points**2).sum(1).max()) / 2
+    assert 1 / bound["largest_lr"] == pytest.approx(max(0.5, bound["lower"] + 0.5 - slack * 0.1))
+    witness = result.tables["scalings"].row(0, named=True)
+    assert witness["sharpness"] == pytest.approx(Witness(points).scaled().sharpness)
+    assert witness["flattest_sharpness"] < witness["sharpness"]
+
+
+# Controls ------------------------------------------------------------------------------------------------------------
+
+
+def outcomes(result):
+    return dict(result.tables["controls"].select("control", "outcome").rows())
+
+
+def test_each_control_is_counted_by_itself(studied, both, network):
+    rows = [
+        *both(0.9),
+        *both(0.9, optimizer="sgd"),
+        *both(9.0, warmup_steps=0),
+        *both(0.9, init="kaiming", seeds=3),
+        *both(9.0, problem="bump", domain="l1_ball", seeds=3),
+        *(network(lr, seed, 16, lr_ratio=0.0) for lr in RATES for seed in range(4)),
+    ]
+    result = studied(rows)
+    assert outcomes(result) == {
+        "claim": "as expected",
+        "smooth target": "as expected",
+        "vanishing step sizes": "as expected",
+        "initial weights": "as expected",
+        "warm-up": "refuted",
+        "mini-batches": "as expected",
+        "frozen second layer": "found",
+    }
+    refuted = verdict(result, "Control, warm-up")
+    assert (refuted.answer, refuted.sentence[:17]) == ("no", "NOT AS EXPECTED: ")
+    assert "so does the frozen one in 8 of 8 pairs" in verdict(result, "frozen").sentence
+    assert len(result.tables["settings"]) == 5  # the frozen ones share that of the deep ones they are set beside
+
+
+def test_smooth_target_that_separates_refutes_the_claim(studied, both):
+    result = studied([*both(0.9), *both(0.9, problem="bump", domain="l1_ball", bandwidth=2.0)])
+    assert outcomes(result)["smooth target"] == "refuted"
+    assert "bandwidth 2" in verdict(result, "smooth target").question
+
+
+def test_as_many_parameters_means_within_a_tenth(studied, both, network):
+    matched = [network(lr, seed, loss=0.5 * CONSTANT, width=84) for lr in RATES for seed in range(4)]  # 337, as 16-16
+    result = studied([*both(0.9), *matched])
+    assert outcomes(result)["equal parameters"] == "as expected"
+    controls = result.tables["controls"].filter(control="equal parameters").row(0, named=True)
+    assert (controls["pairs"], controls["separated"]) == (8, 8)
+
+
+def test_separation_that_the_floor_proves_is_told_apart(studied, both):
+    controls = studied(both(0.4)).tables["controls"].filter(control="claim").row(0, named=True)
+    assert 0 < controls["forbidden"] < controls["separated"]
+
+
+# Rates, order, and the real thing ------------------------------------------------------------------------------------
+
+
+def test_planted_exponent_in_the_sample_size_is_recovered(studied, network):
+    rows = [network(0.9, s, 16, loss=(1 + 0.1 * s) * 0.1 / n, n=n) for n in (131, 200, 300) for s in range(4)]
+    fit = studied(rows).tables["rates"].filter(against="n", measure="tail_loss").row(0, named=True)
+    assert fit["slope"] == pytest.approx(-1)
+    assert (fit["n"], fit["clusters"]) == (12, 4)
+
+
+def test_order_of_the_runs_leaves_no_trace(studied, both):
+    rows = [*both([0.9, 0.4, 0.9, 1.5]), *both(0.9, optimizer="sgd")]
+    one, other = studied(rows, name="one"), studied(rows[::-1], name="other")
+    assert one.verdicts == other.verdicts
+    assert all(one.tables[key].equals(other.tables[key]) for key in one.tables)
+
+
+def test_everything_shown_has_a_title_and_a_caption(studied, both):
+    result = studied(both(0.9))
+    assert {*result.tables, *result.figures} <= set(result.shown)
+    assert {"separation", "test", "curvature", "norms", "critical"} == set(result.figures)
+
+
+def test_saved_weights_become_pictures_of_the_function_that_was_trained(tmp_path):
+    common = {"problem": "pyramid", "n": 20, "n_test": 8, "max_steps": 40, "tolerance": 0.0}
+    runs = [
+        Run.model_validate(common | shape | {"lr": lr})
+        for shape in ({"width": 8}, {"depth": 2, "width": 4, "width2": 4})
+        for lr in (0.3, 0.6)
+    ]
+    measure = Measure(every="tail:4", save_weights=True)
+    store = Store.create(tmp_path / "store")
+    tables = [execute(Pack(tuple(runs[i : i + 2])), measure, torch.device("cpu"), "test") for i in (0, 2)]
+    for index, found in enumerate(tables):
+        store.write(f"pack{index}", found, {})
+    result = study(load([store.path]))
+    assert "functions" in result.figures
+    assert (result.tables["summary"]["tail_moments"] == 4).all()
+    for rows, records in (
+        (found["weights"].to_pylist(), pl.DataFrame(pl.from_arrow(found["runs"]))) for found in tables
+    ):
+        for saved in rows:
+            run = records.filter(run_id=saved["run_id"]).row(0, named=True)
+            data = dataset(run)
+            error = np.sqrt(((output(saved, data.x) - data.y) ** 2).mean())
+            assert error == pytest.approx(run["train_rmse"], rel=1e-9)
