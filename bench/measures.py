@@ -1,4 +1,4 @@
-"""What measuring costs over the training itself: at the end of every run, and at 20 moments of it.
+"""What exams and measures cost over the steps alone: at the end of every run, and at 20 moments of it.
 
 Shallow networks, d = 2, n = 128, width 64, full batch, 20,000 steps, step sizes from 0.05 to 0.6, so that data lie on
 kinks as they do at the edge of stability. No run ends early.
@@ -17,10 +17,19 @@ from sweep.execute import execute
 from sweep.pack import Pack
 from sweep.run import Run
 from sweep.spec import Measure
-from sweep.train import Training
+from sweep.train import EXAM_STEPS, Training
 
 RUNS, STEPS, REPETITIONS = 64, 20_000, 3
 CPU = torch.device("cpu")
+
+
+def train(pack: Pack) -> None:
+    """Train to the last step; look every 200 steps whether runs have converged, as every sweep does."""
+    training = Training(pack, CPU)
+    while training.step < STEPS:
+        training.advance(training.step + EXAM_STEPS, lambda: None)
+        passes, diverged = training.exam()
+        training.go_on(torch.ones_like(diverged), passes)
 
 
 def main() -> None:
@@ -39,15 +48,16 @@ def main() -> None:
         rates = np.geomspace(0.05, 0.6, RUNS).tolist()
         pack = Pack(tuple(Run.model_validate(fixed | {"lr": lr, "seed": seed}) for seed, lr in enumerate(rates)))
         works = {
-            "training alone": lambda pack=pack: Training(pack, CPU).advance(STEPS, lambda: None),
-            "with exams, measured at the end": lambda pack=pack: execute(pack, Measure(), CPU, "bench"),
+            "steps alone": lambda pack=pack: Training(pack, CPU).advance(STEPS, lambda: None),
+            "training, with its exams": lambda pack=pack: train(pack),
+            "measured at the end": lambda pack=pack: execute(pack, Measure(), CPU, "bench"),
             "and at 20 moments": lambda pack=pack: execute(pack, Measure(every="log:20"), CPU, "bench"),
         }
         seconds = interleaved(works, REPETITIONS)
-        table = Table(dtype, "ms a run", "spread", "over training", box=box.SIMPLE)
+        table = Table(dtype, "ms a run", "spread", "over steps", "over training", box=box.SIMPLE)
         for name, times in seconds.items():
-            over = f"{ratio(times, seconds['training alone']):.3f}"
-            table.add_row(name, f"{1e3 * median(times) / RUNS:.1f}", spread(times), over)
+            over = [f"{ratio(times, seconds[base]):.3f}" for base in ("steps alone", "training, with its exams")]
+            table.add_row(name, f"{1e3 * median(times) / RUNS:.1f}", spread(times), *over)
         out.print(table)
 
 

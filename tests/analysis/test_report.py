@@ -137,7 +137,10 @@ def test_report_runs_the_study_of_the_spec(store, sweep):
 
 def test_unknown_study_is_one_line_with_the_nearest_name(store, sweep):
     path = store(sweep, spec=SPEC.format(study="stabilty"))
-    message = r"^study = 'stabilty': unknown study; expected one of stability\. Did you mean 'stability'\?$"
+    message = (
+        r"^study = 'stabilty': unknown study; "
+        r"expected one of stability, depth_separation\. Did you mean 'stability'\?$"
+    )
     with pytest.raises(ReportError, match=message):
         write([path])
     with pytest.raises(ReportError, match="expected one of"):

@@ -69,14 +69,14 @@ def workers(cluster: Cluster) -> list[Any]:
 
 
 def events(cluster: Cluster, job: str) -> list[str]:
-    """What workers of a job have logged of packs, in the files that the dashboard shows."""
+    """What workers of a job have logged of packs; with 200 files open, Ray moves those of dead workers to `old`."""
     logs = Path(cluster.token).parent / "ray" / "session_latest" / "logs"
-    texts = [path.read_text(encoding="utf-8") for path in logs.glob(f"worker-*-{job}-*.out")]
+    texts = [path.read_text(encoding="utf-8") for path in logs.rglob(f"worker-*-{job}-*.out")]
     return [line for text in texts for line in text.splitlines() if line.startswith("pack ")]
 
 
 def patient(look: Callable[[], Any]) -> Callable[[], Any]:
-    """Take a server that does not answer yet for one that has found nothing."""
+    """Take a server that does not answer yet, and a file that is being moved, for one with nothing in it."""
 
     def patiently() -> Any:
         try:
@@ -234,7 +234,7 @@ def test_dashboard_names_job_and_actors_and_logs_each_event_of_a_pack(
     assert {(each["class_name"], each["repr_name"], each["job_id"]) for each in workers(ray_cluster)} == {
         ("PackTrial", "relusweep watched (stability)", jobs[0]["job_id"])
     }
-    said = until(lambda: lines if len(lines := events(ray_cluster, jobs[0]["job_id"])) == 6 else [])
+    said = until(patient(lambda: lines if len(lines := events(ray_cluster, jobs[0]["job_id"])) == 6 else []))
     begun = (
         r"pack \w{16}: (12 runs, problem sine, n = 8, d = 2, width [45], at most 400|1 run, .*1000000000) steps, on cpu"
     )
@@ -279,6 +279,6 @@ def test_pack_whose_worker_died_is_counted_and_logged_as_retried(
     victim = workers(ray_cluster)[0]
     os.kill(int(victim["pid"]), signal.SIGKILL)
     again = r"pack \w{16}: 1 run, .*, on cpu, from its last state"
-    until(lambda: any(re.fullmatch(again, line) for line in events(ray_cluster, victim["job_id"])))
+    until(patient(lambda: any(re.fullmatch(again, line) for line in events(ray_cluster, victim["job_id"]))))
     assert query('ray_relusweep_packs{sweep="watched", state="retried"} == 1')
     assert query('sum(ray_relusweep_runs_total{sweep="watched"}) == 24')
