@@ -19,7 +19,7 @@ from sweep.run import Run
 from sweep.spec import Measure
 from sweep.train import EXAM_STEPS, Training
 
-RUNS, STEPS, REPETITIONS = 64, 20_000, 3
+RUNS, STEPS, REPETITIONS = 128, 20_000, 3
 CPU = torch.device("cpu")
 
 

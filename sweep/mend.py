@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from sweep.store import HAS_MOMENTS, HAS_WEIGHTS, TABLES, Store
-
-_PROMISED = {"trajectories": HAS_MOMENTS, "weights": HAS_WEIGHTS}  # rows of `runs` that have rows in that table
+from sweep.record import promised
+from sweep.store import TABLES, Store
 
 
 def mend(store: Store) -> dict[Path, tuple[str, Path]]:
@@ -19,5 +18,5 @@ def mend(store: Store) -> dict[Path, tuple[str, Path]]:
     broken = {part: why for table in TABLES for part, why in store.broken(table).items()}
     moved = dict(zip(broken, store.set_aside(broken), strict=True))
     for table in {part.parent.name for part in broken} - {"runs"}:
-        store.forget(store.run_ids("runs", _PROMISED[table]) - store.run_ids(table))
+        store.forget(store.run_ids("runs", promised(table)) - store.run_ids(table))
     return {part: (why, moved[part]) for part, why in broken.items()}

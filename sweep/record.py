@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sweep.run import PARAMETERS, Run
 
@@ -92,6 +93,14 @@ SCHEMAS: dict[str, pa.Schema] = {
     "weights": _schema({"run_id": pa.string()} | {w: pa.list_(pa.float64()) for w in WEIGHTS}),
 }
 KEYS = {"runs": ("run_id",), "trajectories": ("run_id", "step"), "weights": ("run_id",)}  # no two rows agree in them
+
+
+def promised(table: str) -> pc.Expression:
+    """Which rows of `runs` have rows in that table.
+
+    A function, since pyarrow loads pandas, where it is installed, for the first number in an expression.
+    """
+    return {"trajectories": pc.field("moments") > 0, "weights": pc.field("weights_saved")}[table]
 
 
 @cache

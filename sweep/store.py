@@ -26,15 +26,12 @@ import pyarrow.parquet as pq
 from sweep.durable import StoreError, replacing, said, write_json
 from sweep.ids import Keys, RunIds, keys_of
 from sweep.part import UNREADABLE, columns_of, distinct, pieces, read_part, stack, write_part
-from sweep.record import KEYS, SCHEMA_VERSION, SCHEMAS, provenance
+from sweep.record import KEYS, SCHEMA_VERSION, SCHEMAS, promised, provenance
 
 TABLES = tuple(SCHEMAS)
 FOLDERS = (*TABLES, "checkpoints", "claims", "progress", "failures")
 CLOCK_SECONDS = 600  # by which the clocks of two hosts on one store may differ
 COMPACT_BYTES = 64 * 2**20  # one part of a compacted store holds about this much; making it took 0.8 GiB
-HAS_MOMENTS = pc.field("moments") > 0
-HAS_WEIGHTS = pc.field("weights_saved")
-_DIVERGED = pc.field("status") == "diverged"
 _ASKED = ["status", "moments", "weights_saved"]  # columns of `runs` that conditions are about
 T = TypeVar("T")
 
@@ -233,9 +230,11 @@ class Store:
 
     def lacking(self, moments: bool, weights: bool) -> dict[str, int]:
         """Count the recorded runs that lack moments or weights, where these are wanted."""
+        has_none = pc.field("status") == "diverged"
+        has_moments, has_weights = promised("trajectories"), promised("weights") | has_none
         counts = {
-            "trajectories": len(self.recorded() - self.run_ids("runs", HAS_MOMENTS)) if moments else 0,
-            "weights": len(self.recorded() - self.run_ids("runs", HAS_WEIGHTS | _DIVERGED)) if weights else 0,
+            "trajectories": len(self.recorded() - self.run_ids("runs", has_moments)) if moments else 0,
+            "weights": len(self.recorded() - self.run_ids("runs", has_weights)) if weights else 0,
         }
         return {table: count for table, count in counts.items() if count}
 
