@@ -94,8 +94,9 @@ def legend(figure: Figure) -> None:
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
+    lines = math.ceil(len(entries) / 6) or 1
     figure.legend(
-        list(entries.values()), list(entries), loc="outside upper center", ncols=max(1, len(entries)),
+        list(entries.values()), list(entries), loc="outside upper center", ncols=math.ceil(len(entries) / lines) or 1,
         handlelength=1.5, handletextpad=0.5, columnspacing=1.2,
     )  # fmt: skip
 

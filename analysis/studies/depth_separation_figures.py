@@ -4,11 +4,13 @@ from collections.abc import Callable
 
 import numpy as np
 import polars as pl
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from analysis.arrangement import Array
-from analysis.figures import BLUE, GREEN, GREY, ORANGE, RED, SKY
+from analysis.figures import BLUE, GREY, RED
 from analysis.group import Grouping
 from analysis.sheet import band, legend, log_axes, sheet, styled
 from analysis.studies.depth_separation_arms import FITS, Arms
@@ -16,11 +18,7 @@ from analysis.studies.depth_separation_findings import LARGE
 from analysis.table import Table, weights
 
 MOST_PANELS = 8
-_LOOKS = {  # warm and cold colours, the smallest network first
-    "shallow": ((RED, ORANGE, "#CC79A7", "#8B4513"), "s"),
-    "deep": ((BLUE, GREEN, SKY, "#4B0082"), "o"),
-    "frozen": ((GREY,), "^"),
-}
+_LOOKS = {"shallow": ("YlOrRd", "s"), "deep": ("GnBu", "o"), "frozen": ("Greys", "^")}  # the larger, the darker
 Reference = Callable[[Axes, pl.DataFrame], None]
 _SIDE = 101  # points a side of a picture
 
@@ -43,8 +41,8 @@ def shown(grouping: Grouping) -> list[int]:
 
 def draw(found: Arms, summary: pl.DataFrame, critical: pl.DataFrame, table: Table) -> dict[str, Figure]:
     """Draw the figures that the data allow."""
-    # refined step sizes belong to single seeds: no medians of theirs
-    summary = summary.filter(pl.col("runs") * 2 >= pl.col("runs").max().over("group", "shape"))
+    # refined step sizes belong to some seeds only: their medians would be those of other runs
+    summary = summary.filter(pl.col("runs") == pl.col("runs").max().over("group", "shape"))
     panels = {found.grouping.label(index): summary.filter(group=index) for index in shown(found.grouping)}
     drawn: dict[str, Figure] = {}
     if panels:
@@ -62,6 +60,8 @@ def draw(found: Arms, summary: pl.DataFrame, critical: pl.DataFrame, table: Tabl
 
 
 def _against_step(panels: dict[str, pl.DataFrame], measure: str, ylabel: str, reference: Reference) -> Figure:
+    common = set.intersection(*(set(data["shape"]) for data in panels.values()))
+    names = {shape: shape for shape in common}
     with styled():
         figure, cells = sheet(panels, height=3.6)
         for title, data, cell in cells:
@@ -70,8 +70,8 @@ def _against_step(panels: dict[str, pl.DataFrame], measure: str, ylabel: str, re
             for arm, (colours, marker) in _LOOKS.items():
                 shapes = data.filter(arm=arm).sort("parameters").partition_by("shape", maintain_order=True)
                 for rank, part in enumerate(shapes):
-                    colour = colours[rank % len(colours)]
-                    band(axes, part.sort("lr"), measure, colour, marker, _place(arm, rank))
+                    colour = to_hex(colormaps[colours](0.4 + 0.5 * (rank + 1) / len(shapes)))
+                    band(axes, part.sort("lr"), measure, colour, marker, names.get(part["shape"][0], _place(arm, rank)))
             log_axes(axes, title, ylabel=ylabel)
             axes.set_xlabel(r"step size $\eta$")
         legend(figure)
@@ -79,7 +79,7 @@ def _against_step(panels: dict[str, pl.DataFrame], measure: str, ylabel: str, re
 
 
 def _place(arm: str, rank: int) -> str:
-    """Name an arm in a legend that panels of several d share: by its place in size."""
+    """Name an arm in a legend of panels that have other shapes: by its place in size."""
     return f"{arm} {rank + 1}" if rank else arm
 
 
@@ -105,7 +105,8 @@ def _limit(axes: Axes, data: pl.DataFrame) -> None:
 
 def _critical(critical: pl.DataFrame) -> Figure:
     """Draw the critical step sizes as intervals, a row a setting and shallow arm; thin lines hold 80 % of the seeds."""
-    rows = critical.drop_nulls("high").sort("label", "shape", descending=True).head(40)
+    units = pl.col("shape").str.extract(r"(\d+)").cast(pl.Int64)
+    rows = critical.drop_nulls("high").sort("group", units, descending=True).tail(40)
     with styled():
         figure = Figure(figsize=(10.5, 1 + 0.28 * len(rows)), layout="constrained")
         axes = figure.add_subplot()
