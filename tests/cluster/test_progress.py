@@ -39,6 +39,13 @@ def test_sentence_counts_what_is_recorded_and_what_has_ended_in_packs() -> None:
     )
 
 
+def test_sentence_says_who_compiles() -> None:
+    assert sentence(snapshot(training=4, workers=2, compiling=1), None) == (
+        "0/10 runs · 0 converged, 0 at budget, 0 diverged · 4 training on 2 worker(s) · 1 compiling a program"
+        " · 0 run-steps/s"
+    )
+
+
 def test_sentence_names_failed_packs_and_no_idle_workers() -> None:
     assert sentence(snapshot(recorded={"budget": 10}, failed_packs=2), None) == (
         "10/10 runs · 0 converged, 10 at budget, 0 diverged · 2 pack(s) failed"
