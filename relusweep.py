@@ -54,7 +54,7 @@ def plan(
     data: DataOption = None,
 ) -> None:
     """Say what a sweep would train, in how many packs, files and hours. Submits and writes nothing."""
-    from cluster.backend import backend
+    from cluster.backend import Launch, backend
     from cluster.plan import plan as count
     from cluster.queue import Pending
     from sweep.bracket import Brackets
@@ -63,7 +63,7 @@ def plan(
 
     _use_data(data)
     sweep = _read_spec(spec)
-    place = backend(on, workers, machine)
+    place = backend(on, workers, machine, Launch(err.print))
     path = out_dir or Path("results", sweep.name)
     store = Store.at(path)
     jobs: Any = place if on == "slurm" else None
@@ -72,7 +72,7 @@ def plan(
     if brackets and store:
         Tally(store, brackets.planned, brackets).look()
     queued = Pending(store).runs(close=False) if store else frozenset[str]()
-    counted = count(sweep, store.recorded() if store else set(), place, costs, queued, brackets)
+    counted = count(sweep, store.recorded() if store else set(), place, costs, queued, brackets, err.print)
     rows = counted.rows(path, on)
     foreseen = jobs and jobs.foresee(counted.pack_seconds, path)
     if foreseen:
@@ -148,7 +148,7 @@ def run(
 @app.command()
 def status(store: StoreArgument) -> None:
     """Say where a sweep stands, once."""
-    from cluster.progress import Watcher, failed_packs, sentence
+    from cluster.progress import Watcher, sentence
     from cluster.queue import describe
     from sweep.tally import Tally
 
@@ -157,11 +157,7 @@ def status(store: StoreArgument) -> None:
     out.print(sentence(Watcher(tally).look(), None))
     for line in describe(opened):
         out.print(line)
-    failures = opened.failures(tally.missing)
-    for line in failed_packs(
-        (each["pack_id"], len(each["run_ids"]), f" on {each['host']}: {each['error']}") for each in failures
-    ):
-        out.print(line)
+    _say_failed(opened.failures(tally.missing))
 
 
 @app.command()
@@ -207,7 +203,6 @@ def cancel(store: StoreArgument) -> None:
 @app.command()
 def verify(store: StoreArgument) -> None:
     """Compare what was planned with what is recorded; read every part and check its checksums."""
-    from cluster.progress import failed_packs
     from sweep.store import TABLES
     from sweep.tally import Tally
 
@@ -222,11 +217,7 @@ def verify(store: StoreArgument) -> None:
         out.print(f"{extra} recorded runs belong to an earlier spec of this store")
     for part, why in broken.items():
         out.print(f"broken: {part}: {why}")
-    failures = [each for each in opened.failures() if not set(each["run_ids"]) <= recorded]  # by now, in other packs
-    for line in failed_packs(
-        (each["pack_id"], len(each["run_ids"]), f" on {each['host']}: {each['error']}") for each in failures
-    ):
-        out.print(line)
+    _say_failed([each for each in opened.failures() if not set(each["run_ids"]) <= recorded])  # by now, in other packs
     _say_lacking(opened, sweep)
     lacking = (run.id for run in chain(sweep.expand(), tally.asked()) if run.id in missing)
     for run_id in islice(lacking, min(_MOST_NAMED, len(missing))):
@@ -268,7 +259,7 @@ def replay(store: StoreArgument, run_id: RunArgument, data: DataOption = None) -
     _use_data(data)
     opened, sweep = _open(store)
     row = find(opened, run_id)
-    again = train_alone(row, sweep.measure)["runs"].to_pylist()[0]
+    again = train_alone(row, sweep.measure, err.print)["runs"].to_pylist()[0]
     out.print(f"run {row['run_id']}, recorded in a pack of {row['pack_size']} on {row['device']}")
     out.print(f"{'measure':26}{'recorded':>16}{'replayed':>16}  relative difference")
     for name, old, new, gap in difference(row, again):
@@ -288,7 +279,7 @@ def export(
     from sweep.store import Store
 
     _use_data(data)
-    retrained = write_npz(Store.open(store), run_id, file)
+    retrained = write_npz(Store.open(store), run_id, file, err.print)
     out.print(f"wrote {file}" + (" (weights were not saved; this run was trained again for them)" if retrained else ""))
 
 
@@ -340,6 +331,14 @@ def _read_spec(path: str | Path) -> "Spec":
     if sweep.study is not None and sweep.study not in STUDIES:
         raise MisuseError(f"{path}: study = {sweep.study!r}: unknown study; {nearest(sweep.study, tuple(STUDIES))}")
     return sweep
+
+
+def _say_failed(failures: list[dict[str, Any]]) -> None:
+    from cluster.progress import failed_packs
+
+    said = ((each["pack_id"], len(each["run_ids"]), f" on {each['host']}: {each['error']}") for each in failures)
+    for line in failed_packs(said):
+        out.print(line)
 
 
 def _say_lacking(store: "Store", sweep: "Spec") -> None:

@@ -1,12 +1,14 @@
 """Cost: how long a run takes at most, by its shape: as recorded, else as probed, else scaled from the nearest shape."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from sweep.kernels.compiled import told_once
 from sweep.pack import SHAPE_KEYS, shape_key
 from sweep.probe import probe
 from sweep.run import Run
@@ -22,8 +24,14 @@ Shape = tuple[Any, ...]
 class Costs:
     """Seconds on one worker; probes as few shapes as possible, and each once."""
 
-    def __init__(self, measure: Measure, device: torch.device, recorded: Mapping[Shape, float] | None = None) -> None:
-        self.measure, self.device = measure, device
+    def __init__(
+        self,
+        measure: Measure,
+        device: torch.device,
+        recorded: Mapping[Shape, float] | None = None,
+        say: Callable[[str], None] = lambda said: None,
+    ) -> None:
+        self.measure, self.device, self.say = measure, device, cache(say)  # the same thing once
         self.known = dict(recorded or {})
         self.scaled: dict[Shape, float] = {}
         self._may_probe = 0 if self.known else _PROBED_SHAPES  # what was recorded there is nearer than a probe here
@@ -35,7 +43,8 @@ class Costs:
             return self.known[shape]
         if self._may_probe:
             self._may_probe -= 1
-            self.known[shape] = probe([run], self.device).at_most(run, self.measure)
+            with told_once(self.say):
+                self.known[shape] = probe([run], self.device).at_most(run, self.measure)
             return self.known[shape]
         if shape not in self.scaled:
             near = min(self.known, key=lambda other: abs(work(other) / work(shape) - 1))

@@ -21,6 +21,8 @@ from cluster.ray_cluster import STORE_BYTES, address, is_short, reachable
 from sweep.durable import replacing
 from sweep.execute import device_name
 from sweep.kernels.compiled import kept_in
+from sweep.kernels.persistent import lacking
+from sweep.kernels.program import home
 
 _SECONDS = 10.0  # for an answer of SLURM
 _SERVER_SECONDS = 2.0
@@ -69,6 +71,9 @@ def _devices() -> Iterator[Finding]:
     for device in found if found[0].type == "cuda" else ():
         free, whole = torch.cuda.mem_get_info(device)
         yield Finding("ok", f"{device}: {device_name(device)}, {free / 2**30:.1f} of {whole / 2**30:.1f} GiB free")
+        if why := lacking(device):
+            cure = "Install gcc and Python's headers (python3-dev)."
+            yield Finding("absent", f"{device}: Triton makes no code for it, and slower kernels train: {why}. {cure}")
     if found[0].type == "cpu":
         mine, all_ = len(os.sched_getaffinity(0)), os.cpu_count()
         yield Finding("ok", f"cores: {mine} of {all_} are ours")
@@ -81,10 +86,12 @@ def _devices() -> Iterator[Finding]:
 
 
 def _kernels() -> Finding:
-    kept = kept_in()
+    kept, programs = kept_in(), home()
     if kept is None:
         return Finding("absent", "compiled kernels: nowhere to keep them. Set NUMBA_CACHE_DIR to a folder of yours.")
-    return Finding("ok", f"compiled kernels: kept in {kept}")
+    if programs is None:
+        return Finding("absent", "compiled kernels: no cache to keep them in. Set XDG_CACHE_HOME to a folder of yours.")
+    return Finding("ok", f"compiled kernels: kept in {kept} and {programs}")
 
 
 def _disk(out_dir: Path) -> Finding:

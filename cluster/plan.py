@@ -1,7 +1,7 @@
 """Plan: what a sweep would train, in how many packs, files and seconds; submits nothing and writes nothing."""
 
 from collections import Counter
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter
@@ -103,6 +103,7 @@ def plan(
     costs: Costs | None = None,
     queued: Set[str] = frozenset(),
     brackets: Brackets | None = None,
+    say: Callable[[str], None] = lambda said: None,
 ) -> Plan:
     """Check a spec, count packs and files, and say how long the runs take at most, each using all its steps.
 
@@ -113,6 +114,7 @@ def plan(
         costs: What runs cost there; by default as probed on the back-end's device.
         queued: Ids of the runs that jobs are to train already.
         brackets: Those of a spec with [refine], narrowed as far as the recorded rows go.
+        say: Tells the user what takes long.
     """
     runs, waiting, others = 0, 0, 0
     amounts: Counter[tuple[object, ...]] = Counter()
@@ -125,7 +127,7 @@ def plan(
             waiting += 1
             amounts[shape_key(run)] += 1
             examples.setdefault(shape_key(run), run)
-    costs = costs or Costs(spec.measure, backend.device)
+    costs = costs or Costs(spec.measure, backend.device, say=say)
     packs: list[tuple[int, float]] = []
     for shape in sorted(examples, key=lambda shape: -amounts[shape] * work(shape)):  # the dearest first: it is probed
         seconds, size = costs.of(examples[shape]), backend.pack_size(examples[shape], spec.measure, waiting)

@@ -27,6 +27,7 @@ class Snapshot:
     workers: int
     run_steps_per_second: float
     failed_packs: int
+    compiling: int = 0  # of the workers
 
     @property
     def done(self) -> int:
@@ -62,6 +63,7 @@ class Watcher:
             workers=len(working),
             run_steps_per_second=sum(p["run_steps"] / max(p["seconds"], 1e-9) for p in working),
             failed_packs=len(store.failures(self.tally.missing)),
+            compiling=sum(p.get("compiling", False) for p in working),
         )
 
     def seconds_left(self, snapshot: Snapshot) -> float | None:
@@ -83,6 +85,8 @@ def sentence(snapshot: Snapshot, seconds_left: float | None) -> str:
     ]
     if snapshot.training:
         parts.append(f"{snapshot.training} training on {snapshot.workers} worker(s)")
+        if snapshot.compiling:
+            parts.append(f"{snapshot.compiling} compiling a program")
         parts.append(f"{snapshot.run_steps_per_second:,.0f} run-steps/s")
         if seconds_left is not None:
             parts.append(f"{duration(seconds_left)} left")

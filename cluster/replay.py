@@ -3,7 +3,7 @@
 import itertools
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from cluster.local import devices
 from sweep.data import dataset
 from sweep.durable import StoreError, replacing, said
 from sweep.execute import Tables, execute
+from sweep.kernels.compiled import told_once
 from sweep.pack import Pack
 from sweep.part import distinct, stack
 from sweep.record import CIRCUMSTANCES, KEYS, SCHEMAS, WEIGHTS
@@ -51,13 +52,14 @@ def _beginning(rows: pa.Table, run_id: str) -> pa.Table:
     return rows.take(pa.array(chosen, pa.int64()))
 
 
-def train_alone(row: dict[str, Any], measure: Measure) -> Tables:
-    """Train the run of a recorded row in a pack of its own, on this machine."""
+def train_alone(row: dict[str, Any], measure: Measure, say: Callable[[str], None]) -> Tables:
+    """Train the run of a recorded row in a pack of its own, on this machine; says why if that takes a while."""
     run = Run.model_validate({key: row[key] for key in PARAMETERS})
     if run.id != row["run_id"]:
         raise StoreError(f"run {row['run_id']}: its parameters give the id {run.id}; expected the same. Broken row?")
     torch.set_num_threads(1)
-    return execute(Pack((run,)), measure, devices()[0], "replay")
+    with told_once(say):
+        return execute(Pack((run,)), measure, devices()[0], "replay")
 
 
 def difference(old: dict[str, Any], new: dict[str, Any]) -> Iterator[tuple[str, Any, Any, float | None]]:
@@ -72,7 +74,7 @@ def difference(old: dict[str, Any], new: dict[str, Any]) -> Iterator[tuple[str, 
         yield name, before, after, gap
 
 
-def write_npz(store: Store, run_id: str, file: Path) -> bool:
+def write_npz(store: Store, run_id: str, file: Path, say: Callable[[str], None]) -> bool:
     """Write x, y, x_test, y_test, the weights and the record (JSON text) of a run.
 
     Returns:
@@ -87,7 +89,7 @@ def write_npz(store: Store, run_id: str, file: Path) -> bool:
             f"run {row['run_id']}: it diverged after {row['steps']} steps; there are no weights to export."
         )
     saved = _rows(store, "weights", row["run_id"])
-    weights = saved[0] if saved else train_alone(row, Measure(save_weights=True))["weights"].to_pylist()[0]
+    weights = saved[0] if saved else train_alone(row, Measure(save_weights=True), say)["weights"].to_pylist()[0]
     data = dataset(run.model_dump())
     arrays: dict[str, Any] = {"x": data.x, "y": data.y, "x_test": data.x_test, "y_test": data.y_test}
     shapes = _shapes(run)

@@ -78,7 +78,7 @@ class Slurm:
         """Say what runs cost: as recorded in a store on such devices, else as probed here."""
         if self._costs is None:
             recorded = recorded_costs(store, on_gpu=bool(self.machine.gpus_per_job)) if store else {}
-            self._costs = Costs(measure, self.device, recorded)
+            self._costs = Costs(measure, self.device, recorded, self.launch.say)
         return self._costs
 
     def pack_size(self, run: Run, measure: Measure, missing: int) -> int:

@@ -18,6 +18,7 @@ from sweep.claim import claimed, claimed_runs, worker_name
 from sweep.data import DataError
 from sweep.execute import Interrupted, Progress, execute
 from sweep.ids import MergedIds
+from sweep.kernels.compiled import told
 from sweep.pack import Pack
 from sweep.store import Store, StoreError
 
@@ -66,11 +67,13 @@ class Worker:
             recorded = self._recorded.among(ids)
             if recorded:  # by another launcher, after ours had looked
                 return Outcome(pack, "recorded" if recorded == ids else "elsewhere")
+            self.progress = Progress(pack.id, len(pack.runs), pack.shape.max_steps)
             try:
-                tables = execute(
-                    pack, self.job.measure, self.device, self.job.backend, checkpoint=checkpoint,
-                    checkpoint_seconds=self.job.checkpoint_seconds, pulse=self._pulse,
-                )  # fmt: skip
+                with told(self._compiling):
+                    tables = execute(
+                        pack, self.job.measure, self.device, self.job.backend, checkpoint=checkpoint,
+                        checkpoint_seconds=self.job.checkpoint_seconds, pulse=self._pulse,
+                    )  # fmt: skip
                 self.store.write(pack.id, tables, {"device": str(self.device), "backend": self.job.backend})
             except Interrupted:
                 return Outcome(pack, "interrupted")
@@ -89,7 +92,17 @@ class Worker:
         self.progress = progress
         if self.stop.is_set() or self.gone():
             raise Interrupted
-        now = time.time()
-        if now - self._told > _TELL_SECONDS:
-            self._told = now
-            self.store.write_progress(self.name, asdict(progress) | {"worker": self.name, "time": now})
+        if time.time() - self._told > _TELL_SECONDS:
+            self._tell(progress, compiling=False)
+
+    def _compiling(self) -> None:
+        """Say that the pack waits for the compiler, until the next pulse."""
+        assert self.progress is not None
+        self._tell(self.progress, compiling=True)
+        self._told = 0.0
+        self.gone()  # shows it, where the launcher is this process
+
+    def _tell(self, progress: Progress, *, compiling: bool) -> None:
+        self._told = time.time()
+        said = {"worker": self.name, "time": self._told, "compiling": compiling}
+        self.store.write_progress(self.name, asdict(progress) | said)

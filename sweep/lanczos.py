@@ -58,14 +58,21 @@ def stir(vectors: Float[Tensor, "B p"]) -> Float[Tensor, " p"]:
     return _STIR * torch.nn.functional.normalize(direction, dim=0).to(vectors)
 
 
+def eigh(matrices: Float[Tensor, "B m m"]) -> tuple[Float[Tensor, "B m"], Float[Tensor, "B m m"]]:
+    """Diagonalise symmetric matrices; where one is not finite its eigenvalues are NaN, and the others stay known."""
+    finite = matrices.isfinite().all((1, 2))
+    values, vectors = torch.linalg.eigh(torch.where(finite[:, None, None], matrices, 0))
+    return torch.where(finite[:, None], values, torch.nan), vectors
+
+
 def _good(pair: Eigenpair, tolerance: float) -> Bool[Tensor, " B"]:
-    return pair.residual <= tolerance * pair.value.abs() + 1e-12
+    return ~(pair.residual > tolerance * pair.value.abs() + 1e-12)  # a NaN gets no better
 
 
 def _dense(product: Product, start: Tensor) -> Eigenpair:
     unit = torch.eye(start.shape[1], dtype=start.dtype, device=start.device)
     matrix = torch.stack([product(e.expand_as(start)) for e in unit], -1)
-    values, vectors = torch.linalg.eigh((matrix + matrix.mT) / 2)
+    values, vectors = eigh((matrix + matrix.mT) / 2)
     value, vector = values[:, -1], vectors[..., -1]
     residual = torch.linalg.vector_norm((matrix @ vector[..., None])[..., 0] - value[:, None] * vector, dim=1)
     return Eigenpair(value, vector, residual)
@@ -89,7 +96,7 @@ def _krylov(product: Product, pair: Eigenpair, size: int, tolerance: float) -> E
         exhausted = length <= 1e-14 * projected[:, : j + 1, : j + 1].abs().amax((1, 2)).clamp(min=1e-300)
         basis[:, j + 1] = torch.where(exhausted, 0, 1 / length)[:, None] * image
         if j + 1 in _LOOKS or j + 1 == size:
-            values, vectors = torch.linalg.eigh(projected[:, : j + 1, : j + 1])
+            values, vectors = eigh(projected[:, : j + 1, : j + 1])
             weights = vectors[..., -1]
             residual = length * weights[:, -1].abs()
             ritz = torch.bmm(weights[:, None], known)[:, 0]

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sweep.lanczos import Eigenpair, top_eigenpair
+from sweep.lanczos import Eigenpair, eigh, top_eigenpair
 from sweep.model import forward, gradient
 from sweep.pack import FORMED
 from sweep.point import Point
@@ -169,7 +169,7 @@ def least_gauss_newton_sharpness(
                 negative = 0.0 if one.slope is None else float(one.slope)
                 old = derivatives[layer][pair].clone()
                 derivatives[layer][pair] = negative if old == 1 else 1.0
-                flipped = torch.linalg.eigvalsh(gram(one, derivatives))[0, -1]
+                flipped = eigh(gram(one, derivatives))[0][0, -1]
                 if flipped < least[b]:
                     least[b] = flipped
                 else:

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 
 from sweep.execute import execute
-from sweep.pack import Pack
+from sweep.pack import MAX_RUNS, Pack, run_bytes
 from sweep.run import Run
 from sweep.spec import Measure
 from sweep.train import Training, tile_size
 
 _PROBE_SECONDS = 0.3
+_PROBE_BYTES = 2**32
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,17 @@ def probe(runs: Sequence[Run], device: torch.device) -> Cost:
 
     The rate is that of a first few hundred steps at a vanishing step size, so that no network dies or diverges.
     """
-    size = min(tile_size(runs[0], device), 64)
+    most = 64 if device.type == "cpu" else max(64, min(MAX_RUNS, _PROBE_BYTES // run_bytes(runs[0], Measure())))
+    size = min(tile_size(runs[0], device), most)  # few runs leave most of a GPU idle
     tile = [_but(run, seed=index, lr=1e-12) for index, run in zip(range(size), cycle(runs), strict=False)]
     training = Training(Pack(tuple(tile)), device)
     training.advance(2, lambda: None)  # warm up
+    _wait(training)
     start, steps = time.perf_counter(), 2
     while time.perf_counter() - start < _PROBE_SECONDS:
         stop = training.step + steps
         training.advance(stop, lambda: None)
+        _wait(training)
         steps *= 2
     step = (time.perf_counter() - start) / (training.step - 2) / size
     few = Pack(tuple(_but(run, max_steps=1) for run in tile[:2]))
@@ -49,6 +53,11 @@ def probe(runs: Sequence[Run], device: torch.device) -> Cost:
     start = time.perf_counter()
     execute(few, Measure(), device, "probe")
     return Cost(step, (time.perf_counter() - start) / len(few.runs))
+
+
+def _wait(training: Training) -> None:
+    """Wait for the device: a GPU is given steps much faster than it takes them."""
+    training.state["peak"].tolist()
 
 
 def _but(run: Run, **changes: Any) -> Run:

@@ -56,7 +56,7 @@ def advance(
     """Take the steps start … stop-1 in place; arguments as those of the reference kernel."""
     advance_all, places = _program(
         Architecture.of(run), rates.slope is not None, run.dtype, run.batch_size or run.n,
-        sampled=bool(run.batch_size), momentum=rates.momentum is not None, decay=rates.decay is not None,
+        sampled=bool(run.batch_size), momentum=rates.momentum is not None,
     )  # fmt: skip
     advance_all(*loop.arguments(run, theta, buffers, peak, rates, x, y), places, start, stop)
 
@@ -68,7 +68,7 @@ def losses(run: Run, theta: Tensor, rates: Rates, x: Inputs, y: Tensor) -> Tenso
 
 @cache
 def _program(
-    architecture: Architecture, leaky: bool, dtype: str, batch: int, *, sampled: bool, momentum: bool, decay: bool
+    architecture: Architecture, leaky: bool, dtype: str, batch: int, *, sampled: bool, momentum: bool
 ) -> tuple[Callable[..., None], np.ndarray]:
     """Give the program for a shape, and where in theta each of its weights is."""
     d, units, units2 = architecture.sizes[0], architecture.sizes[1], (architecture.sizes[2:-1] or (None,))[0]
@@ -79,7 +79,7 @@ def _program(
         sizes=architecture.sizes, d=d, units=units, units2=units2, count=architecture.count,
         bias=int(architecture.bias), leaky=leaky, dtype=dtype, batch=batch,
         block=4 if by_units else -(-batch // (blocks * lanes)) * lanes,
-        sampled=sampled, momentum=momentum, decay=decay,
+        sampled=sampled, momentum=momentum,
     )  # fmt: skip
     places = architecture.by_feature.numpy() if by_units else np.arange(architecture.count)
     return program(source).advance, places

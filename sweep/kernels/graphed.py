@@ -101,7 +101,8 @@ def advance(
         kept.append(Step(run, theta, buffers, peak, rates, x, y))
     step = kept[0]
     step.number.fill_(start)
-    for rows in plain.batches(run, rates, len(theta), start, stop):
-        if step.batch is not None and rows is not None:
-            step.batch.copy_(rows)
-        step()
+    with torch.cuda.device_of(theta):  # streams and graphs are the current card's: of another's steps they hold nothing
+        for rows in plain.batches(run, rates, len(theta), start, stop):
+            if step.batch is not None and rows is not None:
+                step.batch.copy_(rows)
+            step()

@@ -29,19 +29,22 @@ _FULL = 4096  # runs that keep any card busy
 
 def supports(run: Run, device: torch.device) -> bool:
     """Tell whether this kernel trains runs of this shape on the device."""
-    return device.type == "cuda" and fits(run) and _triton_works()
+    return device.type == "cuda" and fits(run) and lacking(device) is None
 
 
 @cache
-def _triton_works() -> bool:
-    """Tell whether there is a card that Triton makes code for, and what it needs: among others a C compiler."""
+def lacking(device: torch.device) -> str | None:
+    """Say why Triton makes no code for this card, None if it does; it needs a C compiler, and Python's own headers."""
     try:
         from triton.runtime import driver
 
-        card: Any = driver.active.get_current_target()
-    except Exception:
-        return False
-    return card.backend == "cuda" and card.arch >= 80
+        with torch.cuda.device(device):
+            card: Any = driver.active.get_current_target()
+    except Exception as error:
+        return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    if card.backend == "cuda" and card.arch >= 80:
+        return None
+    return f"{card.backend} {card.arch}; expected cuda 80 or higher"
 
 
 def fits(run: Run) -> bool:

@@ -20,15 +20,15 @@ def supports(run: Run, device: torch.device) -> bool:
 
 
 def tile_size(run: Run, device: torch.device) -> int:
-    """How many runs to advance together: as many as keep their activations in a core's cache, all on a GPU.
+    """How many runs to advance together: as many as keep their activations in a core's cache, or in a GPU's memory.
 
     Measured on a CPU with 1 MiB of second-level cache a core: tensors of activations of about 2 MiB are the best
-    compromise between the cost of a torch call and that of memory, in float32 and float64 (bench/README.md).
+    compromise between the cost of a torch call and that of memory, in float32 and float64 (bench/README.md). A step on
+    a GPU has several of 2 GiB at most.
     """
-    if device.type != "cpu":
-        return 2**20
     activations = (run.width + (run.width2 or 0)) * (run.batch_size or run.n) * (8 if run.dtype == "float64" else 4)
-    return max(1, min(512, 2**21 // activations))
+    most, room = (512, 2**21) if device.type == "cpu" else (2**20, 2**31)
+    return max(1, min(most, room // activations))
 
 
 @torch.inference_mode()

@@ -1,10 +1,16 @@
 from pathlib import Path
 
 import pytest
+import torch
 
+from cluster.backend import Job
 from cluster.progress import Snapshot, Watcher, duration, failed_packs, sentence
+from cluster.worker import Worker
 from sweep.ids import RunIds
+from sweep.kernels.program import home
+from sweep.pack import Pack
 from sweep.run import Run
+from sweep.spec import Measure
 from sweep.store import Store
 from sweep.tally import Tally
 
@@ -39,6 +45,13 @@ def test_sentence_counts_what_is_recorded_and_what_has_ended_in_packs() -> None:
     )
 
 
+def test_sentence_says_who_compiles() -> None:
+    assert sentence(snapshot(training=4, workers=2, compiling=1), None) == (
+        "0/10 runs · 0 converged, 0 at budget, 0 diverged · 4 training on 2 worker(s) · 1 compiling a program"
+        " · 0 run-steps/s"
+    )
+
+
 def test_sentence_names_failed_packs_and_no_idle_workers() -> None:
     assert sentence(snapshot(recorded={"budget": 10}, failed_packs=2), None) == (
         "10/10 runs · 0 converged, 10 at budget, 0 diverged · 2 pack(s) failed"
@@ -60,6 +73,22 @@ def test_watcher_counts_a_part_once(tmp_path: Path) -> None:
         assert [watcher.look().recorded for _ in range(2)] == [{"budget": min(seed + 1, 2)}] * 2
     store.compact()
     assert watcher.look().recorded == {"budget": 2}
+
+
+def test_worker_says_while_it_compiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
+    home.cache_clear()
+    store = Store.create(tmp_path / "store")
+    run = Run(
+        problem="sine", d=2, n=9, n_test=0, width=7, lr=0.1, tolerance=0.0, max_steps=1000
+    )  # no other test's shape
+    watcher, seen = Watcher(Tally(store, RunIds([run.id]))), list[Snapshot]()
+    worker = Worker(Job(store.path, Measure(), "local", 60.0), torch.device("cpu"), lambda: seen.append(watcher.look()))
+    assert worker.train(Pack((run,))).kind == "recorded"
+    home.cache_clear()
+    assert (seen[0].training, seen[0].compiling) == (1, 1)
+    assert 0 in [each.compiling for each in seen]  # and it is said that this is over
+    assert watcher.look().recorded == {"budget": 1}
 
 
 def test_what_is_said_of_many_packs_is_said_once():

@@ -81,3 +81,15 @@ def test_runs_of_a_batch_do_not_disturb_each_other():
     for b in range(3):
         alone = top_eigenpair(products(a[b : b + 1]), start(a)[b : b + 1]).value
         torch.testing.assert_close(together[b : b + 1], alone, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("p", [20, 60])
+@pytest.mark.parametrize("number", [torch.inf, torch.nan, 1e200])
+def test_matrix_beyond_the_largest_number_has_no_top_eigenvalue_and_the_others_have(p, number):
+    """A diverging network's may be one; its pack goes on."""
+    a = matrices(torch.rand(3, p, dtype=torch.float64, generator=torch.Generator().manual_seed(2)))
+    expected = top_eigenpair(products(a), start(a)).value
+    a[1] *= number
+    pair = top_eigenpair(lambda v: products(a)(v) * v.new_tensor([1, 1e200, 1])[:, None], start(a))
+    assert pair.value[1].isnan()
+    assert pair.value[::2].tolist() == expected[::2].tolist()

@@ -1,5 +1,7 @@
 """The fused kernel against autograd on each run alone, against the reference kernel, and bit for bit against itself."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import Phase, given, settings
@@ -36,6 +38,17 @@ def by_id(training, name="theta"):
         training.runs[p].id: row
         for p, row in zip(training.state["position"].tolist(), training.state[name], strict=True)
     }
+
+
+def various(runs):
+    """The same runs with all that may differ within a pack, among it what most packs have none of."""
+    return tuple(
+        run.model_copy(update={
+            "data_seed": run.seed % 3, "weight_decay": 0.1 * (run.seed % 2), "lr_ratio": (1.0, 0.3, math.inf)[run.seed % 3],
+            "warmup_steps": 5 * (run.seed % 4 == 2),
+        })
+        for run in runs
+    )  # fmt: skip
 
 
 SHAPES = [  # every branch of the templates: both axes, remainders of blocks, one of everything
@@ -79,6 +92,7 @@ def against_autograd(runs, rtol=1e-11, kernel=fused):
         got = oracles.weights_of(by_id(training)[run.id].double().numpy(), run)
         for name, expected in oracles.train(run, weights, x, y, batches).items():
             torch.testing.assert_close(got[name], expected, rtol=rtol, atol=rtol)
+    return training
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -114,10 +128,10 @@ def test_random_shapes_equal_autograd(shape, depth, activation, rule):
 @pytest.mark.parametrize("depth", [{"width": 20}, {"depth": 2, "width": 7}], ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_run_is_the_same_bit_for_bit_in_any_pack(rule, depth, dtype):
-    """Alone, among 7 and among 1000, which are tiles of 256; with data of its own or shared; in any windows."""
+    """Alone, among 7 and among 1000, which are tiles of 256; with data and rules of its own or shared; in any windows."""
     shared = make(1000, n=11, d=2, dtype=dtype, init="kaiming", **rule | depth)
-    own = tuple(run.model_copy(update={"data_seed": run.seed % 3}) for run in shared[:7])
-    for runs, parts in ((shared, (shared[:7], shared[7:8], shared[900:])), (own, (own[2:3], own[4:]))):
+    own = various(shared[:7])
+    for runs, parts in ((shared, (shared[:7], shared[7:8], shared[900:])), (own, (*((run,) for run in own), own[4:]))):
         whole = by_id(trained(runs))
         for part in parts:
             assert all(torch.equal(row, whole[run_id]) for run_id, row in by_id(trained(part)).items())

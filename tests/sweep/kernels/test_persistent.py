@@ -12,18 +12,14 @@ import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from sweep.data import dataset
 from sweep.kernels import persistent, plain
-from sweep.model import initial_parameters
-from sweep.optimize import draw_batches
 from sweep.pack import Pack
-from sweep.run import Run
 from sweep.train import KERNELS, Training
-from tests import oracles
+from tests.sweep.kernels import test_fused
+from tests.sweep.kernels.test_fused import CPU, LEAKY, by_id, various
 
 pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is made for Linux alone")
-CPU, GPU = torch.device("cpu"), torch.device("cuda")
-LEAKY = {"activation": "leaky_relu", "negative_slope": 0.2}
+GPU = torch.device("cuda")
 DEEP = {"depth": 2, "width": 6, "width2": 3}
 
 
@@ -41,39 +37,16 @@ def _interpreter():
 
 
 def make(count=2, **parameters):
-    base = {"problem": "sine", "init": "normal", "output_scale": 0.5, "max_steps": 3}
-    rates = [{"seed": s, "lr": 0.02 * (1 + s % 3)} for s in range(count)]
-    return tuple(Run.model_validate(base | rate | parameters) for rate in rates)
+    return test_fused.make(count, **{"max_steps": 3} | parameters)
 
 
 def trained(runs, kernel=persistent):
-    training = Training(Pack(tuple(runs)), CPU)
-    training.kernel = kernel
-    training.advance(runs[0].max_steps, lambda: None)
-    return training
-
-
-def by_id(training, name="theta"):
-    return {
-        training.runs[p].id: row
-        for p, row in zip(training.state["position"].tolist(), training.state[name], strict=True)
-    }
+    return test_fused.trained(runs, kernel)
 
 
 def against_autograd(runs, rtol=1e-11):
     assert persistent.fits(runs[0])
-    training = trained(runs)
-    for run in runs:
-        data = dataset(run.model_dump())
-        x, y = torch.from_numpy(data.x), torch.from_numpy(data.y)
-        batches = None
-        if run.batch_size:
-            batches = list(draw_batches(torch.tensor([run.seed]), 0, run.max_steps, run.n, run.batch_size)[:, 0])
-        weights = oracles.weights_of(initial_parameters(run), run)
-        got = oracles.weights_of(by_id(training)[run.id].double().numpy(), run)
-        for name, expected in oracles.train(run, weights, x, y, batches).items():
-            torch.testing.assert_close(got[name], expected, rtol=rtol, atol=rtol)
-    return training
+    return test_fused.against_autograd(runs, rtol, persistent)
 
 
 SHAPES = [  # one of everything, more lanes than units or samples, more units or samples than lanes, remainders
@@ -141,10 +114,9 @@ def test_random_shapes_equal_autograd_and_the_reference(shape, depth, activation
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("case", [{"width": 5}, DEEP | RULES[3] | {"width": 4, "width2": 2, "batch_size": 2}], ids=str)
 def test_a_run_is_the_same_bit_for_bit_in_any_pack(case, dtype):
-    """Alone, among 7, in another order and in any windows; with data of its own or shared."""
+    """Alone, among 7, in another order and in any windows; with data and rules of its own or shared."""
     shared = make(7, n=5, d=2, dtype=dtype, **case)
-    own = tuple(run.model_copy(update={"data_seed": run.seed % 3}) for run in shared)
-    for runs in (shared, own):
+    for runs in (shared, various(shared)):
         whole = by_id(trained(runs))
         for part in (runs[2:3], runs[5:]):
             assert all(torch.equal(row, whole[run_id]) for run_id, row in by_id(trained(part)).items())
@@ -222,7 +194,7 @@ def test_what_no_warp_holds_is_left_to_the_reference(case):
 def test_without_a_gpu_another_kernel_trains():
     run = make(1)[0]
     assert not persistent.supports(run, CPU)
-    assert persistent.supports(run, GPU) == (torch.cuda.is_available() and persistent._triton_works())
+    assert persistent.supports(run, GPU) == (torch.cuda.is_available() and persistent.lacking(GPU) is None)
     assert KERNELS.index(persistent) < KERNELS.index(plain)
 
 

@@ -1,31 +1,20 @@
 """Programs on disk: written once, for the user alone, made anew where damaged, and not missed where there is no place."""
 
 import os
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from sweep.kernels.program import directory, program
+from sweep.kernels.program import _UNUSED_DAYS, program
 
 SOURCE = "from sweep.kernels.compiled import compiled\n\n\n@compiled\ndef double(x):\n    return 2 * x\n"
 
 
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    forget()
-    yield tmp_path / "relusweep" / "kernels"
-    forget()
-
-
-def forget():
-    directory.cache_clear()
-    program.cache_clear()
-
-
-def test_program_is_written_once_and_by_nobody_else(cache):
+def test_program_is_written_once_and_by_nobody_else(cache, forget):
     old = os.umask(0o002)
     try:
         assert program(SOURCE).double(21) == 42
@@ -42,7 +31,7 @@ def test_program_is_written_once_and_by_nobody_else(cache):
 
 @pytest.mark.parametrize("kind", ["*.py", "__pycache__/*.nbi", "__pycache__/*.nbc"])
 @pytest.mark.parametrize("content", [b"", b"garbage"])
-def test_damaged_files_are_made_anew(cache, kind, content):
+def test_damaged_files_are_made_anew(cache, forget, kind, content):
     assert program(SOURCE).double(1) == 2
     files = list(cache.glob(kind))
     assert files
@@ -54,12 +43,36 @@ def test_damaged_files_are_made_anew(cache, kind, content):
     assert source.read_text(encoding="utf-8") == SOURCE
 
 
-def test_other_options_are_other_programs(cache, monkeypatch):
+def test_other_options_are_other_programs(cache, forget, monkeypatch):
     program(SOURCE)
     forget()
     monkeypatch.setattr("sweep.kernels.program.OPTIONS", {"nogil": False})
     program(SOURCE)
     assert len(list(cache.glob("*.py"))) == 2
+
+
+def test_programs_that_nobody_uses_any_more_are_deleted_when_another_is_written(cache, forget):
+    for factor in (2, 3):
+        program(SOURCE.replace("2", str(factor))).double(1)
+    forget()
+    long_ago = time.time() - (_UNUSED_DAYS + 1) * 86_400
+    old, used = cache.glob("*.py")
+    for file in (old, used):
+        os.utime(file, (long_ago, long_ago))
+    program(used.read_text(encoding="utf-8"))
+    third = program(SOURCE.replace("2", "4"))
+    assert third.double(1) == 4
+    assert {file.name.partition(".")[0] for file in cache.rglob("relusweep_*")} == {used.stem, third.__name__}
+
+
+def test_program_is_loaded_though_its_folder_has_gone_or_is_full(cache, forget):
+    program(SOURCE)
+    program.cache_clear()
+    shutil.rmtree(cache)
+    cache.write_text("in the way", encoding="utf-8")
+    module = program(SOURCE)
+    assert module.double(2) == 4
+    assert cache not in Path(module.__file__).parents
 
 
 def test_without_a_place_programs_live_as_long_as_the_process(tmp_path):

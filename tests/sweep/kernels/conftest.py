@@ -1,0 +1,28 @@
+"""A folder for programs in which nothing lies yet."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sweep.kernels.program import home, program
+
+
+@pytest.fixture
+def forget() -> Callable[[], None]:
+    """Have this process ask the disk again."""
+
+    def clear() -> None:
+        home.cache_clear()
+        program.cache_clear()
+
+    return clear
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forget: Callable[[], None]) -> Iterator[Path]:
+    """Give the folder, which the programs of a user whose cache is empty are kept in."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    forget()
+    yield tmp_path / "relusweep" / "kernels"
+    forget()
