@@ -280,10 +280,15 @@ class Draft:
         return self.submission
 
 
+def submissions(store: Store) -> list[Submission]:
+    """List all submissions, in no order."""
+    return [Submission(path.parent) for path in (store.path / "jobs").glob("*/submission.json")]
+
+
 def open_submissions(store: Store) -> list[Submission]:
     """List the submissions that have not ended, as far as their files tell; the oldest first."""
-    found = [Submission(path.parent) for path in (store.path / "jobs").glob("*/submission.json")]
-    return sorted((each for each in found if each.ended is None), key=lambda each: each.content["time"])
+    opened = (each for each in submissions(store) if each.ended is None)
+    return sorted(opened, key=lambda each: each.content["time"])
 
 
 def _remove_left_drafts(store: Store) -> None:
