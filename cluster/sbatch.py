@@ -84,7 +84,7 @@ def submit_report(submission: Submission, after: Sequence[str]) -> str:
 
 def _train(submission: Path, first: int) -> str:
     """Give the command of an array whose first element has this number."""
-    return shlex.join([sys.executable, "-u", "-m", "cluster.element", str(submission), str(first)])
+    return shlex.join([sys.executable, "-u", "-m", "cluster.start", str(submission), str(first)])
 
 
 def _map_count(elements: int) -> int | None:
