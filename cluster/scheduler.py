@@ -149,5 +149,5 @@ def _ask(command: str, *arguments: str) -> str:
         raise SchedulerError(f"{command}: no answer within {_SECONDS} s; expected one. Is slurmctld up?") from None
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"]
-        raise SchedulerError(f"{said[0]} Try again later, or ask those who run the cluster.")
+        raise SchedulerError(f"{said[0].rstrip('.')}. Try again later, or ask those who run the cluster.")
     return done.stdout

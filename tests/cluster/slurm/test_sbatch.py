@@ -77,7 +77,7 @@ def test_job_of_which_nobody_knows_whether_it_is_there_is_not_submitted_again(
     assert said.code == 2
     assert said.err == (
         "SchedulerError: sbatch: Socket timed out on send/recv operation; and whether there is a job nobody can say: "
-        "squeue: error: Socket timed out on send/recv operation Try again later, or ask those who run the cluster. "
+        "squeue: error: Socket timed out on send/recv operation. Try again later, or ask those who run the cluster. "
         "The same command asks again.\n"
     )
     for command in ("sbatch", "squeue"):
