@@ -23,6 +23,7 @@ from cluster.backend import BackendError, Outcome, failure
 from cluster.forks import load_ahead
 from cluster.machine import Machine
 from cluster.scheduler import requeue_this_element, this_element
+from cluster.start import SIGNALS
 from cluster.submission import Submission
 from sweep.claim import LAPSE_SECONDS
 from sweep.durable import StoreError
@@ -33,26 +34,23 @@ from sweep.store import Store
 IDLE_STARTS = 3  # in a row, without a recorded run or a later state: then the element gives up
 _LOOK_SECONDS = 5.0  # between looks at packs that somebody else has claimed
 _DRIVER = Path("/dev/nvidiactl")  # is there where a driver of GPUs is
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 
-def main(path: str, first: str) -> None:
+def run(path: str, first: str, came: list[int]) -> None:
     """Train what is left of an element's packs, or be queued again.
 
     Args:
         path: Where the submission lies.
         first: Number of the first element of the array that this job belongs to.
+        came: Signals, as they come.
     """
-    came: list[int] = []
-    for each in _SIGNALS:
-        signal.signal(each, lambda number, _: came.append(number))
     submission, number = Submission(Path(path)), int(first) + int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
     if submission.ended is not None or number in submission.ends():
         return
     try:
         outcomes = _train(submission, number, came)
     except KeyboardInterrupt:
-        for each in _SIGNALS:  # whatever else comes; the commands that we call inherit it
+        for each in SIGNALS:  # whatever else comes; the commands that we call inherit it
             signal.signal(each, signal.SIG_IGN)
         print("The states are written.", flush=True)
         if submission.ended is None and requeue_this_element():
@@ -268,7 +266,3 @@ def workers_here(machine: dict[str, Any]) -> int:
             f"torch {torch.__version__} finds {torch.cuda.device_count()}; expected as many. Is the driver too old?"
         )
     return asked
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from cluster.progress import grouped
 from cluster.scheduler import SchedulerError, Task, cancel, ends, squeue
-from cluster.submission import Submission, open_submissions
+from cluster.submission import Submission, open_submissions, submissions
 from sweep.claim import living_packs
 from sweep.ids import RunIds
 from sweep.store import Store
@@ -127,11 +127,12 @@ def cancel_submissions(store: Store) -> list[str]:
     Raises:
         SchedulerError: if SLURM cannot be asked or does not obey.
     """
-    opened = open_submissions(store)
-    names = [name for each in opened for name in each.job_names]
+    found = submissions(store)
+    names = [name for each in found for name in each.job_names]  # the report of one that has ended may yet wait
     tasks = squeue(names) if names else []
-    for each in opened:
-        each.end(CANCELLED)  # first, so that no element asks to be queued again
+    for each in found:
+        if each.ended is None:
+            each.end(CANCELLED)  # first, so that no element asks to be queued again
     jobs = sorted({task.job for task in tasks if task.is_live}, key=int)
     if jobs:
         cancel(jobs)

@@ -11,7 +11,9 @@ from typing import Any
 
 from cluster.backend import BackendError
 from cluster.machine import Machine
+from cluster.scheduler import SchedulerError, squeue
 from cluster.submission import Submission
+from sweep.durable import said
 
 try:
     from submitit import SlurmExecutor
@@ -25,6 +27,7 @@ except ImportError:
 def parameters(machine: Machine, name: str, at_one_time: int | None, after: Sequence[str]) -> dict[str, Any]:
     """Give submitit's parameters of a job: one task, with the cores and GPUs of all its workers."""
     forced: dict[str, Any] = {"requeue": True}
+    cores = machine.cpus_per_task * machine.ranks
     if machine.mem is not None:
         forced["mem"] = machine.mem  # submitit knows GB only
     given = {
@@ -40,13 +43,13 @@ def parameters(machine: Machine, name: str, at_one_time: int | None, after: Sequ
         "job_name": name,
         "nodes": 1,
         "ntasks_per_node": 1,
-        "cpus_per_task": machine.cpus_per_task * machine.ranks,
+        "cpus_per_task": cores,
         "time": -(-machine.seconds // 60),
         "signal_delay_s": machine.signal_seconds,
         "stderr_to_stdout": True,
         "wckey": None,  # submitit's own default, which some sites refuse
         "setup": _setup(machine),
-        "srun_args": ["--wait=0"],
+        "srun_args": ["--wait=0", f"--cpus-per-task={cores}"],  # not taken over since 22.05: all would share one core
         "additional_parameters": forced,
     }
 
@@ -81,7 +84,7 @@ def submit_report(submission: Submission, after: Sequence[str]) -> str:
 
 def _train(submission: Path, first: int) -> str:
     """Give the command of an array whose first element has this number."""
-    return shlex.join([sys.executable, "-u", "-m", "cluster.element", str(submission), str(first)])
+    return shlex.join([sys.executable, "-u", "-m", "cluster.start", str(submission), str(first)])
 
 
 def _map_count(elements: int) -> int | None:
@@ -90,7 +93,7 @@ def _map_count(elements: int) -> int | None:
 
 def _submit(folder: Path, command: str, asked: dict[str, Any], map_count: int | None = None) -> str:
     """Submit a command as it is: of a pickled function, the job would wait for what we write after sbatch's answer."""
-    with _outside_of_jobs(), redirect_stderr(io.StringIO()):  # submitit prints what sbatch says, and raises it too
+    with said(folder), _outside_of_jobs(), redirect_stderr(io.StringIO()):  # submitit prints what it raises too
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
             executor = SlurmExecutor(folder)
@@ -99,10 +102,26 @@ def _submit(folder: Path, command: str, asked: dict[str, Any], map_count: int | 
             return executor._submit_command(command).job_id
         except (FailedJobError, FailedSubmissionError, RuntimeError) as error:
             lines = [line.removeprefix("sbatch: error: ").strip() for line in str(error).splitlines()]
-            said = "; ".join(line for line in lines if line and not line.startswith("subprocess"))
+            answer = "; ".join(line for line in lines if line and not line.startswith("subprocess"))
+            if there := _job_of(asked["job_name"], answer):  # sbatch waited in vain for an answer about it
+                return there
             raise BackendError(
-                f"sbatch refused: {said}. Correct the machine file, then run the same command again."
+                f"sbatch refused: {answer}. Correct the machine file, then run the same command again."
             ) from None
+
+
+def _job_of(name: str, answer: str) -> str | None:
+    """Give the id of the job of this name, if SLURM has one whatever sbatch's answer was.
+
+    Raises:
+        SchedulerError: if SLURM does not say.
+    """
+    try:
+        return next((task.job for task in squeue([name])), None)
+    except SchedulerError as error:
+        raise SchedulerError(
+            f"sbatch: {answer}; and whether there is a job nobody can say: {error} The same command asks again."
+        ) from None
 
 
 @contextmanager

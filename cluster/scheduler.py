@@ -13,6 +13,7 @@ MOST_ELEMENTS = 1001  # of an array, where `scontrol show config` cannot be aske
 _SECONDS = 60  # a controller that is busy answers late; one that is down, not at all
 _ATTEMPTS = 3  # to be queued again: nobody else would see to it
 _PAUSE_SECONDS = 2.0
+_TASTES = ("SQUEUE_", "SCANCEL_", "SACCT_")  # variables that people set for what they type, such as SQUEUE_PARTITION
 _ENDED = frozenset(
     [
         "BOOT_FAIL",
@@ -95,9 +96,10 @@ def largest_array() -> int:
 
 
 def read_largest_array(text: str) -> int:
-    """Read MaxArraySize, one more than the largest index, from `scontrol show config`."""
+    """Read MaxArraySize, one more than the largest index, and max_array_tasks from `scontrol show config`."""
     found = re.search(r"^MaxArraySize\s*=\s*(\d+)", text, flags=re.M)
-    return max(1, int(found[1])) if found else MOST_ELEMENTS
+    fewer = re.search(r"^SchedulerParameters\s*=.*\bmax_array_tasks=(\d+)", text, flags=re.M)
+    return max(1, min([int(each[1]) for each in (found, fewer) if each], default=MOST_ELEMENTS))
 
 
 def node_names(hostlist: str) -> list[str]:
@@ -136,13 +138,16 @@ def this_element() -> str:
 
 
 def _ask(command: str, *arguments: str) -> str:
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(_TASTES)}
     try:
-        done = subprocess.run([command, *arguments], capture_output=True, text=True, timeout=_SECONDS, check=False)
+        done = subprocess.run(
+            [command, *arguments], env=variables, capture_output=True, text=True, timeout=_SECONDS, check=False
+        )
     except FileNotFoundError:
         raise SchedulerError(f"{command}: not found on this machine; expected SLURM. Use a login node.") from None
     except subprocess.TimeoutExpired:
         raise SchedulerError(f"{command}: no answer within {_SECONDS} s; expected one. Is slurmctld up?") from None
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"]
-        raise SchedulerError(f"{said[0]} Try again later, or ask those who run the cluster.")
+        raise SchedulerError(f"{said[0].rstrip('.')}. Try again later, or ask those who run the cluster.")
     return done.stdout

@@ -23,7 +23,7 @@ from cluster.machine import Machine
 from cluster.progress import duration
 from cluster.queue import CANCELLED, LEAST_SECONDS, Queue
 from cluster.sbatch import script, submit_array, submit_report
-from cluster.scheduler import cancel, largest_array
+from cluster.scheduler import SchedulerError, cancel, largest_array
 from cluster.submission import Bundle, Draft, Element, Submission, open_submissions
 from sweep.durable import StoreError
 from sweep.ids import RunIds
@@ -185,7 +185,8 @@ class Slurm:
                     submission.write_jobs(jobs, report)
                     self.reported = True
         except BaseException as error:
-            if not submission.is_published or (isinstance(error, BackendError) and not jobs):
+            refused = isinstance(error, BackendError) and not isinstance(error, SchedulerError)
+            if not submission.is_published or (refused and not jobs):
                 submission.remove()  # nothing was asked of SLURM, or it refused: as if it had never been
             raise
         if submission.ended == CANCELLED:  # while sbatch was at it

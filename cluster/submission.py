@@ -29,10 +29,12 @@ from sweep.claim import claimed, living_packs
 from sweep.durable import StoreError, replacing, said, write_json
 from sweep.ids import RunIds, keys_of
 from sweep.pack import Pack
+from sweep.part import UNREADABLE
 from sweep.run import Run
 from sweep.spec import Measure
 from sweep.store import Store
 
+_ID_BYTES = 6
 _SCHEMA = pa.schema([("run_id", pa.string()), ("parameters", pa.string())])
 
 
@@ -85,11 +87,14 @@ class Submission:
         except (OSError, ValueError) as error:
             content, problem = {}, str(error)
         if problem:
-            raise StoreError(
-                f"{path}: cannot be read ({problem}); expected what relusweep wrote. Cancel the jobs whose names begin "
-                f"with relusweep-{self.id} (squeue --me), then delete that folder."
-            )
+            raise self._unreadable(path, problem)
         return content
+
+    def _unreadable(self, path: Path, problem: str) -> StoreError:
+        return StoreError(
+            f"{path}: cannot be read ({problem}); expected what relusweep wrote. Cancel the jobs whose names begin "
+            f"with relusweep-{self.id} (squeue --me), then delete that folder."
+        )
 
     @cached_property
     def job(self) -> Job:
@@ -149,9 +154,22 @@ class Submission:
 
     # Packs -----------------------------------------------------------------------------------------------------------
 
+    @contextmanager
+    def _packs_file(self) -> Iterator[pq.ParquetFile]:
+        path = self.path / "packs.parquet"
+        try:
+            with pq.ParquetFile(path) as file:
+                yield file
+        except UNREADABLE as error:
+            raise self._unreadable(path, str(error).splitlines()[0]) from None
+
     def packs(self, numbers: Iterable[int]) -> Iterator[Pack]:
-        """Read packs; the others stay on the disk."""
-        with pq.ParquetFile(self.path / "packs.parquet") as file:
+        """Read packs; the others stay on the disk.
+
+        Raises:
+            StoreError: if they cannot be read.
+        """
+        with self._packs_file() as file:
             for number in numbers:
                 texts = file.read_row_group(number, columns=["parameters"])["parameters"].to_pylist()
                 yield Pack(tuple(Run.model_validate(json.loads(text)) for text in texts))
@@ -159,7 +177,7 @@ class Submission:
     @cached_property
     def run_ids(self) -> list[RunIds]:
         """Ids of the runs of each element."""
-        with pq.ParquetFile(self.path / "packs.parquet") as file:
+        with self._packs_file() as file:
             keys = [keys_of(file.read_row_group(k, columns=["run_id"])["run_id"]) for k in range(file.num_row_groups)]
         return [RunIds.of(*(keys[number] for number in element.packs)) for element in self.elements]
 
@@ -249,7 +267,7 @@ class Draft:
     """A submission that takes up packs as they come; nobody else sees it before `publish`."""
 
     def __init__(self, store: Store) -> None:
-        self.submission = Submission(store.path / "jobs" / secrets.token_hex(6))
+        self.submission = Submission(store.path / "jobs" / secrets.token_hex(_ID_BYTES))
         self.bundles: list[Bundle] = []
 
     def take(self, packs: Iterable[tuple[Pack, float]]) -> None:
@@ -280,15 +298,20 @@ class Draft:
         return self.submission
 
 
+def submissions(store: Store) -> list[Submission]:
+    """List all submissions, in no order."""
+    return [Submission(path.parent) for path in (store.path / "jobs").glob("*/submission.json")]
+
+
 def open_submissions(store: Store) -> list[Submission]:
     """List the submissions that have not ended, as far as their files tell; the oldest first."""
-    found = [Submission(path.parent) for path in (store.path / "jobs").glob("*/submission.json")]
-    return sorted((each for each in found if each.ended is None), key=lambda each: each.content["time"])
+    opened = (each for each in submissions(store) if each.ended is None)
+    return sorted(opened, key=lambda each: each.content["time"])
 
 
 def _remove_left_drafts(store: Store) -> None:
     """Delete what killed launchers left: before `publish` there is no job."""
-    found = [Submission(path) for path in (store.path / "jobs").iterdir()]
+    found = [Submission(path) for path in (store.path / "jobs").glob("[0-9a-f]" * 2 * _ID_BYTES)]
     living = living_packs(store)  # asked afterwards: who makes a draft has claimed it
     for draft in found:
         if draft.id not in living and not draft.is_published:

@@ -1,6 +1,7 @@
 """The rooms of the house: who may know whom."""
 
 import ast
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -48,6 +49,21 @@ def test_imports_go_one_way(path: Path) -> None:
     }[path.relative_to(ROOT).parts[0]]
     for module in ours(path):
         assert f"{module}.".startswith(tuple(f"{room.rstrip('.')}." for room in allowed)), f"imports {module}"
+
+
+def test_whole_house_is_installed_and_not_only_linked_to(tmp_path: Path) -> None:
+    source, built = tmp_path / "source", tmp_path / "built"
+    for room in ROOMS:
+        shutil.copytree(ROOT / room, source / room, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("pyproject.toml", "README.md", "LICENSE", "relusweep.py"):
+        shutil.copy(ROOT / file, source)
+    command = [sys.executable, "-c", "from setuptools import setup; setup()", "build_py", "--build-lib", built]
+    subprocess.run(command, cwd=source, capture_output=True, check=True)
+    there = {str(path.relative_to(built)) for path in built.rglob("*") if path.is_file()}
+    assert there == {
+        "relusweep.py",
+        *(str(path.relative_to(source)) for room in ROOMS for path in (source / room).rglob("*") if path.is_file()),
+    }
 
 
 @pytest.mark.parametrize("path", OUTSIDE_TESTS, ids=name)

@@ -35,6 +35,8 @@ def test_lines_of_squeue_become_tasks():
 def test_largest_array_is_that_of_the_configuration():
     text = "KillWait                = 30 sec\nMaxArraySize            = 40000\nMaxBatchRequeue         = 5\n"
     assert read_largest_array(text) == 40000
+    for given, largest in {"max_array_tasks=1000,bf_interval=1": 1000, "defer,max_array_tasks=50000": 40000}.items():
+        assert read_largest_array(f"{text}SchedulerParameters     = {given}\n") == largest
     assert read_largest_array("KillWait = 30 sec\n") == MOST_ELEMENTS
 
 

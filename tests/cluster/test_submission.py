@@ -10,6 +10,7 @@ import pytest
 from cluster.array import make_arrays
 from cluster.backend import Job
 from cluster.submission import Draft, Element, open_submissions
+from sweep.durable import StoreError
 from sweep.ids import RunIds
 from sweep.pack import make_packs
 from sweep.spec import Spec
@@ -47,6 +48,18 @@ def test_packs_come_back_run_by_run_and_only_those_asked_for(drafted, packs, tin
     assert submission.run_ids == [RunIds(run.id for run in pack.runs) for pack in packs]
     assert submission.job.measure.every == "log:3"
     assert submission.job.store == submission.path.parent.parent
+
+
+def test_packs_that_cannot_be_read_are_one_line(drafted):
+    submission = drafted()
+    (submission.path / "packs.parquet").write_bytes(b"damaged")
+    message = (
+        rf"packs\.parquet: cannot be read \(.*\); .* with relusweep-{submission.id} .*, then delete that folder\.$"
+    )
+    with pytest.raises(StoreError, match=message):
+        list(submission.packs([0]))
+    with pytest.raises(StoreError, match=message):
+        submission.run_ids  # noqa: B018
 
 
 def test_packs_take_little_room(store):
@@ -108,11 +121,14 @@ with draft.submission.being_submitted():
     subprocess.run([sys.executable, "-c", code, store.path], check=False)
     (left,) = (store.path / "jobs").iterdir()
     assert (store.path / "claims" / f"{left.name}.json").exists()
+    others = {store.path / "jobs" / name for name in (".nfs0001", "notes")}
+    for other in others:
+        other.touch()
     living = Draft(store)
     with living.submission.being_submitted():
         living.take([])
         submission = drafted()
-        assert {*(store.path / "jobs").iterdir()} == {living.submission.path, submission.path}
+        assert {*(store.path / "jobs").iterdir()} == {living.submission.path, submission.path} | others
         assert [path.stem for path in (store.path / "claims").glob("*.json")] == [living.submission.id]
 
 

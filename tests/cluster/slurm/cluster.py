@@ -32,7 +32,16 @@ def lacking() -> list[str]:
 class Cluster:
     """Nodes node1, node2 … in the partitions `main`, `grace` and `high`, whose jobs requeue those of the other two."""
 
-    def __init__(self, nodes: int = 3, gpus: int = 2, cpus: int = 4, array_size: int = 1001) -> None:
+    def __init__(
+        self,
+        nodes: int = 3,
+        gpus: int = 2,
+        cpus: int = 4,
+        array_size: int = 1001,
+        array_tasks: int = 1001,
+        *,
+        binds: bool = False,
+    ) -> None:
         """Describe a cluster; `with` starts it.
 
         Args:
@@ -40,9 +49,11 @@ class Cluster:
             gpus: GPUs of each, at most 10.
             cpus: Cores of each, as SLURM counts them; the machine need not have them.
             array_size: MaxArraySize: one more than the highest index that an array may have.
+            array_tasks: max_array_tasks: how many elements it may have.
+            binds: Whether tasks are bound to their cores, as on most clusters; then the machine needs to have them.
         """
         self.nodes = [f"node{number}" for number in range(1, nodes + 1)]
-        self.gpus, self.cpus, self.array_size = gpus, cpus, array_size
+        self.gpus, self.cpus, self.array_size, self.array_tasks, self.binds = gpus, cpus, array_size, array_tasks, binds
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> "Cluster":
@@ -237,13 +248,14 @@ SlurmdPidFile={self.folder}/slurmd-%n.pid
 SlurmctldLogFile={self.folder}/slurmctld.log
 SlurmdLogFile={self._log("%n")}
 ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
+TaskPlugin=task/{"affinity" if self.binds else "none"}
+TaskPluginParam=Cores
 MpiDefault=none
 PropagateResourceLimits=NONE
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SlurmdParameters=config_overrides
-SchedulerParameters=sched_interval=1,bf_interval=1
+SchedulerParameters=sched_interval=1,bf_interval=1,max_array_tasks={self.array_tasks}
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 EnforcePartLimits=ALL

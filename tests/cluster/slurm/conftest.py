@@ -64,13 +64,9 @@ def submitting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
     return make
 
 
-@pytest.fixture
-def shell() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+def from_a_shell(*arguments: object, kills_itself_in: str = "", **started: Any) -> "subprocess.Popen[str]":
     """Start a command as from another shell, as hastily; it may kill itself where a function is called."""
-    started = []
-
-    def start(*arguments: object, kills_itself_in: str = "") -> "subprocess.Popen[str]":
-        code = f"""
+    code = f"""
 import os, signal, sys
 from pytest import MonkeyPatch
 from relusweep import main
@@ -81,9 +77,18 @@ for place, value in (HASTE | killing).items():
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored below a shell that runs the tests in the background
 sys.exit(main(sys.argv[1:]))
 """
-        command = [sys.executable, "-c", code, *map(str, arguments)]
-        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen(command, cwd=ROOT, **pipes))
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=ROOT, **pipes, **started)
+
+
+@pytest.fixture
+def shell() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Start commands as from other shells."""
+    started = []
+
+    def start(*arguments: object, **given: Any) -> "subprocess.Popen[str]":
+        started.append(from_a_shell(*arguments, **given))
         return started[-1]
 
     yield start

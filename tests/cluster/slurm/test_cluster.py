@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cluster.scheduler import largest_array
 from tests.cluster.slurm.cluster import KILL_WAIT, Cluster
 
 ROOT = Path(__file__).parents[3]
@@ -126,8 +127,11 @@ def test_urgent_job_has_others_told_at_once_and_requeued(submit, said, until, tm
     assert said("node2") == ["start 0", "told", "written", "start 1"]  # its partition's GraceTime is longer
 
 
-@pytest.mark.parametrize("slurm", [{"nodes": 1, "gpus": 0, "array_size": 5}], indirect=True)
+@pytest.mark.parametrize(
+    "slurm", [{"nodes": 1, "gpus": 0, "array_size": 5}, {"nodes": 1, "array_tasks": 5}], indirect=True
+)
 def test_array_above_the_largest_is_refused(slurm):
+    assert largest_array() == 5
     slurm.sbatch("true", "--array=0-4")
     with pytest.raises(AssertionError, match="Invalid job array specification"):
         slurm.sbatch("true", "--array=0-5")

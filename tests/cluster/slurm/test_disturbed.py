@@ -1,6 +1,7 @@
 """What clusters do to jobs: the sweep goes on where it was, and the table is that of an undisturbed one."""
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -13,9 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
-from cluster.submission import Submission
+from cluster.submission import Submission, open_submissions
 from sweep.store import Store
 from tests.cluster.slurm.cluster import Cluster
+from tests.cluster.slurm.conftest import from_a_shell
 
 LONG: dict[str, Any] = {"max_steps": 1_500_000, "tolerance": 0.0}
 FAR_ENOUGH = 200_000
@@ -42,9 +44,7 @@ def of_two_minutes(
 
 
 def _stand_still_until_it_is_told(store: Path) -> None:
-    while not (said := [each for each in Store(store).progress() if each["step"] > FAR_ENOUGH]):
-        time.sleep(0.01)
-    job = psutil.Process(int(said[0]["worker"].split("-")[-1]))
+    job = _far_enough(store)
     job.suspend()
     status, usr2 = Path(f"/proc/{job.pid}/status"), 1 << (signal.SIGUSR2 - 1)
     with contextlib.suppress(OSError, psutil.NoSuchProcess):  # SLURM may have it go on by itself
@@ -52,6 +52,59 @@ def _stand_still_until_it_is_told(store: Path) -> None:
             if int(status.read_text().split("ShdPnd:")[1].split()[0], 16) & usr2:
                 job.resume()
             time.sleep(0.1)
+
+
+def _far_enough(store: Path) -> psutil.Process:
+    """Wait until an element has trained for a while; gives its process."""
+    while not (said := [each for each in Store(store).progress() if each["step"] > FAR_ENOUGH]):
+        time.sleep(0.01)
+    return psutil.Process(int(said[0]["worker"].split("-")[-1]))
+
+
+DEAF = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2})"
+TWO_PACKS = """\
+name = "killed"
+fixed = { problem = "sine", n = 8, d = 2, width = 4, tolerance = 0.0 }
+block = [
+  { fixed = { max_steps = 200 }, grid = { lr = [0.1], seed = [0, 1] } },
+  { fixed = { max_steps = 4_000_000 }, grid = { lr = [0.1] } },
+]
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def at_its_limit(
+    of_two_minutes: tuple[Path, Cluster], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Path, "subprocess.Popen[str]"]]:
+    """Launch a sweep whose element heeds no signal, and have its time run out when it has recorded one of its packs.
+
+    SLURM sees that within half a minute, beside the tests of this file. Till then, and till it is killed, the process
+    stands still, and takes no time from them.
+    """
+    _, cluster = of_two_minutes
+    folder = tmp_path_factory.mktemp("killed")
+    store, spec, machine, deaf = (folder / name for name in ("store", "spec.toml", "machine.toml", "deaf"))
+    spec.write_text(TWO_PACKS)
+    deaf.mkdir()
+    (deaf / "sitecustomize.py").write_text(DEAF)
+    path = ":".join([str(deaf), *filter(None, [os.environ.get("PYTHONPATH")])])
+    machine.write_text(f"time = '60'\nenvironment.PYTHONPATH = '{path}'")
+    arguments = ["run", spec, "--on", "slurm", "--machine", machine, "--out", store, "--checkpoint-minutes", "0"]
+
+    def run_out_of_time() -> None:
+        job = _far_enough(store)
+        (deaf / "sitecustomize.py").write_text("")  # the next one hears again
+        (submission,) = open_submissions(Store(store))
+        cluster.run("scontrol", "update", f"jobid={submission.jobs[0]}", "endtime=now")
+        with contextlib.suppress(psutil.NoSuchProcess):
+            while True:
+                job.suspend()
+                time.sleep(0.01)
+
+    with from_a_shell(*arguments, env=cluster.environment) as launcher:
+        threading.Thread(target=run_out_of_time, daemon=True).start()
+        yield store, launcher
+        launcher.kill()
 
 
 @pytest.fixture
@@ -192,3 +245,22 @@ def test_element_goes_on_after_its_time_limit(of_two_minutes: tuple[Path, Cluste
     lasted = cluster.run("scontrol", "show", "job", "1")
     assert "TimeLimit=00:02:00" in lasted
     assert "Restarts=1" in lasted
+
+
+def test_element_that_its_time_limit_kills_loses_no_more_than_came_after_its_last_state(
+    at_its_limit: tuple[Path, "subprocess.Popen[str]"],
+    of_two_minutes: tuple[Path, Cluster],
+    submissions: Callable[[Path], list[Submission]],
+    verified: Callable[[Path], None],
+) -> None:
+    store, launcher = at_its_limit
+    _, err = launcher.communicate(timeout=90)
+    assert (launcher.returncode, err) == (0, "")
+    first, second = submissions(store)
+    assert "JobState=TIMEOUT" in of_two_minutes[1].run("scontrol", "show", "job", *first.jobs)
+    assert first.ends() == set()
+    assert "written" not in next(first.path.glob("logs/*.out")).read_text(), "it was not left the time to"
+    assert [bundle.runs for bundle in first.bundles] == [2, 1]
+    assert [bundle.runs for bundle in second.bundles] == [1], "what was recorded is not trained again"
+    assert second.account_of(0)["standing"][1] > FAR_ENOUGH / 2
+    verified(store)

@@ -7,7 +7,7 @@ import pytest
 
 import cluster.queue
 from cluster.backend import Job
-from cluster.queue import Pending, Queue
+from cluster.queue import Pending, Queue, cancel_submissions
 from cluster.submission import Draft, Element
 from sweep.pack import Pack
 from sweep.spec import Spec
@@ -59,6 +59,21 @@ def test_element_counts_as_gone_when_two_answers_in_a_row_lack_it(slurm, submiss
     assert len(calls) == before + 2
     assert calls[-1] - calls[-2] > 0.49
     assert submission.ended == "none of its jobs is in the queue any more"
+
+
+def test_element_is_seen_whatever_its_owner_likes_to_see(slurm, submission, monkeypatch):
+    slurm.sbatch("true", "--hold", f"--job-name={submission.job_name(0)}", "--output=/dev/null")
+    for name, value in {"PARTITION": "high", "FORMAT": "%i", "FORMAT2": "jobid", "STATES": "running"}.items():
+        monkeypatch.setenv(f"SQUEUE_{name}", value)
+    assert Pending(submission.store).runs() == submission.run_ids[0]
+
+
+def test_report_that_is_to_be_written_when_all_elements_have_ended_is_cancelled_too(slurm, submission):
+    job = slurm.sbatch("true", "--hold", f"--job-name={submission.job_name('report')}", "--output=/dev/null")
+    submission.end("nothing is left to its elements")
+    assert cancel_submissions(submission.store) == [job]
+    assert slurm.jobs()[job] == "CANCELLED"
+    assert submission.ended == "nothing is left to its elements"
 
 
 def test_element_that_is_back_at_the_second_look_is_not_gone(slurm, submission, calls, monkeypatch):

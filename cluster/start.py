@@ -1,0 +1,25 @@
+"""Start: what SLURM runs for an element. It heeds signals before it loads what takes long on a slow disk."""
+
+import signal
+import sys
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def main(path: str, first: str) -> None:
+    """Train what is left of an element's packs, or be queued again.
+
+    Args:
+        path: Where the submission lies.
+        first: Number of the first element of the array that this job belongs to.
+    """
+    came: list[int] = []
+    for each in SIGNALS:  # without a handler each would be the end of the job: as a failed one it would not come back
+        signal.signal(each, lambda number, _: came.append(number))
+    from cluster.element import run
+
+    run(path, first, came)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
