@@ -103,7 +103,7 @@ def exit_code(slurm: Cluster, job: str) -> str:
     return re.findall(r"ExitCode=(\d+):", slurm.run("scontrol", "show", "job", job))[0]
 
 
-def test_sweep_on_three_nodes_loses_a_raylet_beside_another_cluster_and_gives_the_table_of_one_machine(
+def test_sweep_on_three_nodes_loses_a_raylet_and_a_node_beside_another_cluster_and_gives_the_table_of_one_machine(
     slurm: Cluster, submit: Callable[..., str], log: Callable[[str], str], tiny: Callable[..., Path], tmp_path: Path,
     launch: Callable[..., Any], until: Callable[..., Any], verified: Callable[[Path], None],
     equal_tables: Callable[[Path, Path], None], monkeypatch: pytest.MonkeyPatch,
@@ -156,6 +156,10 @@ def test_sweep_on_three_nodes_loses_a_raylet_beside_another_cluster_and_gives_th
         "RAY_AUTH_TOKEN_PATH=FILE with it.\n"
     )  # fmt: skip
 
+    # Another node loses its power
+    (gone,) = set(slurm.nodes) - {"node1", node}
+    slurm.kill_node(gone)
+
     # The other sweep cannot be trained: its exit code is that of its job
     until(lambda: slurm.jobs()[beside] == "FAILED", seconds=120)
     assert exit_code(slurm, beside) == "1"
@@ -163,6 +167,7 @@ def test_sweep_on_three_nodes_loses_a_raylet_beside_another_cluster_and_gives_th
 
     until(lambda: slurm.jobs()[job] == "COMPLETED", seconds=240)
     assert f"{node}: Ray has died there, and is started again: raylet [exit code=-9" in log(job)
+    assert f"srun: error: Node failure on {gone}" in log(job)
     assert f"{store}: all 6 runs are recorded." in log(job)
     assert exit_code(slurm, job) == "0"
     verified(store)
