@@ -153,6 +153,36 @@ sys.stdin.read()
     assert complete(tmp_path / "store", 4)
 
 
+def test_trial_reports_what_its_pack_has_come_to(
+    on_cluster: Cluster, tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, store, spec = (
+        backend("ray", 1),
+        Store.create(tmp_path / "store"),
+        Spec.read(tiny(grid="lr = [0.1, 0.2, 1e6]")),
+    )
+    from cluster.ray_driver import Driver
+
+    reports, asked = [], Driver.on_trial_complete
+    monkeypatch.setattr(
+        Driver,
+        "on_trial_complete",
+        lambda self, **told: (reports.append(told["trial"].last_result), asked(self, **told)),
+    )
+    job = Job(store.path, spec.measure, "ray", 120.0)
+    (outcome,) = place.train(job, iter([Pack(tuple(spec.expand()))]), lambda: None)
+    assert outcome.kind == "recorded"
+    rows, (report,) = store.read()[0].to_pylist(), reports
+    assert {name: report[name] for name in ("runs", "ended", "converged", "budget", "diverged")} == {
+        "runs": 3, "ended": 3, "converged": 0, "budget": 2, "diverged": 1
+    }  # fmt: skip
+    finite = [row for row in rows if row["status"] == "budget"]
+    assert report["median_loss"] == pytest.approx(sum(row["loss"] for row in finite) / 2)
+    assert report["max_eos_ratio"] == max(row["eos_ratio"] for row in finite)
+    assert report["run_steps"] >= sum(row["steps"] for row in finite)
+    assert report["run_steps_per_second"] > 0
+
+
 def test_worker_that_cannot_start_says_why(
     on_cluster: Cluster, tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
