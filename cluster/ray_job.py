@@ -2,9 +2,11 @@
 
 One srun starts `cluster.ray_node` on every node and is the only thing between them and us: closing its input ends Ray
 everywhere, and its output says what becomes of the nodes. The sweep itself is `relusweep run … --on ray`, and its exit
-code is the job's. Signals have it write its states; then the job asks to be queued again.
+code is the job's. Signals have it write its states; then the job asks to be queued again. One that is started again and
+again without getting any further gives up.
 """
 
+import argparse
 import json
 import os
 import signal
@@ -20,8 +22,10 @@ from typing import Any
 from cluster.backend import BackendError
 from cluster.ray_cluster import ask_for_token, dashboard, settle
 from cluster.ray_node import SIGNALS, free_ports
+from cluster.ray_starts import Starts
 from cluster.scheduler import node_names, requeue_this_element
 from sweep.spec import Spec, SpecError
+from sweep.store import Store, StoreError
 
 READY_SECONDS = 300.0  # to read Python and Ray on all nodes at once from one disk takes a while
 _END_SECONDS = 10.0  # for nodes to take Ray down, before srun is told to
@@ -144,37 +148,46 @@ class Sweep:
 def main(arguments: list[str]) -> int:
     """Make the cluster, run the sweep on it, end the cluster; returns the sweep's exit code."""
     try:
-        _check(arguments)
-        return _run(arguments)
-    except (BackendError, SpecError) as error:
+        return _run(arguments, _check(arguments))
+    except (BackendError, SpecError, StoreError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        return _MISUSED if isinstance(error, SpecError) else _FAILED
+        return _FAILED if isinstance(error, BackendError) else _MISUSED
 
 
-def _check(arguments: list[str]) -> None:
-    """Refuse early what would be refused when all nodes are up."""
+def _check(arguments: list[str]) -> Path:
+    """Refuse early what would be refused when all nodes are up; gives where the sweep is recorded."""
     if "SLURM_JOB_ID" not in os.environ:
         raise BackendError("no SLURM_JOB_ID: got no job of SLURM; expected one. sbatch slurm/ray_cluster.sbatch SPEC")
     if not arguments or arguments[0].startswith("-"):
         got = " ".join(arguments) or "nothing"
         raise BackendError(f"got {got}; expected SPEC first, then options of relusweep run.")
-    Spec.read(arguments[0])
+    options = argparse.ArgumentParser(prog="relusweep run", usage=argparse.SUPPRESS, add_help=False, allow_abbrev=False)
+    options.add_argument("--out", type=Path, default=Path("results", Spec.read(arguments[0]).name))
+    out = options.parse_known_args(arguments[1:])[0].out
+    Store.at(out)
+    return out
 
 
-def _run(arguments: list[str]) -> int:
-    sweep = Sweep(arguments)
+def _run(arguments: list[str], out: Path) -> int:
+    sweep, starts, code = Sweep(arguments), Starts(os.environ["SLURM_JOB_ID"], out), _STOPPED
     for number in SIGNALS:
         signal.signal(number, sweep.stop)
     settle()
     os.environ.pop("RAY_ADDRESS", None)
-    with _token() as token, Nodes(_say, sweep.stop) as nodes:
-        nodes.wait(lambda: sweep.is_stopped)
-        code = _STOPPED
-        if not sweep.is_stopped:
-            os.environ["RAY_ADDRESS"] = nodes.address
-            _say(f"Ray on {', '.join(nodes.names)}: RAY_ADDRESS={nodes.address} RAY_AUTH_TOKEN_PATH={token}")
-            _say(f"Ray dashboard: {dashboard(nodes.dashboard)} It asks for the token in {token}")
-            code = sweep.run()
+    try:
+        with _token() as token:
+            starts.begin()
+            with Nodes(_say, sweep.stop) as nodes:
+                starts.compare()  # while Ray starts
+                nodes.wait(lambda: sweep.is_stopped)
+                if not sweep.is_stopped:
+                    os.environ["RAY_ADDRESS"] = nodes.address
+                    _say(f"Ray on {', '.join(nodes.names)}: RAY_ADDRESS={nodes.address} RAY_AUTH_TOKEN_PATH={token}")
+                    _say(f"Ray dashboard: {dashboard(nodes.dashboard)} It asks for the token in {token}")
+                    code = sweep.run()
+    finally:
+        if not (sweep.is_stopped and code):
+            starts.forget()
     if sweep.is_stopped and code != 0 and requeue_this_element():
         _say("Queued again.")
     return code if code >= 0 else _FAILED

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from itertools import groupby
 from pathlib import Path
 
@@ -150,3 +151,13 @@ def test_progress_is_told_in_the_form_that_the_readme_shows(said):
 def test_makefile_has_the_targets_that_the_readme_names():
     for target in re.findall(r"^\$ make (\S+)$", README, flags=re.M):
         assert re.search(rf"^{target}:", MAKEFILE, flags=re.M)
+
+
+def test_extras_that_the_pages_name_exist_and_what_they_bring_is_pinned():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    named = {extra for given in re.findall(r"'(?:relusweep|\.)\[([\w,]+)\]'", text) for extra in given.split(",")}
+    assert named == {"slurm", "ray"}
+    pinned = re.findall(r"^([\w.-]+)==", (ROOT / "constraints.txt").read_text(encoding="utf-8"), flags=re.M)
+    brought = {re.match(r"[\w.-]+", requirement)[0] for extra in named for requirement in extras[extra]}
+    assert brought <= set(pinned)

@@ -98,23 +98,26 @@ def test_killed_driver_leaves_no_ray_behind_and_the_same_command_goes_on(
     short.rmdir()
 
 
-def test_stop_signal_to_the_group_writes_the_states_and_local_goes_on(
+def test_sweep_begun_locally_is_stopped_on_ray_by_a_signal_to_the_group_and_ends_locally(
     launch: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, until: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     spec, store = tiny(max_steps=2_000_000, tolerance=0.0), tmp_path / "store"
-    stopped = launch("run", spec, "--on", "ray", "--workers", 1, "--out", store)
-    until(lambda: training(store))
-    os.killpg(stopped.pid, signal.SIGTERM)
-    out, err = stopped.communicate()
-    assert stopped.returncode == 130, out
-    assert err == "relusweep: stopped; what was in training is kept. The same command goes on from there.\n"
-    (state,) = Store(store).checkpoints()
+    reached = 0
+    for place in ("local", "ray"):
+        stopped = launch("run", spec, "--on", place, "--workers", 1, "--out", store)
+        until(lambda: any(each["step"] > reached for each in Store(store).progress()))  # noqa: B023 - called at once
+        os.killpg(stopped.pid, signal.SIGTERM)
+        out, err = stopped.communicate()
+        assert stopped.returncode == 130, out
+        assert err == "relusweep: stopped; what was in training is kept. The same command goes on from there.\n"
+        (state,) = Store(store).checkpoints()
+        saved = load_checkpoint(state)
+        assert saved is not None
+        assert saved["training"]["step"] > reached
+        reached = saved["training"]["step"]
     assert not list((store / "jobs").iterdir())
-    saved = load_checkpoint(state)
-    assert saved is not None
-    assert saved["training"]["step"] > 0
     swept = launch("run", spec, "--workers", 1, "--out", store)
     out, err = swept.communicate()
     assert (swept.returncode, err) == (0, ""), out
@@ -123,7 +126,7 @@ def test_stop_signal_to_the_group_writes_the_states_and_local_goes_on(
 
 
 def test_full_cluster_is_waited_for_with_a_message(
-    on_cluster: Cluster, launch: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path
+    ray_cluster: Cluster, typed: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path
 ) -> None:
     code = """
 import ray, sys
@@ -136,16 +139,48 @@ print(ray.get(holder.hold.remote()), flush=True)
 sys.stdin.read()
 """
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    pipes["env"] = os.environ | ray_cluster.environment
     with subprocess.Popen([sys.executable, "-c", code], text=True, **pipes) as holder:
         assert holder.stdout.readline() == "True\n"
-        swept = launch("run", tiny(), "--on", "ray", "--out", tmp_path / "store")
+        given = {"HOST:PORT": ray_cluster.address, "FILE": ray_cluster.token, " demo": f" {tiny()} --out store"}
+        swept = typed("a Ray cluster that runs already", given)
         lines = iter(swept.stdout.readline, "")
         said = next(line for line in lines if "waiting" in line)
-        assert said == f"RAY_ADDRESS={on_cluster.address}: all 2 CPU(s) of the cluster are taken; waiting.\n"
+        assert said == f"RAY_ADDRESS={ray_cluster.address}: all 2 CPU(s) of the cluster are taken; waiting.\n"
         assert not Store(tmp_path / "store").recorded()
         holder.communicate()
     assert swept.wait() == 0
     assert complete(tmp_path / "store", 4)
+
+
+def test_trial_reports_what_its_pack_has_come_to(
+    on_cluster: Cluster, tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, store, spec = (
+        backend("ray", 1),
+        Store.create(tmp_path / "store"),
+        Spec.read(tiny(grid="lr = [0.1, 0.2, 1e6]")),
+    )
+    from cluster.ray_driver import Driver
+
+    reports, asked = [], Driver.on_trial_complete
+    monkeypatch.setattr(
+        Driver,
+        "on_trial_complete",
+        lambda self, **told: (reports.append(told["trial"].last_result), asked(self, **told)),
+    )
+    job = Job(store.path, spec.measure, "ray", 120.0)
+    (outcome,) = place.train(job, iter([Pack(tuple(spec.expand()))]), lambda: None)
+    assert outcome.kind == "recorded"
+    rows, (report,) = store.read()[0].to_pylist(), reports
+    assert {name: report[name] for name in ("runs", "ended", "converged", "budget", "diverged")} == {
+        "runs": 3, "ended": 3, "converged": 0, "budget": 2, "diverged": 1
+    }  # fmt: skip
+    finite = [row for row in rows if row["status"] == "budget"]
+    assert report["median_loss"] == pytest.approx(sum(row["loss"] for row in finite) / 2)
+    assert report["max_eos_ratio"] == max(row["eos_ratio"] for row in finite)
+    assert report["run_steps"] >= sum(row["steps"] for row in finite)
+    assert report["run_steps_per_second"] > 0
 
 
 def test_worker_that_cannot_start_says_why(

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import urllib.error
@@ -13,30 +14,38 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
 import cluster.ray_job
 from cluster.backend import BackendError
 from cluster.ray_job import Nodes
 from cluster.submission import Submission
-from sweep.execute import load_checkpoint
+from sweep.execute import CHECKPOINT_FORMAT, load_checkpoint
+from sweep.pack import Pack
+from sweep.spec import Spec
 from sweep.store import Store
 from tests.cluster.slurm.cluster import Cluster
 from tests.cluster.slurm.conftest import ROOT
 
-SCRIPT = ROOT / "slurm" / "ray_cluster.sbatch"
 PACK_A_NODE = "lr = [0.05], seed = [0, 1], width = [3, 4, 5]"
 LONG: dict[str, Any] = {"max_steps": 4_000_000, "tolerance": 0.0}
 
 
 @pytest.fixture
-def submit(slurm: Cluster, tmp_path: Path) -> Callable[..., str]:
-    """Submit the script as a person would who has activated this environment; gives the job's id."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    here = ("--parsable", f"--chdir={tmp_path}", f"--export=ALL,PATH={path},PYTHONPATH={ROOT},OMP_NUM_THREADS=1")
+def submit(slurm: Cluster, typed: Callable[..., Any]) -> Callable[..., str]:
+    """Submit the script as slurm/README.md shows it, with the nodes of the tests; gives the job's id."""
 
     def sbatch(*given: object, options: tuple[str, ...] = (), nodes: int = 1) -> str:
-        asked = (*here, f"--nodes={nodes}", "--cpus-per-task=1", *options)
-        return slurm.run("sbatch", *asked, str(SCRIPT), *map(str, given))
+        named = shlex.join(["sbatch", "--parsable", "--cpus-per-task=1", *options])
+        replaced = {"sbatch --nodes": f"{named} --nodes"}
+        if nodes == 1:
+            place, shown = "one node of the cluster", " demo"
+        else:
+            place, shown = "several nodes", " demo --out results/demo"
+            replaced["--gpus-per-node=4"] = f"--gpus-per-node={slurm.gpus}"
+        out, err = typed(place, replaced | {shown: f" {shlex.join(map(str, given))}"}).communicate()
+        assert not err
+        return out.strip()
 
     return sbatch
 
@@ -81,21 +90,29 @@ def trained_by(store: Path) -> dict[str, psutil.Process]:
     return {each.environ()["SLURMD_NODENAME"]: each for each in found}
 
 
+def write_damaged_state(store: Store, spec: Spec) -> None:
+    """Leave a state of one pack with all runs, from which no worker can go on."""
+    runs = list(spec.expand())
+    saved: dict[str, Any] = {"format": CHECKPOINT_FORMAT, "measure": spec.measure.model_dump()}
+    saved |= {"runs": [run.model_dump() for run in runs], "training": {"step": 0, "cursor": 0}}
+    saved["training"]["ids"] = [run.id for run in runs]
+    torch.save(saved, store.checkpoint(Pack(tuple(runs)).id))
+
+
 def exit_code(slurm: Cluster, job: str) -> str:
     return re.findall(r"ExitCode=(\d+):", slurm.run("scontrol", "show", "job", job))[0]
 
 
-def test_sweep_on_three_nodes_loses_a_raylet_beside_another_cluster_and_gives_the_table_of_one_machine(
+def test_sweep_on_three_nodes_loses_a_raylet_and_a_node_beside_another_cluster_and_gives_the_table_of_one_machine(
     slurm: Cluster, submit: Callable[..., str], log: Callable[[str], str], tiny: Callable[..., Path], tmp_path: Path,
     launch: Callable[..., Any], until: Callable[..., Any], verified: Callable[[Path], None],
     equal_tables: Callable[[Path, Path], None], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     spec, store = tiny(grid=PACK_A_NODE, **LONG), tmp_path / "store"
-    wrong = tmp_path / "wrong"
-    wrong.mkdir()
-    (wrong / "mine").touch()
+    other, failing = tiny("other"), Store.create(tmp_path / "failing")
+    write_damaged_state(failing, Spec.read(other))
     job = submit(spec, "--out", store, "--checkpoint-minutes", 0, nodes=3)
-    beside = submit(spec, "--out", wrong, options=("--nodelist=node1",))  # at the same time, on the same node
+    beside = submit(other, "--out", failing.path, options=("--nodelist=node1",))  # at the same time, on the same node
     found: Any = until(
         lambda: re.search(r"Ray on node1, node2, node3: RAY_ADDRESS=(\S+:\d+) RAY_AUTH_TOKEN_PATH=(\S+)\n", log(job)),
         seconds=120,
@@ -139,13 +156,18 @@ def test_sweep_on_three_nodes_loses_a_raylet_beside_another_cluster_and_gives_th
         "RAY_AUTH_TOKEN_PATH=FILE with it.\n"
     )  # fmt: skip
 
+    # Another node loses its power
+    (gone,) = set(slurm.nodes) - {"node1", node}
+    slurm.kill_node(gone)
+
     # The other sweep cannot be trained: its exit code is that of its job
     until(lambda: slurm.jobs()[beside] == "FAILED", seconds=120)
-    assert exit_code(slurm, beside) == "2"
-    assert f"StoreError: {wrong}: a directory with other files in it" in log(beside)
+    assert exit_code(slurm, beside) == "1"
+    assert f"{failing.path}: 4 runs failed; see {failing.path}/failures." in log(beside)
 
     until(lambda: slurm.jobs()[job] == "COMPLETED", seconds=240)
     assert f"{node}: Ray has died there, and is started again: raylet [exit code=-9" in log(job)
+    assert f"srun: error: Node failure on {gone}" in log(job)
     assert f"{store}: all 6 runs are recorded." in log(job)
     assert exit_code(slurm, job) == "0"
     verified(store)
@@ -192,10 +214,32 @@ def test_sweep_goes_from_slurm_to_ray_is_queued_again_twice_and_ends_under_slurm
     (again,) = steps()
     assert again > by_ray
     assert not processes(job)
+    starts = json.loads((tmp_path / f"relusweep-ray-{job}.json").read_text())
+    assert (starts["idle"], starts["unready"]) == (1, 0)  # the second got further than the first
+    assert starts["standing"][1] >= by_ray
 
     said = cli("run", *submitting(spec, store))
     assert (said.code, said.err) == (0, "")
     verified(store)
+
+
+def test_job_whose_starts_were_in_vain_ends_and_is_not_queued_again(
+    slurm: Cluster, submit: Callable[..., str], log: Callable[[str], str], tiny: Callable[..., Path], tmp_path: Path,
+    until: Callable[..., Any],
+) -> None:  # fmt: skip
+    job = submit(tiny(), "--out", "store", options=("--hold",))
+    earlier = tmp_path / f"relusweep-ray-{job}.json"
+    earlier.write_text(json.dumps({"unready": 0, "idle": 3, "standing": [0, 0.0]}))
+    slurm.run("scontrol", "release", job)
+    until(lambda: slurm.jobs()[job] == "FAILED")
+    assert exit_code(slurm, job) == "1"
+    said = (
+        f"BackendError: job {job} was started 3 times in a row without getting store any further; expected a recorded"
+    )
+    assert log(job).startswith(said)
+    assert not processes(job)
+    assert not list(tmp_path.glob("relusweep-ray-*.[jt]*"))
+    assert not (tmp_path / "store").exists()
 
 
 def test_nodes_that_do_not_come_are_named_when_the_time_is_up(
