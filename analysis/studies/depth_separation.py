@@ -15,6 +15,8 @@ from analysis.studies.depth_separation_verdicts import beaten, verdicts
 from analysis.study import StudyResult
 from analysis.table import Table
 
+MOMENTS = ("loss",)  # measures of the trajectories that are read
+
 
 def study(table: Table) -> StudyResult:
     """Answer the question over a table of runs."""
