@@ -108,6 +108,11 @@ def _usual(runs: pl.DataFrame, name: str) -> pl.Expr:
     return pl.lit(runs.filter(problem="pyramid")[name].mode().sort().first())
 
 
+def far(runs: pl.DataFrame) -> pl.Expr:
+    """Tell runs that may go as far as most do at `LARGE`: lr · max_steps is as large."""
+    return pl.col("lr") * pl.col("max_steps") >= LARGE * (1 - 1e-9) * _usual(runs, "max_steps")
+
+
 def controls(pairs: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
     """Count separated pairs under each control.
 
@@ -124,12 +129,11 @@ def controls(pairs: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
     told = pairs.join(runs.select("group", *shared).unique(), on="group")
     claim = Claim.of(runs)
     large, shallow = pl.col("lr") >= LARGE, pl.col("arm") == "shallow"
-    far = pl.col("lr") * pl.col("max_steps") >= LARGE * (1 - 1e-9) * _usual(runs, "max_steps")
     ratio = pl.col("parameters") / pl.col("deep_parameters")
     conditions = {
         "claim": claim.but() & large & shallow,
         "smooth target": claim.but("pyramid") & large & shallow,
-        "vanishing step sizes": claim.but() & (pl.col("lr") <= VANISHING) & far & shallow,
+        "vanishing step sizes": claim.but() & (pl.col("lr") <= VANISHING) & far(runs) & shallow,
         "equal parameters": claim.but() & large & shallow & ratio.is_between(1 / SMALLER, SMALLER),
         "initial weights": claim.but("starts") & large & shallow,
         "warm-up": claim.but("warm") & large & shallow,

@@ -302,6 +302,7 @@ def test_small_steps_that_have_not_gone_as_far_are_no_control(studied, both):
     result = studied([*both(0.9), *short, *far])
     assert outcomes(result)["vanishing step sizes"] == "refuted"
     assert "fails in 4 of 4 pairs" in verdict(result, "vanishing step sizes").sentence
+    assert any(note.startswith("16 runs at η ≤ 0.1 have too few steps") for note in result.notes)
 
 
 def test_runs_that_depart_in_two_things_are_no_control(studied, both):
