@@ -180,7 +180,7 @@ class Floors:
         self, budget: float | None, slack: float, most: float | None, measure: ErrorMeasure, below: Floor | None
     ) -> Floor:
         """Generate columns until no unit would improve the optimum; without a budget it is the norm."""
-        lower, certificate = -1.0, None
+        lower, certificate, least = -1.0, None, np.inf
         while True:
             units = self.dictionary.outputs(self._pool), self.dictionary.cost[self._pool], self.dictionary.free
             if measure == "rms":
@@ -211,7 +211,9 @@ class Floors:
             if upper - lower <= _GAP or not len(paying):
                 break
             best = paying[np.argsort(-ratios[paying], kind="stable")[: len(self.points)]]
-            self._pool = np.union1d(self._pool, best)
+            # least squares take longest: they go on with the units in use, as long as that leads on
+            kept = self._pool[amplitudes != 0] if measure == "rms" and upper < least else self._pool
+            self._pool, least = np.union1d(kept, best), min(upper, least)
         used = np.flatnonzero(amplitudes)
         free[-1] += self.shift / self.scale
         return Floor(

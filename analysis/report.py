@@ -57,8 +57,8 @@ def write(stores: Sequence[str | Path], study: str | None = None, out: str | Pat
     if not stores:
         raise ReportError("report: got no store; expected at least one. Name a directory written by `relusweep run`.")
     name, notes = (study, []) if study else _named_study([Path(store) for store in stores])
-    answer = _study(name)
-    table = load(stores)
+    answer, moments = _study(name)
+    table = load(stores, moments)
     result = answer(table)
     files = {
         **_table_files(result.tables),
@@ -90,13 +90,15 @@ def _named_study(stores: Sequence[Path]) -> tuple[str, list[str]]:
     return (named[0] if named else DEFAULT), notes
 
 
-def _study(name: str) -> Study:
+def _study(name: str) -> tuple[Study, tuple[str, ...]]:
+    """Load a study, and tell which measures of the trajectories it reads."""
     if name not in STUDIES:
         near = difflib.get_close_matches(name, STUDIES, 1)
         hint = f"Did you mean {near[0]!r}?" if near else "Name one with `study = ` in the spec."
         raise ReportError(f"study = {name!r}: unknown study; expected one of {', '.join(STUDIES)}. {hint}")
-    module, function = STUDIES[name].split(":")
-    return getattr(importlib.import_module(module), function)
+    path, function = STUDIES[name].split(":")
+    module = importlib.import_module(path)
+    return getattr(module, function), module.MOMENTS
 
 
 # Files --------------------------------------------------------------------------------------------------------------

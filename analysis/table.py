@@ -48,28 +48,29 @@ class Table:
     sources: tuple[Source, ...]
 
 
-def load(stores: Sequence[str | Path]) -> Table:
+def load(stores: Sequence[str | Path], moments: Sequence[str] | None = None) -> Table:
     """Read stores; a run that several of them hold counts once, as the first of them recorded it.
 
     Args:
         stores: Directories written by `relusweep run`, at least one.
+        moments: Measures of the trajectories that are wanted, all by default: of 10⁷ moments each takes its room.
 
     Raises:
         StoreError: if one of them is no store, or one of another schema version.
         TableError: if no run is recorded in any of them.
     """
     opened = [Store.open(path) for path in stores]
-    runs, moments, sources = [], [], []
+    runs, points, sources = [], [], []
     for store in opened:
         rows, broken = _read(store, "runs")
-        points, broken_moments = _read(store, "trajectories")
+        found, broken_moments = _read(store, "trajectories", moments)
         runs += rows
-        moments += points
+        points += found
         unreadable = tuple((str(part), reason) for part, reason in {**broken, **broken_moments}.items())
         sources.append(Source(str(store.path), _count(rows), len(store.failures()), unreadable))
     if not any(source.rows for source in sources):
         raise TableError(_nothing(sources))
-    table = Table(_union(runs, "runs"), _union(moments, "trajectories"), tuple(sources))
+    table = Table(_union(runs, "runs"), _union(points, "trajectories", moments), tuple(sources))
     pa.default_memory_pool().release_unused()  # what the pieces took, before a study needs it
     return table
 
@@ -110,7 +111,7 @@ class _Piece:
         return pl.Series(name, [self.constant[name]], kind).new_from_index(0, self.height)
 
 
-def _read(store: Store, table: str) -> tuple[list[_Piece], dict[Path, str]]:
+def _read(store: Store, table: str, wanted: Sequence[str] | None = None) -> tuple[list[_Piece], dict[Path, str]]:
     def split(rows: pa.Table) -> _Piece:
         columns = {column.name: column for column in pl.DataFrame(pl.from_arrow(rows))}
         constant = {name: column[0] for name, column in columns.items() if column.n_unique() == 1}
@@ -118,7 +119,8 @@ def _read(store: Store, table: str) -> tuple[list[_Piece], dict[Path, str]]:
         varying = {name: column for name, column in columns.items() if name not in constant}
         return _Piece(len(rows), varying, constant | {"store": str(store.path)})
 
-    taken, broken = store.each(table, lambda rows: [split(piece) for piece in rows])
+    columns = None if wanted is None else list(wanted)
+    taken, broken = store.each(table, lambda rows: [split(piece) for piece in rows], columns)
     return [piece for part in taken for piece in part], broken
 
 
@@ -126,23 +128,25 @@ def _count(found: list[_Piece]) -> int:
     return pl.concat([piece.varying["run_id"] for piece in found]).n_unique() if found else 0
 
 
-def _union(found: list[_Piece], table: str) -> pl.DataFrame:
+def _union(found: list[_Piece], table: str, wanted: Sequence[str] | None = None) -> pl.DataFrame:
     """Stack pieces, keep the first of rows with equal keys, and sort: the order of parts and stores leaves no trace.
 
     Of a sweep's many parameters few vary; the others stay one value, which takes no memory in the rows. Those that do
     are stacked one after the other, and the pieces emptied, so that the table is never in memory twice.
     """
+    named = {*_TYPES[table]} if wanted is None else {*KEYS[table], *wanted, "store"}
+    types = {name: kind for name, kind in _TYPES[table].items() if name in named}
     if not found:
-        return pl.DataFrame(schema=_TYPES[table])
+        return pl.DataFrame(schema=types)
     order = _order(found, KEYS[table])
-    values = {name: {piece.constant.get(name, piece) for piece in found} for name in _TYPES[table]}
-    shared = {name: pl.lit(each.pop(), _TYPES[table][name]) for name, each in values.items() if _is_value(each)}
+    values = {name: {piece.constant.get(name, piece) for piece in found} for name in types}
+    shared = {name: pl.lit(each.pop(), types[name]) for name, each in values.items() if _is_value(each)}
     varying = [
         pl.concat([piece.pop(name, kind) for piece in found]).gather(order)
-        for name, kind in _TYPES[table].items()
+        for name, kind in types.items()
         if name not in shared
     ]
-    return pl.DataFrame(varying).with_columns(**shared).select(*_TYPES[table])
+    return pl.DataFrame(varying).with_columns(**shared).select(*types)
 
 
 def _is_value(values: set[Any]) -> bool:

@@ -8,12 +8,14 @@ import polars as pl
 
 from analysis.studies.depth_separation_arms import arms, pairs, summarise
 from analysis.studies.depth_separation_figures import draw
-from analysis.studies.depth_separation_findings import controls, critical, rates, scalings, stay
+from analysis.studies.depth_separation_findings import LARGE, VANISHING, controls, critical, far, rates, scalings, stay
 from analysis.studies.depth_separation_floors import needed, with_floors
 from analysis.studies.depth_separation_text import GLOSSARY, SHOWN
 from analysis.studies.depth_separation_verdicts import beaten, verdicts
 from analysis.study import StudyResult
 from analysis.table import Table
+
+MOMENTS = ("loss",)  # measures of the trajectories that are read
 
 
 def study(table: Table) -> StudyResult:
@@ -81,9 +83,13 @@ def coverage(runs: pl.DataFrame) -> list[str]:
     ]
     if diverged:
         notes.append(f"{diverged} of {len(runs)} runs diverged; they count as not fitting, and medians leave them out.")
+    short = int(runs.select((pl.col("lr") <= VANISHING) & ~far(runs)).to_series().sum())
+    if short:
+        notes.append(
+            f"{short} runs at η ≤ {VANISHING:g} have too few steps to get as far as those at η = {LARGE:g}: where they "
+            "do not fit they may only be unfinished, so that they are no control."
+        )
     notes.append(
-        f"Seeds: {runs['seed'].n_unique()} of the initial weights, {runs['data_seed'].n_unique()} of the data. "
-        "Step sizes were compared after the same number of steps: where they are small, a network that does not fit "
-        "may only be unfinished."
+        f"Seeds: {runs['seed'].n_unique()} of the initial weights, {runs['data_seed'].n_unique()} of the data."
     )
     return notes

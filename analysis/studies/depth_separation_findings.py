@@ -1,5 +1,7 @@
 """Findings of the depth study: where shallow leaves deep, what the controls showed, how errors scale, the witness."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import polars as pl
 
@@ -14,20 +16,23 @@ VANISHING = 0.1  # up to here none is expected, whatever the target
 MOST = 0.5  # of the pairs whose deep network fits
 FEW = 0.1
 STAYED = 1e-12  # loss of a witness that has not moved by more than rounding
+_STARTS = ("init", "init_scale", "output_scale")
 MARGIN = 1e-2  # a witness this near to its largest stable step is neither expected to stay nor to leave
 
 
 def critical(runs: pl.DataFrame, grouping: Grouping) -> pl.DataFrame:
     """Find between which step sizes shallow leaves deep, seed by seed.
 
-    `low` is the largest step size at which the shallow network fits (0 if there is none), `high` the smallest one above
-    it at which it does not though the deep one does: the critical step size lies between them. There is none where the
-    shallow network fits up to the largest step that the deep one stands. Where no deep run has the same step size, as
-    when step sizes were refined, that with the next larger one speaks for it.
+    `low` is the largest step size at which the shallow network fits, `high` the smallest one above it at which it does
+    not though the deep one does: the critical step size lies between them. Failures at smaller steps than `low` do not
+    count, being no matter of the step size. There is no critical one where the shallow network fits up to the largest
+    step that the deep one stands; nor where it fits at none, since then it may as well lack units or steps. Where no
+    deep run has the same step size, as when step sizes were refined, that with the next larger one speaks for it.
 
     Returns:
         A row a setting and shallow arm: `group, label, shape, deep_shape, pairs` (of seed and data seed), `separated`
-        (those with a critical step size), the medians `low, high`, and the 10 and 90 % quantiles `low_q10, high_q90`.
+        (those with a critical step size), `never` (the deep network fits somewhere, the shallow one nowhere), the
+        medians `low, high`, and the 10 and 90 % quantiles `low_q10, high_q90`.
     """
     pair = ["group", "seed", "data_seed"]
     one = ["group", "shape", "deep_shape", "seed", "data_seed"]
@@ -35,18 +40,21 @@ def critical(runs: pl.DataFrame, grouping: Grouping) -> pl.DataFrame:
     shallow = (
         runs.filter(arm="shallow")
         .select(*pair, "shape", "lr", "fits")
-        .with_columns(low=pl.col("lr").filter(pl.col("fits")).max().over(*pair, "shape").fill_null(0.0))
+        .with_columns(low=pl.col("lr").filter(pl.col("fits")).max().over(*pair, "shape"))
         .sort("lr")
         .join_asof(deep, on="lr", by=pair, strategy="forward", check_sortedness=False)
         .drop_nulls("deep_fits")
     )
     leaves = pl.col("deep_fits") & ~pl.col("fits") & (pl.col("lr") > pl.col("low"))
-    each = shallow.group_by(one).agg(pl.col("low").first(), high=pl.col("lr").filter(leaves).min())
+    each = shallow.group_by(one).agg(
+        pl.col("low").first(), pl.col("deep_fits").any(), high=pl.col("lr").filter(leaves).min()
+    )
     split = pl.col("high").is_not_null()
     low, high = pl.col("low").filter(split), pl.col("high").filter(split)
     table = each.group_by("group", "shape", "deep_shape").agg(
         pairs=pl.len().cast(pl.Int64),
         separated=split.sum().cast(pl.Int64),
+        never=(pl.col("deep_fits") & pl.col("low").is_null()).sum().cast(pl.Int64),
         low=low.quantile(0.5, "lower"),
         high=high.quantile(0.5, "higher"),
         low_q10=low.quantile(0.1, "lower"),
@@ -67,36 +75,70 @@ CONTROLS = {  # name: (what is expected, whether separation is)
 }
 
 
+@dataclass(frozen=True)
+class Claim:
+    """What the claim is about: conditions on runs, each of which a control breaks alone.
+
+    The pyramid (`pyramid`) by gradient descent (`plain`), with the initial weights (`starts`) and the warm-up (`warm`)
+    that most runs have.
+    """
+
+    pyramid: pl.Expr
+    plain: pl.Expr
+    starts: pl.Expr
+    warm: pl.Expr
+
+    @staticmethod
+    def of(runs: pl.DataFrame) -> "Claim":
+        """Find what most runs have."""
+        return Claim(
+            pyramid=pl.col("problem") == "pyramid",
+            plain=pl.col("optimizer") == "gd",
+            starts=pl.all_horizontal(pl.col(name) == _usual(runs, name) for name in _STARTS),
+            warm=pl.col("warmup_steps") == _usual(runs, "warmup_steps"),
+        )
+
+    def but(self, broken: str | None = None) -> pl.Expr:
+        """All conditions but one, which is not met."""
+        return pl.all_horizontal(~met if name == broken else met for name, met in vars(self).items())
+
+
+def _usual(runs: pl.DataFrame, name: str) -> pl.Expr:
+    """What most runs on the pyramid have; null, and so equal to nothing, where there are none."""
+    return pl.lit(runs.filter(problem="pyramid")[name].mode().sort().first())
+
+
+def far(runs: pl.DataFrame) -> pl.Expr:
+    """Tell runs that may go as far as most do at `LARGE`: lr · max_steps is as large."""
+    return pl.col("lr") * pl.col("max_steps") >= LARGE * (1 - 1e-9) * _usual(runs, "max_steps")
+
+
 def controls(pairs: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
     """Count separated pairs under each control.
 
-    The claim is about the pyramid by gradient descent, with the initial weights and the warm-up that most runs have;
-    each control departs from it in one thing. Step sizes are those from `LARGE` on, but for vanishing ones.
+    Each control departs from the claim in one thing. Step sizes are those from `LARGE` on, but for vanishing ones:
+    these need steps enough to get as far, since a network that is not done yet refutes nothing.
 
     Returns:
         A row a control, target and d: `control, problem, d, bandwidth, pairs` (of runs, at one step size each),
-        `deep_fits`, `separated` (of them), `forbidden` (of these: no stable shallow network fits, by certificate),
-        `share`, `expected`, `outcome` (as expected, refuted, mixed, or open where no deep network fits).
+        `deep_fits`, `separated` (of them), `forbidden` (of these: by certificate no shallow network fits at a minimum
+        that is stable at that step size), `share`, `expected`, `outcome` (as expected, refuted, mixed, or open where no
+        deep network fits).
     """
-    shared = ("problem", "d", "bandwidth", "optimizer", "init", "init_scale", "output_scale", "warmup_steps")
-    usual = {name: runs.filter(problem="pyramid")[name].mode().sort().first() for name in shared[4:]}
+    shared = ("problem", "d", "bandwidth", "optimizer", *_STARTS, "warmup_steps", "max_steps")
     told = pairs.join(runs.select("group", *shared).unique(), on="group")
-    starts = pl.all_horizontal(pl.col(name) == usual[name] for name in shared[4:7])
-    warm, plain, pyramid = (
-        pl.col("warmup_steps") == usual["warmup_steps"], pl.col("optimizer") == "gd", pl.col("problem") == "pyramid"
-    )  # fmt: skip
+    claim = Claim.of(runs)
     large, shallow = pl.col("lr") >= LARGE, pl.col("arm") == "shallow"
     ratio = pl.col("parameters") / pl.col("deep_parameters")
-    base = pyramid & starts & warm & plain
     conditions = {
-        "claim": base & large & shallow,
-        "smooth target": ~pyramid & large & shallow,
-        "vanishing step sizes": base & (pl.col("lr") <= VANISHING) & shallow,
-        "equal parameters": base & large & shallow & ratio.is_between(1 / SMALLER, SMALLER),
-        "initial weights": pyramid & ~starts & large & shallow,
-        "warm-up": pyramid & starts & ~warm & large & shallow,
-        "mini-batches": pyramid & ~plain & large & shallow,
-        "frozen second layer": base & large & (pl.col("arm") == "frozen"),
+        "claim": claim.but() & large & shallow,
+        "smooth target": claim.but("pyramid") & large & shallow,
+        "vanishing step sizes": claim.but() & (pl.col("lr") <= VANISHING) & far(runs) & shallow,
+        "equal parameters": claim.but() & large & shallow & ratio.is_between(1 / SMALLER, SMALLER),
+        "initial weights": claim.but("starts") & large & shallow,
+        "warm-up": claim.but("warm") & large & shallow,
+        "mini-batches": claim.but("plain") & (pl.col("optimizer") == "sgd") & large & shallow,
+        "frozen second layer": claim.but() & large & (pl.col("arm") == "frozen"),
     }
     counted = [
         told.filter(condition).group_by("problem", "d", "bandwidth").agg(
@@ -162,7 +204,8 @@ def stay(found: Arms) -> pl.DataFrame:
 
     Returns:
         A row a run: `run_id, d, n, data_seed, init_scale, output_scale, lr, witness_sharpness, largest_lr` (2/λ),
-        `status, loss, stays` (the loss is rounding), `expected` (whether 2/λ says so; null near it).
+        `status, loss, stays` (the loss is rounding), `expected` (whether 2/λ says so; null near it, and for what is not
+        gradient descent on the pyramid's own labels).
     """
     rows = []
     known: dict[tuple[object, ...], Witness] = {}
@@ -173,32 +216,34 @@ def stay(found: Arms) -> pl.DataFrame:
         witness = known.setdefault(key, Witness(found.data[key].x))
         scaling = witness.scaled(run["output_scale"], run["init_scale"])
         edge = run["lr"] / scaling.lr
+        told = run["optimizer"] == "gd" and run["lr_ratio"] == 1 and run["weight_decay"] == run["noise"] == 0
         rows.append(
             {name: run[name] for name in STAY_SCHEMA if name in run}
             | {
                 "witness_sharpness": scaling.sharpness, "largest_lr": scaling.lr,
                 "stays": run["loss"] is not None and run["loss"] <= STAYED,
-                "expected": None if abs(np.log(edge)) < MARGIN else bool(edge < 1),
+                "expected": bool(edge < 1) if told and abs(np.log(edge)) >= MARGIN else None,
             }
         )  # fmt: skip
     return pl.DataFrame(rows, schema=STAY_SCHEMA).sort("d", "n", "init_scale", "data_seed", "lr")
 
 
 def scalings(found: Arms) -> pl.DataFrame:
-    """Give the witness's sharpness and largest stable step at unit and at its flattest scaling, by dimension and size.
+    """Give the witness's sharpness and largest stable step at unit and at its flattest scaling, by data.
 
     Returns:
-        A row a dimension and sample size of the pyramid, on its first data: `d, n, data_seed, sharpness, largest_lr` at
-        unit scaling, and `flattest_s, flattest_a, flattest_sharpness, flattest_lr`.
+        A row a law of the inputs and sample size of the pyramid, on its first data: `domain, radius, d, n, data_seed`,
+        `sharpness, largest_lr` at unit scaling, and `flattest_s, flattest_a, flattest_sharpness, flattest_lr`.
     """
+    law = ("domain", "radius", "d", "n")
     runs = pl.concat([found.runs.select(DATA_KEYS), found.witness.select(DATA_KEYS)]).filter(problem="pyramid")
-    sets = runs.unique().sort(DATA_KEYS).unique(["d", "n"], keep="first", maintain_order=True)
+    sets = runs.unique().sort(DATA_KEYS).unique(law, keep="first", maintain_order=True)
     rows = []
-    for row in sets.sort("d", "n").iter_rows(named=True):
+    for row in sets.sort(law).iter_rows(named=True):
         witness = Witness(found.data[tuple(row[name] for name in DATA_KEYS)].x)
         unit, best = witness.scaled(), witness.flattest()
         rows.append(
-            {name: row[name] for name in ("d", "n", "data_seed")}
+            {name: row[name] for name in (*law, "data_seed")}
             | {"sharpness": unit.sharpness, "largest_lr": unit.lr, "flattest_s": best.s, "flattest_a": best.a}
             | {"flattest_sharpness": best.sharpness, "flattest_lr": best.lr}
         )
@@ -206,8 +251,9 @@ def scalings(found: Arms) -> pl.DataFrame:
 
 
 SCALING_SCHEMA = {
-    "d": pl.Int64, "n": pl.Int64, "data_seed": pl.Int64, "sharpness": pl.Float64, "largest_lr": pl.Float64,
-    "flattest_s": pl.Float64, "flattest_a": pl.Float64, "flattest_sharpness": pl.Float64, "flattest_lr": pl.Float64,
+    "domain": pl.String, "radius": pl.Float64, "d": pl.Int64, "n": pl.Int64, "data_seed": pl.Int64,
+    "sharpness": pl.Float64, "largest_lr": pl.Float64, "flattest_s": pl.Float64, "flattest_a": pl.Float64,
+    "flattest_sharpness": pl.Float64, "flattest_lr": pl.Float64,
 }  # fmt: skip
 RATE_SCHEMA = {
     "against": pl.String, "measure": pl.String, "label": pl.String, "slope": pl.Float64, "low": pl.Float64,

@@ -35,8 +35,8 @@ def with_floors(found: Arms) -> tuple[Arms, pl.DataFrame, str]:
 
     Returns:
         The arms, whose runs have `floor_rmse` and `floor_loss` (½ floor²; of a minimum that is stable at the run's
-        step size) and `own_floor` (at the run's own sharpness; null where none can be had); the table of floors, a
-        row a data set and step size; and a sentence that says where they cannot be had.
+        step size, for gd and sgd) and `own_floor` (at the run's own sharpness; null where none can be had); the table
+        of floors, a row a data set and step size; and a sentence that says where they cannot be had.
     """
     runs = found.runs
     subjects = runs.filter(pl.col("arm") == "shallow", pl.col("activation") == "relu", pl.col("bias"))
@@ -145,9 +145,12 @@ def _of_runs(runs: pl.DataFrame, data: Dataset, proofs: list[Certificate]) -> pl
         None if sharpness is None else best(max(0.0, sharpness * (1 + _ROUNDING) / 2 - 0.5))
         for sharpness in runs["sharpness"]
     ]
-    return pl.DataFrame(
-        {"run_id": runs["run_id"], "floor_rmse": [at_step.get(lr) for lr in runs["lr"]], "own_floor": own},
-        schema={"run_id": pl.String, "floor_rmse": pl.Float64, "own_floor": pl.Float64},
+    # 2/η is the edge of plain steps on the loss alone
+    plain = pl.col("optimizer").is_in(["gd", "sgd"]) & (pl.col("lr_ratio") == 1) & (pl.col("weight_decay") == 0)
+    return runs.select(
+        "run_id",
+        floor_rmse=pl.when(plain).then(pl.col("lr").replace_strict(at_step, default=None, return_dtype=pl.Float64)),
+        own_floor=pl.Series(own, dtype=pl.Float64),
     )
 
 

@@ -24,7 +24,8 @@ SHOWN: dict[str, Shown] = {
     ),
     "critical": Shown(
         "Critical step sizes",
-        "Step sizes of the grid between which shallow leaves deep: medians over seeds (thick), 80 % of them (thin).",
+        "Largest step size at which shallow fits, and the next at which only deep does: medians over seeds (thick), "
+        "80 % of them (thin). Pairs whose shallow network fits at no step size (never) have none.",
     ),
     "functions": Shown(
         "Learnt functions",
@@ -34,9 +35,9 @@ SHOWN: dict[str, Shown] = {
     "controls": Shown(
         "Claim and controls",
         f"Pairs of a shallow (or frozen) and a deep run of equal setting, step size and seeds, η ≥ {LARGE:g} "
-        f"(vanishing: η ≤ {VANISHING:g}). separated: the deep one fits and the other does not; forbidden: of these, by "
-        f"the certified floor it cannot; share is of the pairs whose deep one fits. From {MOST:.0%} on there is "
-        f"separation, up to {FEW:.0%} none.",
+        f"(vanishing: η ≤ {VANISHING:g}, with steps enough to get as far). separated: the deep one fits and the other "
+        "does not; forbidden: of these, by the certified floor no shallow network fits at a minimum that is stable at "
+        f"η; share is of the pairs whose deep one fits. From {MOST:.0%} on there is separation, up to {FEW:.0%} none.",
     ),
     "floors": Shown(
         "Certified floors",

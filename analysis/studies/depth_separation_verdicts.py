@@ -4,7 +4,7 @@ from typing import Any
 
 import polars as pl
 
-from analysis.studies.depth_separation_findings import FEW, LARGE, MOST, VANISHING
+from analysis.studies.depth_separation_findings import FEW, LARGE, MOST, VANISHING, Claim
 from analysis.study import Level, Verdict
 
 _TOLERANCE = 1e-6  # relative: certificates and errors are rounded in float64
@@ -87,7 +87,7 @@ def _separation(d: int, claim: pl.DataFrame, critical: pl.DataFrame, runs: pl.Da
             f"No deep network fits at η ≥ {LARGE:g} ({row['pairs']} pairs of runs): nothing to be separated from."
         )
         return Verdict(question, "undecided", sentence, "finding")
-    settings = runs.filter(problem="pyramid", optimizer="gd", d=d)["group"].unique().to_list()
+    settings = runs.filter(Claim.of(runs).but(), d=d)["group"].unique().to_list()
     compared = critical.filter(pl.col("group").is_in(settings))
     split = compared.filter(pl.col("separated") * 2 > pl.col("pairs"))
     where = (
@@ -96,6 +96,11 @@ def _separation(d: int, claim: pl.DataFrame, critical: pl.DataFrame, runs: pl.Da
         if len(split)
         else ""
     )
+    if never := int(compared["never"].sum()):
+        where += (
+            f" In {never} of {int(compared['pairs'].sum())} pairs of seeds the shallow network fits at no step size at "
+            "all, so that its failure may have other causes."
+        )
     level, word = _level(row["share"])
     return Verdict(question, level, _start(word + _counted(row)) + where, "finding")
 
@@ -131,7 +136,11 @@ def _start(sentence: str) -> str:
 
 def _counted(row: dict[str, Any]) -> str:
     deep, separated, forbidden = row["deep_fits"], row["separated"], row["forbidden"]
-    proved = f"; in {forbidden} of these the certified floor forbids it to fit" if forbidden else ""
+    proved = (
+        f"; in {forbidden} of these, by certificate, no shallow network fits at a minimum stable at that step size"
+        if forbidden
+        else ""
+    )
     return (
         f"the shallow network fails in {separated} of {deep} pairs of runs whose deep one fits "
         f"({100 * row['share']:.3g} %){proved}."

@@ -21,6 +21,8 @@ MEASURES = [
     "oriented_sharpness_floor", "train_rmse", "test_rmse",
 ]  # fmt: skip
 
+MOMENTS = ("sharpness",)  # measures of the trajectories that are read
+
 
 def study(table: Table) -> StudyResult:
     """Answer the question over a table of runs."""

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from analysis.studies.depth_separation import study
+from analysis.studies.depth_separation_arms import arms
 from analysis.studies.depth_separation_figures import output
+from analysis.studies.depth_separation_findings import critical
 from analysis.table import load
 from analysis.witness import Witness
 from sweep.data import dataset
@@ -56,6 +58,19 @@ def studied(store):
     return lambda rows, **given: study(load([store(rows, **given)]))
 
 
+@pytest.fixture
+def splits(frame):
+    """The critical step sizes of the one setting of some runs."""
+
+    def find(rows):
+        found = arms(
+            frame(list(rows)), pl.DataFrame(schema={"run_id": pl.String, "step": pl.Int64, "loss": pl.Float64})
+        )
+        return critical(found.runs, found.grouping).row(0, named=True)
+
+    return find
+
+
 def verdict(result, words):
     (found,) = [v for v in result.verdicts if words in v.question]
     return found
@@ -79,6 +94,46 @@ def test_refined_step_sizes_of_single_seeds_narrow_the_critical_one(studied, bot
     refined = [network(lr, 0, None, loss) for lr, loss in ((0.6, 1e-5), (0.735, 0.5 * CONSTANT))]
     alone = studied([*both(0.9, seeds=1), *refined]).tables["critical"].row(0, named=True)
     assert (alone["low"], alone["high"]) == (0.6, 0.735)
+
+
+@pytest.mark.parametrize(
+    ("shallow", "deep", "low", "high"),
+    [
+        ({0.1, 0.4, 0.9, 1.5}, {0.1, 0.4, 0.9, 1.5}, None, None),
+        ({0.1, 0.9}, {0.1, 0.4, 0.9, 1.5}, 0.9, 1.5),  # comes back
+        ({0.4, 0.9}, {0.1, 0.4, 0.9, 1.5}, 0.9, 1.5),  # unfinished at a small step
+        ({0.1, 0.4}, {0.1, 0.4, 1.5}, 0.4, 1.5),  # neither fits between
+        ({0.1, 0.4}, {0.1, 0.4}, None, None),  # shallow stands what deep does
+        ({0.9}, {0.1, 0.4}, None, None),
+        (set(), {0.1, 0.4, 0.9}, None, None),
+    ],
+)
+def test_critical_step_size_lies_above_the_last_fit_of_shallow_and_below_a_fit_of_deep(
+    splits, network, shallow, deep, low, high
+):
+    row = splits(
+        network(lr, 0, width2, 1e-5 if lr in fits else 0.5 * CONSTANT)
+        for lr in RATES
+        for width2, fits in ((None, shallow), (16, deep))
+    )
+    assert (row["low"], row["high"], row["separated"]) == (low, high, int(high is not None))
+    assert row["never"] == (not shallow)
+
+
+def test_refined_step_size_counts_only_where_deep_fits_at_the_next_larger_one(splits, both, network):
+    rows = both(9.0, rates=(0.4, 0.9), seeds=1)
+    rows += [network(lr, 0, width2, 0.5 * CONSTANT) for lr, width2 in ((1.5, 16), (1.2, None), (1.6, None))]
+    row = splits(rows)
+    assert (row["pairs"], row["separated"], row["high"]) == (1, 0, None)
+
+
+def test_shallow_network_that_fits_nowhere_has_no_critical_step_size(studied, both):
+    result = studied(both([0.9, 0.9, 0.01, 0.01]))
+    row = result.tables["critical"].row(0, named=True)
+    assert (row["pairs"], row["separated"], row["never"], row["low"], row["high"]) == (4, 2, 2, 0.4, 0.9)
+    sentence = verdict(result, CLAIM).sentence
+    assert "In 2 of 4 pairs of seeds the shallow network fits at no step size at all" in sentence
+    assert "critical step size" not in sentence  # half of the seeds are not most
 
 
 def test_no_separation_is_said_loudly(studied, both):
@@ -148,6 +203,13 @@ def test_floor_is_that_of_the_runs_own_sharpness(studied, both, network):
     assert (floors["reached_rmse"] < floors["constant_rmse"]).all()
 
 
+def test_floor_of_a_step_size_is_claimed_of_plain_steps_only(studied, network):
+    others = [{"optimizer": "momentum"}, {"optimizer": "adam"}, {"weight_decay": 1e-3}, {"lr_ratio": 0.5}]
+    result = studied([network(1.5, 0, loss=1e-8, **given) for given in ({}, *others)])
+    assert result.tables["summary"]["floor_loss"].drop_nulls().len() == 1
+    assert verdict(result, FLOOR).sentence.startswith("BEATEN by 5 of ")  # at any weights that of their λ_max holds
+
+
 def test_floor_that_cannot_be_afforded_is_not_claimed(studied, both):
     result = studied(both(0.9, n=131, seeds=1, rates=(1.5,)))
     assert verdict(result, FLOOR).level == "undecided"
@@ -167,6 +229,21 @@ def test_witness_must_stay_below_its_largest_step(studied, both, network, loss, 
     assert "Beyond 2/λ it was left in 1 of 1 run." in found.sentence
     assert result.tables["witness"]["expected"].to_list() == [True, False]
     assert len(result.tables["settings"]) == 1  # the witness is no arm
+
+
+def test_witness_is_expected_to_stay_by_gradient_descent_on_its_own_labels_only(studied, both, network):
+    start = {"init": "witness", "width2": 4, "warmup_steps": 0, "tolerance": 0.0, "loss": 1e-3}
+    others = [{"optimizer": "sgd"}, {"noise": 1e-3}, {"weight_decay": 1e-3}]
+    result = studied([*both(0.9, rates=(0.9,), seeds=1), *(network(0.3, 0, **start, **given) for given in others)])
+    assert verdict(result, "stay at the deep witness").level == "undecided"
+    assert result.tables["witness"]["stays"].to_list() == [False] * 3
+
+
+def test_witness_is_scaled_for_each_law_of_the_inputs(studied, network):
+    laws = [{"domain": "ball", "radius": 1.5}, {"domain": "cube"}, {}]
+    result = studied([network(0.1, 0, 16, **law) for law in laws])
+    assert result.tables["scalings"]["domain"].to_list() == ["ball", "cube", "l1_ball"]
+    assert result.tables["scalings"]["sharpness"].n_unique() == 3
 
 
 def test_report_says_what_norm_an_error_needs_and_how_flat_the_witness_can_be(studied, both):
@@ -200,6 +277,7 @@ def test_each_control_is_counted_by_itself(studied, both, network):
         *both(9.0, warmup_steps=0),
         *both(0.9, init="kaiming", seeds=3),
         *both(9.0, problem="bump", domain="l1_ball", seeds=3),
+        *both(9.0, rates=(0.05,), max_steps=320_000),
         *(network(lr, seed, 16, lr_ratio=0.0) for lr in RATES for seed in range(4)),
     ]
     result = studied(rows)
@@ -215,7 +293,22 @@ def test_each_control_is_counted_by_itself(studied, both, network):
     refuted = verdict(result, "Control, warm-up")
     assert (refuted.answer, refuted.sentence[:17]) == ("no", "NOT AS EXPECTED: ")
     assert "so does the frozen one in 8 of 8 pairs" in verdict(result, "frozen").sentence
-    assert len(result.tables["settings"]) == 5  # the frozen ones share that of the deep ones they are set beside
+    assert len(result.tables["settings"]) == 6  # the frozen ones share that of the deep ones they are set beside
+
+
+def test_small_steps_that_have_not_gone_as_far_are_no_control(studied, both):
+    """At η = 0.1 it takes 160,000 steps to get as far as 20,000 do at η = 0.8; before, a failure may be no end."""
+    short, far = (both(0.01, rates=(0.1,), max_steps=steps) for steps in (159_000, 160_000))
+    result = studied([*both(0.9), *short, *far])
+    assert outcomes(result)["vanishing step sizes"] == "refuted"
+    assert "fails in 4 of 4 pairs" in verdict(result, "vanishing step sizes").sentence
+    assert any(note.startswith("16 runs at η ≤ 0.1 have too few steps") for note in result.notes)
+
+
+def test_runs_that_depart_in_two_things_are_no_control(studied, both):
+    two = [{"optimizer": "sgd", "init": "kaiming"}, {"init": "xavier", "warmup_steps": 0}, {"optimizer": "momentum"}]
+    rows = [*both(0.9), *(run for given in two for run in both(9.0, seeds=1, **given))]
+    assert set(outcomes(studied(rows))) == {"claim"}
 
 
 def test_smooth_target_that_separates_refutes_the_claim(studied, both):
@@ -233,8 +326,11 @@ def test_as_many_parameters_means_within_a_tenth(studied, both, network):
 
 
 def test_separation_that_the_floor_proves_is_told_apart(studied, both):
-    controls = studied(both(0.4)).tables["controls"].filter(control="claim").row(0, named=True)
+    result = studied(both(0.4))
+    controls = result.tables["controls"].filter(control="claim").row(0, named=True)
     assert 0 < controls["forbidden"] < controls["separated"]
+    said = verdict(result, CLAIM).sentence
+    assert f"; in {controls['forbidden']} of these, by certificate, no shallow network fits at a minimum stable" in said
 
 
 # Rates, order, and the real thing ------------------------------------------------------------------------------------

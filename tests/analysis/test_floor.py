@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from sklearn.linear_model import Lasso
 
 from analysis.arrangement import Arrangement
 from analysis.floor import FloorError, Floors, budget, residual_slack
@@ -145,6 +146,26 @@ def test_no_finer_dictionary_beats_the_floor(norm, n, d):
     assert found.lower - 1e-7 <= other
     if norm != "sufficient":
         assert other < found.lower + 0.02  # and it comes near
+
+
+def test_no_lasso_over_a_finer_dictionary_beats_the_rms_floor():
+    """Another solver and other units: each of its networks, of whatever norm, lies above the floor of that norm."""
+    points, labels = pyramid(24)
+    floors, planes = Floors(points, labels, "oriented_stability"), Arrangement.of(points)
+    rng = np.random.default_rng(1)
+    near = rng.integers(len(planes), size=1500)
+    sign = rng.choice([-1, 1], 1500)
+    w = (planes.w[near] + rng.normal(0, 1e-4, (1500, 2))) * sign[:, None]
+    b = (planes.b[near] + rng.normal(0, 1e-4, 1500)) * sign
+    costs = np.array([oracles.unit_cost(*unit, points, "oriented_stability") for unit in zip(w, b, strict=True)])
+    kept = costs > 0
+    units = (np.maximum(points @ w[kept].T + b[kept], 0)) / costs[kept]
+    for penalty in (0.03, 0.02, 0.01):
+        lasso = Lasso(penalty, max_iter=100_000, tol=1e-3).fit(units, labels)
+        error, norm = np.sqrt(((lasso.predict(units) - labels) ** 2).mean()), np.abs(lasso.coef_).sum()
+        for slack in (0.0, 1.0):
+            floor = floors.least_error(norm - slack * error, slack, "rms").lower
+            assert floor <= error <= floor + 0.005  # and it comes near
 
 
 @pytest.mark.parametrize("norm", NORMS)

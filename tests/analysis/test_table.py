@@ -42,6 +42,21 @@ def test_table_has_trajectories_sorted_by_run_and_step(store, row):
     assert trajectories.schema["sharpness"] == pl.Float64
 
 
+def test_only_the_measures_that_are_wanted_are_read_of_trajectories(store, row):
+    one, other = row(0.1), row(0.2)
+    moments = [
+        {"run_id": run["run_id"], "step": step, "loss": step / 7, "sharpness": 2.0}
+        for run in (one, other)
+        for step in (1, 10)
+    ]
+    whole, some = (
+        load([store([one, other], trajectories=moments)], wanted).trajectories for wanted in (None, ("loss",))
+    )
+    assert some.columns == ["run_id", "step", "loss", "store"]
+    assert some.equals(whole.select(some.columns))
+    assert load([store([one], name="none")], ("loss",)).trajectories.schema == some.schema
+
+
 def test_table_of_an_empty_store_says_what_to_do(tmp_path):
     path = Store.create(tmp_path / "empty").path
     with pytest.raises(TableError, match=r"empty: nothing to report, got 0 recorded runs; .* `relusweep run` first\.$"):
