@@ -28,6 +28,7 @@ def critical(runs: pl.DataFrame, grouping: Grouping) -> pl.DataFrame:
     count, being no matter of the step size. There is no critical one where the shallow network fits up to the largest
     step that the deep one stands; nor where it fits at none, since then it may as well lack units or steps. Where no
     deep run has the same step size, as when step sizes were refined, that with the next larger one speaks for it.
+    Settings with a single step size are left out.
 
     Returns:
         A row a setting and shallow arm: `group, label, shape, deep_shape, pairs` (of seed and data seed), `separated`
@@ -36,6 +37,7 @@ def critical(runs: pl.DataFrame, grouping: Grouping) -> pl.DataFrame:
     """
     pair = ["group", "seed", "data_seed"]
     one = ["group", "shape", "deep_shape", "seed", "data_seed"]
+    runs = runs.filter(pl.col("lr").n_unique().over("group") > 1)
     deep = largest(runs).select(*pair, "lr", deep_shape="shape", deep_fits="fits").sort("lr")
     shallow = (
         runs.filter(arm="shallow")

@@ -136,6 +136,11 @@ def test_shallow_network_that_fits_nowhere_has_no_critical_step_size(studied, bo
     assert "critical step size" not in sentence  # half of the seeds are not most
 
 
+def test_setting_with_a_single_step_size_has_no_critical_one(studied, network):
+    result = studied([network(0.9, 0, None, 0.5 * CONSTANT), network(0.9, 0, 16, 1e-5)])
+    assert result.tables["critical"].is_empty()
+
+
 def test_no_separation_is_said_loudly(studied, both):
     result = studied(both(9.0))
     found = verdict(result, CLAIM)
