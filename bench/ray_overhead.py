@@ -64,15 +64,20 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             table = Table("", "runs", "seconds", "ms a run", "files for 1,000 runs", box=box.SIMPLE)
             each: dict[str, float] = {}
+            starts: list[tuple[int, float]] = []
             for name, work in contenders(Path(folder)).items():
                 count, seconds, files = work()
                 each[name] = seconds / count
+                starts.append((count, seconds))
                 row = f"{count:,}", f"{seconds:.1f}", f"{1e3 * each[name]:.2f}", f"{files * 1000 / count:,.0f}"
                 table.add_row(name, *row)
             out.print(table)
             first, *_, reused, default = each
             out.print(f"× less a run than with reused actors: {each[reused] / each[first]:.0f} (goal: 100)")
             out.print(f"× less a run than with Tune's defaults: {each[default] / each[first]:.0f}")
+            (few, start), (many, end) = starts[:2]
+            further = (end - start) / (many - few)
+            out.print(f"each run after the first {few:,}: {1e3 * further:.2f} ms, × {each[reused] / further:.0f} less")
             with ProcessPoolExecutor(1, get_context("spawn")) as own:  # what Tune freed here would hide what it takes
                 grown = own.submit(driver_memory, Path(folder, "memory")).result()
             marks = ", ".join(f"{packs:,}: {size / 2**20:.0f} MiB" for packs, size in grown.items())

@@ -2,8 +2,13 @@
 
 A claim is a file created atomically and touched every few seconds. It has lapsed when its process is gone (same host)
 or when it has not been touched for a while (another host); a lapsed claim may be taken over by anybody.
+
+Who takes over a lapsed claim claims to be its heir first, in a file named after its content, then looks again. So of
+several takers one at a time may replace it, none can touch what an earlier one has put there, and if one is killed
+meanwhile, its claim to be heir lapses like any other.
 """
 
+import hashlib
 import json
 import os
 import platform
@@ -27,8 +32,9 @@ LAPSE_SECONDS = 120
 def claimed(store: Store, pack_id: str, run_ids: Iterable[str]) -> Iterator[bool]:
     """Hold the claim on a pack; yields False if a living process holds it already."""
     path = store.path / "claims" / f"{pack_id}.json"
+    claim = json.dumps(_owner() | {"runs": list(run_ids)}).encode()
     with said(path):
-        won = _create(path, run_ids)
+        won = _create(path, claim)
     if not won:
         yield False
         return
@@ -40,24 +46,23 @@ def claimed(store: Store, pack_id: str, run_ids: Iterable[str]) -> Iterator[bool
     finally:
         stop.set()
         heart.join()
-        path.unlink(missing_ok=True)
+        if _content(path) == claim:  # else it had lapsed, as after a long standstill of this host, and has an heir
+            path.unlink(missing_ok=True)
 
 
 def claimed_runs(store: Store, besides: str = "") -> set[str]:
     """Ids of the runs that living processes, this one included, are training now, but for those of pack `besides`."""
     found: set[str] = set()
     for path in (store.path / "claims").glob("[!.]*.json"):
-        claim = _read(path) if path.stem != besides else None
-        if claim is not None and _alive(path, claim):
-            found.update(claim["runs"])
+        claim = _living(path) if path.stem != besides else None
+        found.update(claim["runs"] if claim else ())
     return found
 
 
 def living_packs(store: Store) -> dict[str, str]:
     """Ids of the packs that living processes are training now, each with the worker that does."""
-    claims = {path: _read(path) for path in (store.path / "claims").glob("[!.]*.json")}
-    living = {path.stem: claim for path, claim in claims.items() if claim is not None and _alive(path, claim)}
-    return {pack_id: worker_name(claim["host"], claim["pid"]) for pack_id, claim in living.items()}
+    claims = {path.stem: _living(path) for path in (store.path / "claims").glob("[!.]*.json")}
+    return {pack_id: worker_name(claim["host"], claim["pid"]) for pack_id, claim in claims.items() if claim}
 
 
 def worker_name(host: str, pid: int) -> str:
@@ -65,38 +70,35 @@ def worker_name(host: str, pid: int) -> str:
     return f"{host}-{pid}"
 
 
-def _create(path: Path, run_ids: Iterable[str]) -> bool:
-    claim = _owner() | {"runs": list(run_ids)}
+def _create(path: Path, claim: bytes) -> bool:
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    draft.write_text(json.dumps(claim), encoding="utf-8")
+    draft.write_bytes(claim)
     try:
         for _ in range(2):
             try:
                 os.link(draft, path)  # atomic, and fails if the claim exists; works on NFS too
                 return True
             except FileExistsError:
-                if not _remove_if_lapsed(path):
-                    return False
+                lapsed = _content(path)
+            if lapsed is not None:  # not given up meanwhile
+                return _living(path) is None and _inherit(path, lapsed, claim, draft)
         return False
     finally:
         draft.unlink(missing_ok=True)
 
 
-def _remove_if_lapsed(path: Path) -> bool:
-    claim = _read(path)
-    if claim is not None and _alive(path, claim):
+def _inherit(path: Path, lapsed: bytes, claim: bytes, draft: Path) -> bool:
+    named_after = hashlib.blake2b(path.name.encode() + lapsed, digest_size=8).hexdigest()
+    heir = path.with_name(f".{named_after}.heir.tmp")
+    if not _create(heir, claim):
         return False
-    grave = path.with_name(f".{path.name}.{os.getpid()}.lapsed.tmp")
     try:
-        os.rename(path, grave)  # of several takers, one wins
-    except FileNotFoundError:
+        if _content(path) != lapsed or _living(path) is not None:  # another had been heir before
+            return False
+        os.replace(draft, path)
         return True
-    taken = _read(grave)
-    if taken is not None and taken != claim and _alive(grave, taken):  # another taker had already renewed it: give back
-        os.replace(grave, path)
-        return False
-    grave.unlink(missing_ok=True)
-    return True
+    finally:
+        heir.unlink(missing_ok=True)
 
 
 def _beat(path: Path, stop: threading.Event) -> None:
@@ -111,10 +113,18 @@ def _owner() -> dict[str, Any]:
     return {"host": platform.node(), "pid": os.getpid(), "started": psutil.Process().create_time()}
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _content(path: Path) -> bytes | None:
     try:
-        claim = json.loads(path.read_text(encoding="utf-8"))
-        return claim if {"host", "pid", "started", "runs"} <= set(claim) else None
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _living(path: Path) -> dict[str, Any] | None:
+    """Read a claim; None if it is gone, broken or has lapsed."""
+    try:
+        claim = json.loads(path.read_bytes())
+        return claim if {"host", "pid", "started", "runs"} <= set(claim) and _alive(path, claim) else None
     except (OSError, ValueError, TypeError):
         return None
 

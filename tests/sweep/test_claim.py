@@ -2,15 +2,18 @@ import json
 import multiprocessing
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from sweep import claim
 from sweep.claim import LAPSE_SECONDS, claimed, claimed_runs
 from sweep.store import Store, StoreError
 
@@ -138,6 +141,49 @@ def test_of_several_takers_of_a_lapsed_claim_one_wins(
         taker.join(30)
     assert sorted(name.split("-")[1] for name in os.listdir(answers)) == ["False", "False", "False", "True"]
     assert files(store) == []
+
+
+def test_claim_that_another_took_over_meanwhile_is_left_alone(
+    store: Store, write_claim: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_claim("another-host", 1, 0.0, 10 * LAPSE_SECONDS)
+    inherit = claim._inherit
+
+    def late(path: Path, *rest: Any) -> bool:
+        write_claim("a-third-host", 1, 0.0)
+        return inherit(path, *rest)
+
+    monkeypatch.setattr(claim, "_inherit", late)
+    with claimed(store, "pack", ["a"]) as mine:
+        assert not mine
+    assert files(store) == ["pack.json"]
+    assert json.loads((store.path / "claims" / "pack.json").read_text())["host"] == "a-third-host"
+
+
+def test_taker_that_is_killed_in_the_act_keeps_nobody_from_it(store: Store, write_claim: Callable[..., Path]) -> None:
+    write_claim("another-host", 1, 0.0, 10 * LAPSE_SECONDS)
+
+    def killed() -> None:
+        os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        with claimed(store, "pack", ["a"]):
+            os._exit(0)
+
+    taker = multiprocessing.get_context("fork").Process(target=killed)
+    taker.start()
+    taker.join(30)
+    assert taker.exitcode == -signal.SIGKILL
+    assert len(files(store)) == 3  # the claim, the heir, what was to be the new claim
+    with claimed(store, "pack", ["a"]) as mine:
+        assert mine
+    assert [name for name in files(store) if name.endswith((".json", ".heir.tmp"))] == []
+
+
+def test_claim_that_has_an_heir_is_not_given_up_by_its_old_owner(
+    store: Store, write_claim: Callable[..., Path]
+) -> None:
+    with claimed(store, "pack", ["a"]):
+        write_claim("another-host", 1, 0.0)
+    assert files(store) == ["pack.json"]
 
 
 def test_store_without_its_folder_of_claims_is_named(store: Store) -> None:
