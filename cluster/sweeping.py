@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cluster.backend import Backend, Job, Outcome
 from cluster.queue import Pending
-from sweep.claim import claimed_runs, living_packs
+from sweep.claim import bury, claimed_runs, living_packs
 from sweep.execute import load_checkpoint
 from sweep.ids import RunIds
 from sweep.pack import Pack, make_packs
@@ -55,6 +55,7 @@ def sweep(
         left = tally.missing - {run.id for outcome in failed for run in outcome.pack.runs}
         if not left:
             _delete_finished(store, say)
+            bury(store)
             return failed
         free = left - claimed - queued
         if not free and not stay:

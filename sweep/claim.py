@@ -65,6 +65,14 @@ def living_packs(store: Store) -> dict[str, str]:
     return {pack_id: worker_name(claim["host"], claim["pid"]) for pack_id, claim in claims.items() if claim}
 
 
+def bury(store: Store) -> None:
+    """Delete the claims that have lapsed, those of packs that nobody will ask for again among them."""
+    for path in (store.path / "claims").glob("[!.]*.json"):
+        if _living(path) is None:
+            with claimed(store, path.stem, []):
+                pass
+
+
 def worker_name(host: str, pid: int) -> str:
     """What a worker's progress is filed under."""
     return f"{host}-{pid}"

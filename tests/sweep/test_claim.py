@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from sweep import claim
-from sweep.claim import LAPSE_SECONDS, claimed, claimed_runs
+from sweep.claim import LAPSE_SECONDS, bury, claimed, claimed_runs
 from sweep.store import Store, StoreError
 
 HOLD = """
@@ -176,6 +176,15 @@ def test_taker_that_is_killed_in_the_act_keeps_nobody_from_it(store: Store, writ
     with claimed(store, "pack", ["a"]) as mine:
         assert mine
     assert [name for name in files(store) if name.endswith((".json", ".heir.tmp"))] == []
+
+
+@pytest.mark.parametrize(("age", "left"), [(0.0, ["pack.json"]), (10 * LAPSE_SECONDS, [])])
+def test_claims_are_buried_that_have_lapsed(
+    store: Store, write_claim: Callable[..., Path], age: float, left: list[str]
+) -> None:
+    write_claim("another-host", 1, 0.0, age)
+    bury(store)
+    assert files(store) == left
 
 
 def test_claim_that_has_an_heir_is_not_given_up_by_its_old_owner(
