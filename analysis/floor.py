@@ -183,10 +183,13 @@ class Floors:
         lower, certificate, least = -1.0, None, np.inf
         while True:
             units = self.dictionary.outputs(self._pool), self.dictionary.cost[self._pool], self.dictionary.free
-            if measure == "rms":
-                found = least_rms(*units, self.labels, budget or 0.0, slack)
-            else:
-                found = least_sup(*units, self.labels, budget, slack, most)
+            try:
+                if measure == "rms":
+                    found = least_rms(*units, self.labels, budget or 0.0, slack)
+                else:
+                    found = least_sup(*units, self.labels, budget, slack, most)
+            except RuntimeError as error:
+                raise FloorError(f"the solver gave up over {len(self._pool)} units ({error}).") from None
             if found is None:
                 if not len(self._waiting):
                     raise FloorError(

@@ -9,7 +9,8 @@ import polars as pl
 from analysis.studies.depth_separation_arms import arms, pairs, summarise
 from analysis.studies.depth_separation_figures import draw
 from analysis.studies.depth_separation_findings import LARGE, VANISHING, controls, critical, far, rates, scalings, stay
-from analysis.studies.depth_separation_floors import needed, with_floors
+from analysis.studies.depth_separation_floors import with_floors
+from analysis.studies.depth_separation_sup import sup_floors
 from analysis.studies.depth_separation_text import GLOSSARY, SHOWN
 from analysis.studies.depth_separation_verdicts import beaten, verdicts
 from analysis.study import StudyResult
@@ -20,11 +21,12 @@ MOMENTS = ("loss",)  # measures of the trajectories that are read
 
 def study(table: Table) -> StudyResult:
     """Answer the question over a table of runs."""
-    found, floors, floor_note = with_floors(arms(table.runs, table.trajectories))
+    found, floors, floor_notes = with_floors(arms(table.runs, table.trajectories))
     runs, grouping = found.runs, found.grouping
     beside = pairs(runs)
     splits, checked, staying = critical(runs, grouping), controls(beside, runs), stay(found)
     summary = summarise(grouping)
+    at_steps, for_errors, given_up = sup_floors(found)
     below = beaten(runs).select(
         "run_id", "problem", "d", "n", "shape", "lr", "seed", "data_seed", "sharpness", "train_rmse", "own_floor"
     )
@@ -36,7 +38,8 @@ def study(table: Table) -> StudyResult:
             "controls": checked,
             "critical": splits,
             "floors": floors,
-            "needed": needed(found),
+            "sup_floors": at_steps,
+            "needed": for_errors,
             "below_floor": below,
             "witness": staying,
             "scalings": scalings(found),
@@ -47,7 +50,7 @@ def study(table: Table) -> StudyResult:
         },
         figures=draw(found, summary, splits, table),
         shown=SHOWN,
-        notes=[floor_note, *coverage(runs)],
+        notes=[*floor_notes, *given_up, *coverage(runs)],
         glossary=GLOSSARY,
     )
 

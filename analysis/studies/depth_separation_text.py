@@ -44,11 +44,17 @@ SHOWN: dict[str, Shown] = {
         "Least root mean square error on the data of all shallow networks with S̃ ≤ budget + slack · error; floor_rmse "
         "is proved by a certificate, reached_rmse attained by a network, gap between them.",
     ),
+    "sup_floors": Shown(
+        "Certified floors of the sup-error",
+        "Least max |f(x) - y| on the data of all shallow networks with norm ≤ budget = 1/η - ½, in three norms: "
+        "floor_sup is proved by a certificate, reached_sup attained by a network, gap between them. stable_sup, proved "
+        "too, is that of all minima that are stable at η, whose norm may exceed the budget by slack · error.",
+    ),
     "needed": Shown(
         "What norm an error needs",
         "The least norm on the data of all shallow networks with sup-error at most error: certified (lower), attained "
-        "(upper). Beyond largest_lr no minimum with that error is stable; up to reached_lr, for S_G, a function with "
-        "it has a stable implementation for its own values as labels.",
+        "(upper), gap between them. Beyond largest_lr no minimum with that error is stable; up to reached_lr, for S_G, "
+        "a function with it has a stable implementation for its own values as labels.",
     ),
     "scalings": Shown(
         "The witness",

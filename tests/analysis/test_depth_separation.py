@@ -1,10 +1,13 @@
 """The depth study on planted runs: what is counted, what is refuted, and how loudly; and on a tiny sweep of real ones."""
 
+import re
+
 import numpy as np
 import polars as pl
 import pytest
 import torch
 
+from analysis.floor import Floors, budget, residual_slack
 from analysis.studies.depth_separation import study
 from analysis.studies.depth_separation_arms import arms
 from analysis.studies.depth_separation_figures import output
@@ -266,6 +269,42 @@ def test_report_says_what_norm_an_error_needs_and_how_flat_the_witness_can_be(st
     witness = result.tables["scalings"].row(0, named=True)
     assert witness["sharpness"] == pytest.approx(Witness(points).scaled().sharpness)
     assert witness["flattest_sharpness"] < witness["sharpness"]
+
+
+def test_report_says_which_sup_error_a_step_size_leaves_in_all_three_norms_and_the_gap(studied, both):
+    floors = studied(both(0.9)).tables["sup_floors"]
+    assert floors["norm"].to_list() == [norm for norm in ("S", "S̃", "S_G") for _ in (0.9, 1.5)]
+    plain, oriented, sufficient = (floors.filter(norm=norm) for norm in ("S", "S̃", "S_G"))
+    assert (plain["floor_sup"] <= oriented["floor_sup"] + 1e-9).all()
+    assert (oriented["floor_sup"] <= sufficient["floor_sup"] + 1e-9).all()
+    assert (plain["gap"].abs() < 1e-8).all()
+    assert (sufficient["gap"] >= -1e-9).all()
+    assert (sufficient["gap"] == sufficient["reached_sup"] - sufficient["floor_sup"]).all()
+    assert sufficient["stable_sup"].to_list() == [None, None]
+    data = dataset(Run.model_validate({"problem": "pyramid", "n": 20, "lr": 1.0}).model_dump())
+    row = oriented.filter(lr=1.5).row(0, named=True)
+    mine = Floors(data.x, data.y, "oriented_stability")
+    assert row["floor_sup"] == pytest.approx(mine.least_error(budget(1.5)).lower, abs=1e-9)
+    assert 0 < row["stable_sup"] < row["floor_sup"]
+    assert row["stable_sup"] == pytest.approx(mine.least_error(budget(1.5), residual_slack(data.x)).lower, abs=1e-9)
+
+
+def test_data_whose_solver_gives_up_have_no_floor_and_are_named(studied, both, monkeypatch):
+    def gives_up(*_):
+        raise RuntimeError("numerical difficulties")
+
+    monkeypatch.setattr("analysis.floor.least_rms", gives_up)
+    monkeypatch.setattr("analysis.floor.least_sup", gives_up)
+    result = studied(both(0.9))
+    assert [len(result.tables[name]) for name in ("floors", "sup_floors", "needed")] == [0, 0, 0]
+    assert "Floors were computed for 0 of 1 data sets (none), which 0 of 16 shallow runs share" in result.notes[0]
+    for note, what in zip(result.notes[1:3], ("root mean square error", "sup-error"), strict=True):
+        assert re.match(
+            rf"No floor of the {what} of problem pyramid, d 2, n 20, data_seed 0: the solver gave up over \d+ units "
+            r"\(numerical difficulties\)",
+            note,
+        )
+    assert verdict(result, CLAIM).level == "confirmed"  # what needs no floor is said all the same
 
 
 # Controls ------------------------------------------------------------------------------------------------------------

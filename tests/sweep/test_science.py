@@ -222,13 +222,18 @@ def test_9_two_hidden_layers_realise_the_pyramid_stably(d):
     assert float(measure.loss(rescaled)) < 1e-30
 
 
-def test_10_at_a_large_step_deep_networks_learn_the_pyramid_and_shallow_ones_do_not(unchecked_shapes):
-    """GD at η = 0.9 on d = 2, n = 48 of the l1 ball: of the best constant's loss of 0.03 deep networks leave little."""
-    base = {"problem": "pyramid", "n": 48, "lr": 0.9, "warmup_steps": 3000, "max_steps": 16_000, "tolerance": 0.0}
-    shapes = {"shallow": {"width": 96}, "deep": {"depth": 2, "width": 16, "width2": 16}}
+BALL = {"domain": "ball", "radius": 1.5, "init": "kaiming"}
+
+
+@pytest.mark.parametrize(
+    ("law", "deep", "seeds"), [(BALL, {"width": 12, "width2": 6}, 16), ({}, {"width": 16, "width2": 16}, 4)]
+)
+def test_10_at_a_large_step_deep_networks_learn_the_pyramid_and_shallow_ones_do_not(law, deep, seeds, unchecked_shapes):
+    """GD at η = 0.9, d = 2, n = 48, on the ball and the l1 ball: of a constant's loss of 0.03 deep ones leave little."""
+    base = {"problem": "pyramid", "n": 48, "lr": 0.9, "warmup_steps": 3000, "max_steps": 16_000, "tolerance": 0.0} | law
     losses = {}
-    for name, shape in shapes.items():
-        runs = tuple(Run.model_validate(base | shape | {"seed": seed}) for seed in range(4))
+    for name, shape in {"shallow": {"width": 96}, "deep": {"depth": 2} | deep}.items():
+        runs = tuple(Run.model_validate(base | shape | {"seed": seed}) for seed in range(seeds))
         found = execute(Pack(runs), Measure(every="tail:5"), torch.device("cpu"), "test")
         moments = [moment for moment in found["trajectories"].to_pylist() if moment["step"] > 1]
         losses[name] = np.median([moment["loss"] for moment in moments])
