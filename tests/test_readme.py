@@ -15,7 +15,7 @@ from cluster.progress import Snapshot, sentence
 from sweep.data import PROBLEM_KEYS, PROBLEMS
 from sweep.record import RESULTS
 from sweep.run import PARAMETERS, Run
-from sweep.spec import Spec
+from sweep.spec import SHIPPED, Spec
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -68,6 +68,14 @@ def test_annotated_spec_is_valid_and_has_all_kinds_of_blocks():
     spec = Spec.parse(text, "README.md")
     assert sum(1 for _ in spec.expand()) == 9 * 8 + 9 * 4 * 2 + 20
     assert spec.measure.every == "log:20"
+
+
+def test_table_of_depth_specs_counts_their_runs():
+    counts = {
+        name: int(count.replace(",", ""))
+        for name, count in re.findall(r"^\| `(depth_\w+)` \| ([\d,]+)", README, flags=re.M)
+    }
+    assert counts == {path.stem: sum(map(len, Spec.read(path.stem).blocks)) for path in SHIPPED.glob("depth_*.toml")}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

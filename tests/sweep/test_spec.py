@@ -1,5 +1,7 @@
 """Spec: what a file stands for, and what is said of a wrong one."""
 
+from collections import defaultdict
+
 import numpy as np
 import pytest
 
@@ -79,6 +81,26 @@ def test_shipped_specs_are_valid_and_named_like_their_files(path):
 
 def test_demo_has_at_least_240_runs():
     assert sum(1 for _ in Spec.read("demo").expand()) >= 240
+
+
+def test_full_depth_spec_covers_dimensions_sizes_widths_seeds_and_controls():
+    spec = Spec.read("depth_separation")
+    found = list(spec.expand())
+    assert len(found) >= 30_000
+    assert len({run.id for run in found}) == len(found)
+    plain = [run for run in found if run.problem == "pyramid" and run.init == "pytorch" and run.init_scale == 1]
+    dimensions = set(range(2, 9))
+    for optimizer in ("gd", "sgd"):
+        mine = [run for run in plain if run.optimizer == optimizer]
+        assert {run.d for run in mine if run.depth == 1} == {run.d for run in mine if run.depth == 2} == dimensions
+        for n in (64, 128, 256):
+            assert {run.d for run in mine if (run.n, run.depth, run.width) == (n, 1, 8 * n)} == dimensions
+    deep = {(run.d, run.width, run.width2) for run in plain if run.depth == 2}
+    assert {(d, share * d, 2 * share) for d in dimensions for share in (2, 4, 8)} <= deep
+    seeds = defaultdict(set)
+    for run in plain:
+        seeds[run.d, run.n, run.depth, run.width, run.width2, run.optimizer, run.lr, run.max_steps].add(run.seed)
+    assert min(map(len, seeds.values())) >= 8
 
 
 @pytest.mark.parametrize(
