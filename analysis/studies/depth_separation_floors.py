@@ -106,8 +106,8 @@ def of_each(
     Returns:
         What was computed; and a sentence for each data set whose solver gave up.
     """
-    results, given_up = [], []
-    for row in track(sets, what, console=Console(stderr=True), transient=True):
+    results, given_up, screen = [], [], Console(stderr=True)
+    for row in track(sets, what, console=screen, transient=True, disable=not screen.is_terminal):
         try:
             results.append(compute(row, found.data[key(row)]))
         except FloorError as error:

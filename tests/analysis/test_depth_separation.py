@@ -271,8 +271,9 @@ def test_report_says_what_norm_an_error_needs_and_how_flat_the_witness_can_be(st
     assert witness["flattest_sharpness"] < witness["sharpness"]
 
 
-def test_report_says_which_sup_error_a_step_size_leaves_in_all_three_norms_and_the_gap(studied, both):
+def test_report_says_which_sup_error_a_step_size_leaves_in_all_three_norms_and_the_gap(studied, both, capfd):
     floors = studied(both(0.9)).tables["sup_floors"]
+    assert capfd.readouterr().err == ""  # the bar is for terminals
     assert floors["norm"].to_list() == [norm for norm in ("S", "S̃", "S_G") for _ in (0.9, 1.5)]
     plain, oriented, sufficient = (floors.filter(norm=norm) for norm in ("S", "S̃", "S_G"))
     assert (plain["floor_sup"] <= oriented["floor_sup"] + 1e-9).all()
