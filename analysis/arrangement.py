@@ -18,7 +18,9 @@ Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 MOST = 2_000_000  # hyperplanes; beyond, enumeration takes minutes a pass
-_ON = 1e-9  # distance, in data of unit variance, at which a point lies on a hyperplane
+ON = 1e-9  # distance, in data of unit variance, at which a point lies on a hyperplane
+FLAT = 1e-10  # relative: in directions of no more deviation the data are taken to lie in a plane
+ROUNDING = 1e-13  # relative: what is no more than this is rounding
 _BLOCK = 2**20  # numbers of a temporary
 
 
@@ -66,7 +68,7 @@ class Arrangement:
         normals, offsets, members = _through(whitened)
         kept, crowded, seen = np.ones(len(offsets), bool), {}, set()
         for rows in blocks(len(offsets), n):
-            on = np.abs(normals[rows] @ whitened.T - offsets[rows, None]) <= _ON
+            on = np.abs(normals[rows] @ whitened.T - offsets[rows, None]) <= ON
             np.put_along_axis(on, members[rows], True, 1)
             for row in np.flatnonzero(on.sum(1) > r):
                 all_on = np.flatnonzero(on[row])
@@ -143,7 +145,7 @@ def _whiten(points: Array) -> tuple[Array, Array, Array]:
     """Give coordinates of unit variance in the affine hull, the mean, and what takes a normal back to all d."""
     centre = points.mean(0)
     u, spread, axes = np.linalg.svd(points - centre, full_matrices=False)
-    rank = int((spread > 1e-10 * max(spread.max(initial=0), np.abs(points).max(initial=0))).sum())
+    rank = int((spread > FLAT * max(spread.max(initial=0), np.abs(points).max(initial=0))).sum())
     root = np.sqrt(len(points))
     return u[:, :rank] * root, centre, axes[:rank] * (root / spread[:rank, None])
 
@@ -159,6 +161,6 @@ def _through(points: Array) -> tuple[Array, Array, NDArray[np.intp]]:
     normals = np.stack(minors, 1)
     size = np.linalg.norm(normals, axis=1)
     lengths = np.linalg.norm(edges, axis=2)
-    independent = (size > _ON * lengths.prod(1)) & (lengths.min(1, initial=np.inf) > _ON)
+    independent = (size > ON * lengths.prod(1)) & (lengths.min(1, initial=np.inf) > ON)
     normals = normals[independent] / size[independent, None]
     return normals, (normals * base[independent]).sum(1), members[independent]

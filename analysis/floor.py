@@ -26,13 +26,15 @@ from typing import Literal
 
 import numpy as np
 from scipy.linalg import orth
+from scipy.spatial.distance import pdist
 
-from analysis.arrangement import Array
+from analysis.arrangement import FLAT, ON, ROUNDING, Array
 from analysis.dictionary import Dictionary, Norm
 from analysis.network import Network, assemble
 from analysis.programme import least_rms, least_sup
 
 _GAP = 1e-9  # at which column generation stops, in labels of unit range
+_NOTHING = 1e-10
 _PAYS = 1e-9  # relative: a unit whose ratio is not above those of the pool by this would change nothing
 
 
@@ -74,6 +76,24 @@ class Certificate:
     def least_norm(self, error: float) -> float:
         """No network with this sup-error, or a smaller one, has a smaller norm."""
         return _share(self.labels - np.abs(self.weights).sum() * error, self.ratio)
+
+
+def _judge(points: Array) -> None:
+    """Refuse points of which an arrangement cannot say whether they are apart: what it takes for one would not be."""
+    distinct = np.unique(points, axis=0)
+    u, spread, _ = np.linalg.svd(distinct - distinct.mean(0), full_matrices=False)
+    reach = float(np.abs(points).max())
+    size = max(float(spread.max(initial=0)), reach)
+    if ((spread > ROUNDING * size) & (spread <= FLAT * size)).any():
+        raise FloorError(
+            f"points reach {reach:.3g}, but in some direction deviate by {spread[-1]:.3g} only; expected more. "
+            "Centre and scale the inputs."
+        )
+    closest = float(pdist(u[:, spread > FLAT * size]).min(initial=np.inf) * np.sqrt(len(distinct)))
+    if ROUNDING < closest <= ON:
+        raise FloorError(
+            f"two points are {closest:.3g} standard deviations apart; expected more than {ON:g}. Leave one of them out."
+        )
 
 
 def _share(part: float, whole: float) -> float:
@@ -134,7 +154,8 @@ class Floors:
             norm: What is bounded. With `sufficient` the lower bound is that of `sufficient_floor`: a gap remains.
 
         Raises:
-            FloorError: if shapes do not match, or numbers are not finite.
+            FloorError: if shapes do not match, numbers are not finite, or points are too near to each other, or to a
+                plane, to be told apart.
             ArrangementError: if there are too many hyperplanes.
         """
         points, labels = np.asarray(points, float), np.asarray(labels, float)
@@ -142,6 +163,7 @@ class Floors:
             raise FloorError(f"points {points.shape}, labels {labels.shape}; expected (n, d) and (n,), n at least 1.")
         if not (np.isfinite(points).all() and np.isfinite(labels).all()):
             raise FloorError("points or labels are not finite; expected numbers.")
+        _judge(points)
         self.points = points
         self.shift, self.scale = float(labels.mean()), float(np.ptp(labels)) or 1.0
         self.labels = (labels - self.shift) / self.scale
@@ -199,7 +221,10 @@ class Floors:
                 self._widen()
                 continue
             amplitudes, free, weights = found
-            weights -= self.basis @ (self.basis.T @ weights)  # the solver's are orthogonal to within its tolerance
+            for _ in range(2):  # the solver's are orthogonal to within its tolerance
+                weights -= self.basis @ (self.basis.T @ weights)
+            if np.abs(weights).sum() <= _NOTHING:  # a residual of rounding alone proves nothing
+                weights[:] = 0
             ratios = self.dictionary.ratios(weights)
             proof = Certificate(weights, float(ratios.max(initial=0)), float(weights @ self.labels))
             proved = proof.least_norm(most or 0.0) if budget is None else proof.least_error(budget, slack, measure)

@@ -11,6 +11,7 @@ from scipy.optimize import linprog, nnls
 from analysis.arrangement import Array
 
 _TOLERANCE = 1e-10  # in labels of unit range
+_NOTHING = 1e-12  # a target that is no longer than this is rounding
 Solution = tuple[Array, Array, Array]
 
 
@@ -75,7 +76,7 @@ def least_rms(outputs: Array, cost: Array, free: Array, labels: Array, budget: f
         weights = target - shares @ units
         length = float(np.linalg.norm(weights))
         missing = length / root - error
-        if not slack or missing <= _TOLERANCE:
+        if not slack or not missing > _TOLERANCE:
             break
         error += missing / (1 + slack * np.abs(units @ weights).max(initial=0) / (root * length))
     amplitudes = shares / cost
@@ -89,10 +90,10 @@ def _nearest(units: Array, target: Array, norm: float) -> Array:
     It is the point nearest to it in the hull of the corners ± norm · unit: a problem of least squares with weights ≥ 0,
     whose sum is asked to be 1 by one more row; whatever sum comes out, the proportions are those of the nearest point.
     """
-    if not (norm > 0 and len(units) and target.any()):
+    if not (norm > 0 and len(units) and np.linalg.norm(target) > _NOTHING):
         return np.zeros(len(units))
     corners = np.vstack([norm * units, -norm * units]).T - target[:, None]
     row = np.full(corners.shape[1], np.linalg.norm(target))
     weights, _ = nnls(np.vstack([corners, row]), np.append(np.zeros(len(target)), row[0]), maxiter=30 * len(row))
-    positive, negative = (weights / weights.sum()).reshape(2, -1)
+    positive, negative = (weights / (weights.sum() or 1.0)).reshape(2, -1)
     return norm * (positive - negative)

@@ -272,6 +272,12 @@ def variation_norm(point: Point) -> Float[Tensor, " B"]:
     return (named["w2"].abs() * torch.linalg.vector_norm(named["w1"], dim=-1)).sum(1)
 
 
+def best_constant_loss(point: Point) -> Float[Tensor, " B"]:
+    """½ Var y, the least (1/2n) Σ (c - y_j)² of all constants c; NaN where labels are equal, and none is better."""
+    half = (point.y - point.y.mean(1, keepdim=True)).square().mean(1) / 2
+    return torch.where(point.y.amax(1) > point.y.amin(1), half, torch.nan)
+
+
 def dead_fraction(point: Point) -> Float[Tensor, " B"]:
     """Share of hidden units that are inactive on all training inputs."""
     dead = torch.cat([(z <= 0).all(-1) for z in point.before], 1)
@@ -321,6 +327,7 @@ def end(point: Point, test: Point | None, lr: Float[Tensor, " B"]) -> Mapping[st
     marks = on_kink(point, lr)
     measures |= {
         "train_rmse": (2 * measures["loss"]).sqrt(),
+        "unexplained_fraction": measures["loss"] / best_constant_loss(point),
         "gn_sharpness_min": least_gauss_newton_sharpness(point, newton, marks),
         "eos_ratio": lr * measures["sharpness"] / 2,
         "knot_points": _count(marks),

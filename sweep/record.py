@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from sweep.run import PARAMETERS, Run
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: unexplained_fraction
 Status = Literal["converged", "budget", "diverged"]
 STATUSES = frozenset(get_args(Status))
 
@@ -23,6 +23,10 @@ RESULTS: dict[str, tuple[pa.DataType, str]] = {
     "steps": (pa.int64(), "steps taken when the run ended"),
     "loss": (pa.float64(), "(1/2n) Σ r² over the training set"),
     "train_rmse": (pa.float64(), "√(mean r²) over the training set"),
+    "unexplained_fraction": (
+        pa.float64(),
+        "loss over that of the best constant, ½ Var y: 1 - R² of the training set; null if its labels are equal",
+    ),
     "test_rmse": (pa.float64(), "√(mean r²) over the test set, noise-free targets"),
     "test_sup": (pa.float64(), "max |r| over the test set"),
     "sharpness": (pa.float64(), "λ_max of the exact Hessian of the loss, σ'(0) = 0"),

@@ -47,28 +47,21 @@ class Store:
         """Open an existing store.
 
         Raises:
-            StoreError: if the path is not a store, or one of another schema version.
+            StoreError: if the path is not a store, or one of a later schema version.
         """
         path = Path(path)
         if not path.is_dir():
             raise StoreError(f"{path}: no such directory; expected a store written by `relusweep run`.")
-        try:
-            marker = json.loads((path / "store.json").read_text(encoding="utf-8"))
-            schema = marker["relusweep_schema_version"]
-        except (OSError, ValueError, KeyError, TypeError):
+        if (schema := _schema(path)) > SCHEMA_VERSION:
             raise StoreError(
-                f"{path}: not a relusweep store (no readable store.json); expected the --out of `relusweep run`."
-            ) from None
-        if schema != SCHEMA_VERSION:
-            raise StoreError(
-                f"{path}: schema {schema}, this version reads {SCHEMA_VERSION}. "
+                f"{path}: schema {schema}, this version reads up to {SCHEMA_VERSION}. "
                 "Use the relusweep that wrote it, or another --out."
             )
         return Store(path)
 
     @staticmethod
     def create(path: str | Path) -> "Store":
-        """Open a store, or make one of a new or empty directory, readable by its owner only.
+        """Open a store to write into, or make one of a new or empty directory, readable by its owner only.
 
         Raises:
             StoreError: if the directory holds something else, or cannot be written.
@@ -77,7 +70,8 @@ class Store:
         Store.at(path)
         with said(path):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if not (path / "store.json").exists():
+            # one of an earlier schema becomes one of this: who knows only that one would take our parts for broken
+            if not (path / "store.json").exists() or _schema(path) < SCHEMA_VERSION:
                 write_json(path / "store.json", {"relusweep_schema_version": SCHEMA_VERSION})
             for folder in FOLDERS:
                 (path / folder).mkdir(exist_ok=True, mode=0o700)
@@ -371,6 +365,15 @@ class Store:
                         path.unlink()
                 except OSError:
                     continue  # another launcher was faster
+
+
+def _schema(path: Path) -> int:
+    try:
+        return int(json.loads((path / "store.json").read_text(encoding="utf-8"))["relusweep_schema_version"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise StoreError(
+            f"{path}: not a relusweep store (no readable store.json); expected the --out of `relusweep run`."
+        ) from None
 
 
 def _by_size(parts: list[Path]) -> Iterator[list[Path]]:

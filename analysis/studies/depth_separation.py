@@ -10,6 +10,7 @@ from analysis.studies.depth_separation_arms import arms, pairs, summarise
 from analysis.studies.depth_separation_figures import draw
 from analysis.studies.depth_separation_findings import LARGE, VANISHING, controls, critical, far, rates, scalings, stay
 from analysis.studies.depth_separation_floors import with_floors
+from analysis.studies.depth_separation_scaling import against_size
 from analysis.studies.depth_separation_sup import sup_floors
 from analysis.studies.depth_separation_text import GLOSSARY, SHOWN
 from analysis.studies.depth_separation_verdicts import beaten, verdicts
@@ -48,7 +49,7 @@ def study(table: Table) -> StudyResult:
             "summary": summary,
             "settings": grouping.groups,
         },
-        figures=draw(found, summary, splits, table),
+        figures=draw(found, summary, splits, table) | against_size(found),
         shown=SHOWN,
         notes=[*floor_notes, *given_up, *coverage(runs)],
         glossary=GLOSSARY,
@@ -86,6 +87,13 @@ def coverage(runs: pl.DataFrame) -> list[str]:
     ]
     if diverged:
         notes.append(f"{diverged} of {len(runs)} runs diverged; they count as not fitting, and medians leave them out.")
+    large = runs.filter(pl.col("arm") == "shallow", pl.col("lr") >= LARGE)
+    if len(large):
+        kinks = int((large["knot_points"] > 0).sum())
+        notes.append(
+            f"{kinks} of {len(large)} shallow runs at η ≥ {LARGE:g} ended with data on kinks, where the loss is not "
+            "twice differentiable. The floor of their sharpness holds for them too, that of their step size may not."
+        )
     short = int(runs.select((pl.col("lr") <= VANISHING) & ~far(runs)).to_series().sum())
     if short:
         notes.append(

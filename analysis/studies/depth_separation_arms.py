@@ -16,6 +16,7 @@ from sweep.spec import TAIL
 
 FITS = 0.02  # of the loss of the best constant: at most this, and a network has learnt the target
 SHAPE = ("depth", "width", "width2")
+ROUNDING = 1e-14
 SMALLER = 1.1  # parameters differ by at most this factor: as many
 
 
@@ -42,7 +43,7 @@ def arms(runs: pl.DataFrame, trajectories: pl.DataFrame) -> Arms:
     """Sort runs into settings and arms, draw their data anew, and say what they have reached."""
     data = {key: _drawn(key) for key in runs.select(DATA_KEYS).unique().sort(DATA_KEYS).rows()}
     constants = [
-        (*key, float(np.var(drawn.y) / 2), float(np.std(drawn.y_test)) if len(drawn.y_test) else None)
+        (*key, _positive(np.var(drawn.y) / 2), _positive(np.std(drawn.y_test)) if len(drawn.y_test) else None)
         for key, drawn in data.items()
         if drawn is not None
     ]
@@ -75,6 +76,11 @@ def arms(runs: pl.DataFrame, trajectories: pl.DataFrame) -> Arms:
     trained = group(found.filter(pl.col("arm") != "witness"), (*WITHIN, *SHAPE))
     known = {key: drawn for key, drawn in data.items() if drawn is not None}
     return Arms(trained, found.filter(arm="witness"), known)
+
+
+def _positive(deviation: np.floating) -> float | None:
+    """A loss that others can be a share of: none where labels are equal, but for rounding, and so their own best."""
+    return float(deviation) if deviation > ROUNDING else None
 
 
 def _drawn(key: tuple[object, ...]) -> Dataset | None:
@@ -116,6 +122,7 @@ def summarise(grouping: Grouping) -> pl.DataFrame:
     """Summarise each arm of each setting at each step size: counts, share that fits, quantiles.
 
     The quantiles are over all runs that did not diverge: at the edge of stability, of which we speak here, few settle.
+    `relative_floor` is the least of the data sets' floors over the loss of the best constant; null where one has none.
     """
     quantiles = [
         pl.col(measure).quantile(q, "linear").alias(f"{measure}_{name}")
@@ -133,8 +140,10 @@ def summarise(grouping: Grouping) -> pl.DataFrame:
         pl.col("fits").mean(),
         pl.col("tail_moments").max(),
         pl.col("constant_loss").median(),
-        pl.col("floor_loss").median(),
         *quantiles,
+        relative_floor=pl.when(pl.col("floor_loss").is_not_null().all()).then(
+            (pl.col("floor_loss") / pl.col("constant_loss")).min()
+        ),
     )
     labels = grouping.groups.select("group", "label")
     return labels.join(table, on="group").sort("group", "arm", "parameters", "lr")
@@ -152,12 +161,12 @@ def pairs(runs: pl.DataFrame) -> pl.DataFrame:
     A row: `group, arm, shape, deep_shape, parameters,
     deep_parameters, lr, seed, data_seed, fits, deep_fits, relative_loss, deep_relative_loss, separated, forbidden`:
     separated where the deep network fits and this one does not, forbidden where by the certified floor no shallow
-    network fits at a minimum that is stable at this step size.
+    network fits at a twice differentiable minimum that is stable at this step size.
     """
     columns = ["shape", "parameters", "fits", "relative_loss"]
     keys = ["group", "lr", "seed", "data_seed"]
     beside = largest(runs).select(*keys, pl.col(columns).name.prefix("deep_"))
     others = runs.filter(pl.col("arm") != "deep")
-    forbidden = (pl.col("floor_loss") > FITS * pl.col("constant_loss")).fill_null(False)
+    forbidden = (pl.col("floor_loss") > FITS * pl.col("constant_loss")).fill_null(False)  # where both are known
     others = others.select(*keys, "arm", *columns, forbidden=forbidden & (pl.col("arm") == "shallow"))
     return others.join(beside, on=keys).with_columns(separated=pl.col("deep_fits") & ~pl.col("fits"))

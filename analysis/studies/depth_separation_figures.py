@@ -50,9 +50,13 @@ def draw(found: Arms, summary: pl.DataFrame, critical: pl.DataFrame, table: Tabl
             panels, "relative_loss", "training loss / that of the best constant", _separation
         )
         drawn["test"] = _against_step(panels, "relative_test", "test error / that of the best constant", _constant)
+        drawn["sup"] = _against_step(panels, "test_sup", r"$\max\,|f-p|$ on test data", _nothing)
         drawn["curvature"] = _against_step(panels, "eos_ratio", r"$\lambda_{\max}\,\eta/2$", _constant)
         if any(panel["oriented_stability_norm_median"].drop_nulls().len() for panel in panels.values()):
             drawn["norms"] = _against_step(panels, "oriented_stability_norm", r"$\tilde{S}$", _limit)
+            drawn["plain_norms"] = _against_step(panels, "stability_norm", r"$S$", _limit)
+            drawn["variation"] = _against_step(panels, "variation_norm", r"$\sum|a|\,\|w\|$", _nothing)
+        drawn["active"] = _against_step(panels, "active_fraction", "share of units that are active", _nothing)
     if critical["high"].drop_nulls().len():
         drawn["critical"] = _critical(critical)
     picture = _functions(found, table)
@@ -87,15 +91,19 @@ def _constant(axes: Axes, data: pl.DataFrame) -> None:
     axes.axhline(1, color="black", linestyle=":", linewidth=1)
 
 
+def _nothing(axes: Axes, data: pl.DataFrame) -> None:
+    pass
+
+
 def _separation(axes: Axes, data: pl.DataFrame) -> None:
     _constant(axes, data)
     axes.axhline(FITS, color=GREY, linestyle="--", linewidth=1, label=f"fits: at most {FITS:g}")
-    floors = (
-        data.filter(arm="shallow").group_by("lr").agg(floor=(pl.col("floor_loss") / pl.col("constant_loss")).median())
-    )
-    floors = floors.filter(pl.col("floor") > 0).sort("lr")
+    floors = data.filter(arm="shallow").group_by("lr").agg(pl.col("relative_floor").min())
+    floors = floors.filter(pl.col("relative_floor") > 0).sort("lr")
     if len(floors):
-        axes.plot(floors["lr"], floors["floor"], "-", color="black", linewidth=2, label="certified floor of shallow")
+        axes.plot(
+            floors["lr"], floors["relative_floor"], "-", color="black", linewidth=2, label="certified floor of shallow"
+        )
 
 
 def _limit(axes: Axes, data: pl.DataFrame) -> None:

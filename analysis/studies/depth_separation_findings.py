@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from analysis.fit import Fit, fit_power
+from analysis.fit import LEAST_CLUSTERS, Fit, fit_power
 from analysis.group import Grouping
 from analysis.studies.depth_separation_arms import SMALLER, Arms, largest
 from analysis.witness import Witness
@@ -16,6 +16,7 @@ VANISHING = 0.1  # up to here none is expected, whatever the target
 MOST = 0.5  # of the pairs whose deep network fits
 FEW = 0.1
 STAYED = 1e-12  # loss of a witness that has not moved by more than rounding
+SMOOTH = ("bump", "sine", "affine")
 _STARTS = ("init", "init_scale", "output_scale")
 MARGIN = 1e-2  # a witness this near to its largest stable step is neither expected to stay nor to leave
 
@@ -33,7 +34,8 @@ def critical(runs: pl.DataFrame, grouping: Grouping) -> pl.DataFrame:
     Returns:
         A row a setting and shallow arm: `group, label, shape, deep_shape, pairs` (of seed and data seed), `separated`
         (those with a critical step size), `never` (the deep network fits somewhere, the shallow one nowhere), the
-        medians `low, high`, and the 10 and 90 % quantiles `low_q10, high_q90`.
+        medians `low, high`, the 10 and 90 % quantiles `low_q10, high_q90`, and `ratio`, the median of a seed's
+        high/low: how well it is known.
     """
     pair = ["group", "seed", "data_seed"]
     one = ["group", "shape", "deep_shape", "seed", "data_seed"]
@@ -61,6 +63,7 @@ def critical(runs: pl.DataFrame, grouping: Grouping) -> pl.DataFrame:
         high=high.quantile(0.5, "higher"),
         low_q10=low.quantile(0.1, "lower"),
         high_q90=high.quantile(0.9, "higher"),
+        ratio=(high / low).median(),
     )
     return grouping.groups.select("group", "label").join(table, on="group").sort("group", "shape")
 
@@ -79,25 +82,35 @@ CONTROLS = {  # name: (what is expected, whether separation is)
 
 @dataclass(frozen=True)
 class Claim:
-    """What the claim is about: conditions on runs, each of which a control breaks alone.
+    """What the claim is about: conditions on runs, each of which a control breaks alone, but for the last.
 
-    The pyramid (`pyramid`) by gradient descent (`plain`), with the initial weights (`starts`) and the warm-up (`warm`)
-    that most runs have.
+    The pyramid in two dimensions or more (`pyramid`) by gradient descent (`plain`), with the initial weights
+    (`starts`) and the warm-up (`warm`) that most runs have, by ReLU networks with biases on noiseless labels, without
+    weight decay and with one step size, on the law of inputs that most runs have (`setting`).
     """
 
     pyramid: pl.Expr
     plain: pl.Expr
     starts: pl.Expr
     warm: pl.Expr
+    setting: pl.Expr
 
     @staticmethod
     def of(runs: pl.DataFrame) -> "Claim":
         """Find what most runs have."""
         return Claim(
-            pyramid=pl.col("problem") == "pyramid",
+            pyramid=(pl.col("problem") == "pyramid") & (pl.col("d") > 1),
             plain=pl.col("optimizer") == "gd",
             starts=pl.all_horizontal(pl.col(name) == _usual(runs, name) for name in _STARTS),
             warm=pl.col("warmup_steps") == _usual(runs, "warmup_steps"),
+            setting=pl.all_horizontal(
+                pl.col("activation") == "relu",
+                "bias",
+                pl.col("noise") == 0,
+                pl.col("weight_decay") == 0,
+                pl.col("lr_ratio") == 1,
+                pl.col("domain") == _usual(runs, "domain"),
+            ),
         )
 
     def but(self, broken: str | None = None) -> pl.Expr:
@@ -123,18 +136,22 @@ def controls(pairs: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         A row a control, target and d: `control, problem, d, bandwidth, pairs` (of runs, at one step size each),
-        `deep_fits`, `separated` (of them), `forbidden` (of these: by certificate no shallow network fits at a minimum
-        that is stable at that step size), `share`, `expected`, `outcome` (as expected, refuted, mixed, or open where no
+        `deep_fits`, `separated` (of them), `forbidden` (of these: by certificate no shallow network fits at a twice
+        differentiable minimum that is stable at that step size), `forbidden_fits` (of all pairs: forbidden, and yet
+        the shallow network fits), `share`, `expected`, `outcome` (as expected, refuted, mixed, or open where no
         deep network fits).
     """
-    shared = ("problem", "d", "bandwidth", "optimizer", *_STARTS, "warmup_steps", "max_steps")
+    shared = (
+        "problem", "d", "bandwidth", "optimizer", *_STARTS, "warmup_steps", "max_steps", "activation", "bias", "noise",
+        "weight_decay", "lr_ratio", "domain",
+    )  # fmt: skip
     told = pairs.join(runs.select("group", *shared).unique(), on="group")
     claim = Claim.of(runs)
     large, shallow = pl.col("lr") >= LARGE, pl.col("arm") == "shallow"
     ratio = pl.col("parameters") / pl.col("deep_parameters")
     conditions = {
         "claim": claim.but() & large & shallow,
-        "smooth target": claim.but("pyramid") & large & shallow,
+        "smooth target": claim.but("pyramid") & pl.col("problem").is_in(SMOOTH) & large & shallow,
         "vanishing step sizes": claim.but() & (pl.col("lr") <= VANISHING) & far(runs) & shallow,
         "equal parameters": claim.but() & large & shallow & ratio.is_between(1 / SMALLER, SMALLER),
         "initial weights": claim.but("starts") & large & shallow,
@@ -148,6 +165,7 @@ def controls(pairs: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
             deep_fits=pl.col("deep_fits").sum().cast(pl.Int64),
             separated=pl.col("separated").sum().cast(pl.Int64),
             forbidden=(pl.col("separated") & pl.col("forbidden")).sum().cast(pl.Int64),
+            forbidden_fits=(pl.col("forbidden") & pl.col("fits")).sum().cast(pl.Int64),
         ).sort("problem", "d", "bandwidth").select(pl.lit(name).alias("control"), pl.all())
         for name, condition in conditions.items()
     ]  # fmt: skip
@@ -173,7 +191,8 @@ def _outcome(separation: bool | None, share: float | None) -> str:
 def rates(runs: pl.DataFrame, grouping: Grouping) -> pl.DataFrame:
     """Fit error ∝ n^slope, d^slope and width^slope, each with all else fixed, step size included.
 
-    Training losses are fitted as they stand, those at the tolerance too. Clusters are pairs of seed and data seed.
+    Training losses are fitted as they stand, those at the tolerance too. Clusters are pairs of seed and data seed, as
+    if pairs on one data set were independent; with three data seeds or more they are the data seeds.
     """
     varying = [name for name in grouping.groups.columns if name not in ("group", "label", "runs")]
     rows = []
@@ -193,10 +212,14 @@ def rates(runs: pl.DataFrame, grouping: Grouping) -> pl.DataFrame:
                 for k, v in zip(fixed, key, strict=True)
                 if v is not None
             )
-            cluster = part.select(pl.struct("seed", "data_seed").rank("dense")).to_series()
-            for measure in ("tail_loss", "relative_test"):
-                fit = fit_power(part[axis].to_numpy(), part[measure].to_numpy(), cluster.to_numpy())
-                row = {"label": what, "measure": measure, "against": axis}
+            seeds, data_seeds = part["seed"].n_unique(), part["data_seed"].n_unique()
+            drawn = pl.col("data_seed") if data_seeds >= LEAST_CLUSTERS else pl.struct("seed", "data_seed")
+            cluster = part.select(drawn.rank("dense")).to_series().to_numpy()
+            for measure in RATED:
+                if part[measure].null_count() == len(part):
+                    continue
+                fit = fit_power(part[axis].to_numpy(), part[measure].to_numpy(), cluster)
+                row = {"label": what, "measure": measure, "against": axis, "seeds": seeds, "data_seeds": data_seeds}
                 rows.append(row | (vars(fit) if isinstance(fit, Fit) else {"note": fit.reason}))
     return pl.DataFrame(rows, schema=RATE_SCHEMA).sort("against", "measure", "label")
 
@@ -252,6 +275,10 @@ def scalings(found: Arms) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=SCALING_SCHEMA)
 
 
+RATED = (
+    "tail_loss", "relative_test", "test_sup", "sharpness", "stability_norm", "oriented_stability_norm",
+    "variation_norm", "active_fraction",
+)  # fmt: skip
 SCALING_SCHEMA = {
     "domain": pl.String, "radius": pl.Float64, "d": pl.Int64, "n": pl.Int64, "data_seed": pl.Int64,
     "sharpness": pl.Float64, "largest_lr": pl.Float64, "flattest_s": pl.Float64, "flattest_a": pl.Float64,
@@ -259,7 +286,8 @@ SCALING_SCHEMA = {
 }  # fmt: skip
 RATE_SCHEMA = {
     "against": pl.String, "measure": pl.String, "label": pl.String, "slope": pl.Float64, "low": pl.Float64,
-    "high": pl.Float64, "level": pl.Float64, "n": pl.Int64, "clusters": pl.Int64, "dropped": pl.Int64,
+    "high": pl.Float64, "level": pl.Float64, "n": pl.Int64, "clusters": pl.Int64, "seeds": pl.Int64,
+    "data_seeds": pl.Int64, "dropped": pl.Int64,
     "r2": pl.Float64, "intercept": pl.Float64, "note": pl.String,
 }  # fmt: skip
 STAY_SCHEMA = {

@@ -57,7 +57,8 @@ def with_floors(found: Arms) -> tuple[Arms, pl.DataFrame, list[str]]:
         f"Floors were computed for {len(sets)} of {subjects.select(DATA_KEYS).n_unique()} data sets "
         f"({'; '.join(map(_named, sets)) or 'none'}), which {len(floors)} of {len(subjects)} shallow runs share: at "
         f"most {MOST_SETS}, of up to {MOST_SAMPLES} samples with up to {MOST_HYPERPLANES} hyperplanes through d of "
-        "them. Elsewhere nothing is claimed of a floor."
+        "them, with shallow runs at step sizes from "
+        f"{FROM:g} to below 2. Elsewhere nothing is claimed of a floor."
     )
     table = pl.DataFrame(list(chain.from_iterable(rows)), schema=FLOOR_SCHEMA)
     return replace(found, grouping=replace(found.grouping, runs=joined)), table, [note, *given_up]
@@ -125,7 +126,7 @@ def _subjects(found: Arms) -> pl.DataFrame:
 
 
 def _is_affordable(row: Row) -> bool:
-    return row["n"] <= MOST_SAMPLES and hyperplanes(row) <= MOST_HYPERPLANES
+    return row["n"] <= MOST_SAMPLES and hyperplanes(row) <= MOST_HYPERPLANES and len(chosen(row["rates"])) > 0
 
 
 def _proofs(data: Dataset, rates: list[float]) -> tuple[list[Row], list[Certificate]]:
@@ -147,7 +148,7 @@ def _of_runs(runs: pl.DataFrame, data: Dataset, proofs: list[Certificate]) -> pl
 
     def best(norm: float) -> float:
         """Every certificate holds at every budget; the largest floor counts."""
-        return max((proof.least_error(norm, slack, "rms") for proof in proofs), default=0.0)
+        return max(proof.least_error(norm, slack, "rms") for proof in proofs)
 
     at_step = {lr: best(budget(lr)) for lr in runs["lr"].unique() if lr < 2}
     own = [

@@ -83,9 +83,8 @@ def _separation(d: int, claim: pl.DataFrame, critical: pl.DataFrame, runs: pl.Da
     question = f"d = {d}: do shallow networks fail at the pyramid where deep ones fit (η ≥ {LARGE:g})?"
     row = claim.row(0, named=True)
     if not row["deep_fits"]:
-        sentence = (
-            f"No deep network fits at η ≥ {LARGE:g} ({row['pairs']} pairs of runs): nothing to be separated from."
-        )
+        pairs = _many(row["pairs"], "pair")
+        sentence = f"No deep network fits at η ≥ {LARGE:g} ({pairs} of runs): nothing to be separated from."
         return Verdict(question, "undecided", sentence, "finding")
     settings = runs.filter(Claim.of(runs).but(), d=d)["group"].unique().to_list()
     compared = critical.filter(pl.col("group").is_in(settings))
@@ -116,10 +115,13 @@ def _control(row: dict[str, Any]) -> Verdict:
     of = f"{row['problem']}, d = {row['d']}" + ("" if row["bandwidth"] is None else f", bandwidth {row['bandwidth']:g}")
     question = f"Control, {row['control']} ({of}, {about}): {row['expected']}?"
     if row["outcome"] == "open":
-        return Verdict(question, "undecided", f"No deep network fits in {row['pairs']} pairs of runs.", "finding")
+        return Verdict(
+            question, "undecided", f"No deep network fits in {_many(row['pairs'], 'pair')} of runs.", "finding"
+        )
     if row["outcome"] == "found":
         fits = row["deep_fits"] - row["separated"]
-        sentence = f"Where the deep network fits, so does the frozen one in {fits} of {row['deep_fits']} pairs of runs."
+        pairs = _many(row["deep_fits"], "pair")
+        sentence = f"Where the deep network fits, so does the frozen one in {fits} of {pairs} of runs."
         return Verdict(question, _level(1 - row["share"])[0], sentence, "finding")
     levels: dict[str, tuple[Level, str]] = {
         "as expected": ("confirmed", ""),
@@ -137,15 +139,25 @@ def _start(sentence: str) -> str:
 def _counted(row: dict[str, Any]) -> str:
     deep, separated, forbidden = row["deep_fits"], row["separated"], row["forbidden"]
     proved = (
-        f"; in {forbidden} of these, by certificate, no shallow network fits at a minimum stable at that step size"
+        f"; in {forbidden} of these, by certificate, no shallow network fits at a twice differentiable minimum stable "
+        "at that step size"
         if forbidden
         else ""
     )
+    against = (
+        f" In {_many(row['forbidden_fits'], 'pair')} it fits all the same where none does at such a minimum."
+        if row["forbidden_fits"]
+        else ""
+    )
     return (
-        f"the shallow network fails in {separated} of {deep} pairs of runs whose deep one fits "
-        f"({100 * row['share']:.3g} %){proved}."
+        f"the shallow network fails in {separated} of {_many(deep, 'pair')} of runs whose deep one fits "
+        f"({100 * row['share']:.3g} %){proved}.{against}"
     )
 
 
 def _runs(count: int) -> str:
-    return f"{count} {'run' if count == 1 else 'runs'}"
+    return _many(count, "run")
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun if count == 1 else noun + 's'}"

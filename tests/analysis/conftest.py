@@ -36,7 +36,7 @@ def row() -> Callable[..., Row]:
             "stability_norm": (floor - one) / 4, "oriented_stability_norm": (floor - one) / 2,
             "mean_gradient_bound": floor, "variation_norm": 9.0, "parameter_norm": 5.0, "dead_fraction": 0.0,
             "knot_points": 0, "seconds": 0.1, "pack_id": "p", "pack_size": 8, "device": "cpu", "backend": "local",
-            "kernel": "torch", "code_version": "0.1.0", "schema_version": 1,
+            "kernel": "torch", "code_version": "0.1.0", "schema_version": 2,
         }  # fmt: skip
         if given.get("status") == "diverged":
             results |= dict.fromkeys(MEASURES)

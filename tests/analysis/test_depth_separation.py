@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from analysis.floor import Floors, budget, residual_slack
+from analysis.sheet import save
 from analysis.studies.depth_separation import study
-from analysis.studies.depth_separation_arms import arms
+from analysis.studies.depth_separation_arms import FITS, arms
 from analysis.studies.depth_separation_figures import output
 from analysis.studies.depth_separation_findings import critical
 from analysis.table import load
@@ -18,7 +19,7 @@ from sweep.data import dataset
 from sweep.execute import execute
 from sweep.pack import Pack
 from sweep.run import Run
-from sweep.spec import Measure
+from sweep.spec import Measure, Spec
 from sweep.store import Store
 
 RATES = (0.1, 0.4, 0.9, 1.5)
@@ -90,6 +91,7 @@ def test_separation_is_found_with_its_critical_step_sizes(studied, both):
     assert "the medians lie between 0.4 and 0.9" in found.sentence
     row = result.tables["critical"].row(0, named=True)
     assert (row["pairs"], row["separated"], row["low"], row["high"]) == (4, 4, 0.4, 0.9)
+    assert row["ratio"] == pytest.approx(0.9 / 0.4)
     assert (row["low_q10"], row["high_q90"]) == (0.4, 1.5)
 
 
@@ -214,15 +216,42 @@ def test_floor_is_that_of_the_runs_own_sharpness(studied, both, network):
 def test_floor_of_a_step_size_is_claimed_of_plain_steps_only(studied, network):
     others = [{"optimizer": "momentum"}, {"optimizer": "adam"}, {"weight_decay": 1e-3}, {"lr_ratio": 0.5}]
     result = studied([network(1.5, 0, loss=1e-8, **given) for given in ({}, *others)])
-    assert result.tables["summary"]["floor_loss"].drop_nulls().len() == 1
+    assert result.tables["summary"]["relative_floor"].drop_nulls().len() == 1
     assert verdict(result, FLOOR).sentence.startswith("BEATEN by 5 of ")  # at any weights that of their λ_max holds
 
 
 def test_floor_that_cannot_be_afforded_is_not_claimed(studied, both):
-    result = studied(both(0.9, n=131, seeds=1, rates=(1.5,)))
+    result = studied(both(0.9, n=257, seeds=1, rates=(1.5,)))
     assert verdict(result, FLOOR).level == "undecided"
     assert result.notes[0].startswith("Floors were computed for 0 of 1 data sets")
     assert result.tables["floors"].is_empty()
+
+
+def test_without_large_step_sizes_there_is_no_floor_and_none_is_counted(studied, both):
+    result = studied(both(9.0, rates=(0.1, 0.3)))
+    assert result.notes[0].startswith("Floors were computed for 0 of 1 data sets (none), which 0 of 8 shallow runs")
+    assert "a floor was computed for 0 runs" in verdict(result, FLOOR).sentence
+
+
+def test_drawn_floor_is_the_least_of_the_data_sets_and_none_where_one_has_none(studied, both, network):
+    many = [*both(0.9, rates=(1.5,), data_seed=0), *both(0.9, rates=(1.5,), data_seed=1)]
+    result = studied(many)
+    shares = result.tables["floors"].select(pl.col("floor_rmse").pow(2) / pl.col("constant_rmse").pow(2)).to_series()
+    summary = result.tables["summary"].filter(arm="shallow")
+    assert shares.n_unique() == 2
+    assert summary["relative_floor"].item() == pytest.approx(shares.min())
+    lacking = studied([*many, *both(0.9, rates=(1.5,), n=20, data_seed=2, optimizer="momentum", momentum=0.1)])
+    momentum = lacking.tables["summary"].filter(pl.col("label").str.contains("momentum"), arm="shallow")
+    assert momentum["relative_floor"].to_list() == [None]
+
+
+def test_data_with_equal_labels_have_nothing_to_fit_and_a_report(studied, both):
+    given = {"domain": "cube", "d": 7, "n": 20, "radius": 1.0}  # no sample lies in the pyramid
+    result = studied(both(0.9, **given))
+    assert result.tables["constants"]["constant_loss"].to_list() == [None]
+    assert result.tables["summary"]["fits"].max() == 0
+    for figure in result.figures.values():
+        assert save(figure, "png")
 
 
 @pytest.mark.parametrize(("loss", "level"), [(1e-30, "confirmed"), (1e-3, "refuted")])
@@ -362,6 +391,57 @@ def test_smooth_target_that_separates_refutes_the_claim(studied, both):
     assert "bandwidth 2" in verdict(result, "smooth target").question
 
 
+def test_claim_is_about_relu_networks_with_biases_on_noiseless_labels_in_two_dimensions_or_more(studied, both):
+    departures = [
+        {"activation": "leaky_relu", "negative_slope": 0.1}, {"bias": False}, {"noise": 0.1}, {"weight_decay": 0.01},
+        {"domain": "ball"}, {"d": 1}, {"lr_ratio": 0.5},
+    ]  # fmt: skip
+    alone = studied(both(0.9, seeds=8)).tables["controls"]
+    rows = [*both(0.9, seeds=8), *(row for given in departures for row in both(0.9, rates=(0.9,), seeds=1, **given))]
+    assert studied(rows).tables["controls"].equals(alone)
+
+
+def test_only_smooth_targets_are_called_so(studied, both):
+    sine, teacher = ({"problem": name, "domain": "l1_ball"} for name in ("sine", "teacher"))
+    result = studied([*both(0.9), *both(9.0, seeds=2, **sine), *both(9.0, seeds=2, **teacher)])
+    assert result.tables["controls"].filter(control="smooth target")["problem"].to_list() == ["sine"]
+
+
+def test_pair_that_fits_where_it_is_forbidden_is_counted_and_told(studied, both):
+    result = studied(both(9.0, rates=(0.4, 1.5)))  # shallow fits everywhere
+    row = result.tables["controls"].filter(control="claim").row(0, named=True)
+    assert (row["forbidden"], row["forbidden_fits"]) == (0, 4)
+    assert "In 4 pairs it fits all the same where none does at such a minimum." in verdict(result, CLAIM).sentence
+
+
+def test_bisection_of_the_shipped_spec_asks_what_the_study_asks():
+    refine = Spec.read("depth_separation_critical").refine
+    assert (refine.parameter, refine.column, refine.threshold) == ("lr", "unexplained_fraction", FITS)
+
+
+def test_intervals_of_rates_are_over_data_seeds_where_there_are_enough(studied, network):
+    def rates(data_seeds):
+        runs = [
+            network(0.1, seed, loss=1e-3 * n**-1.0 * (1 + 0.2 * data_seed + 0.01 * seed), n=n, data_seed=data_seed)
+            for n in (10, 20, 40) for seed in range(4) for data_seed in range(data_seeds)
+        ]  # fmt: skip
+        return studied(runs).tables["rates"].filter(measure="tail_loss").row(0, named=True)
+
+    assert [rates(count)["clusters"] for count in (1, 2, 3)] == [4, 8, 3]
+    assert (rates(2)["seeds"], rates(2)["data_seeds"]) == (4, 2)
+    assert rates(3)["slope"] == pytest.approx(-1)
+
+
+def test_losses_are_drawn_against_size_dimension_and_width(studied, both, network):
+    more = [network(0.9, seed, n=n, d=d, width=w) for n in (10, 20) for d in (2, 3) for w in (8, 32) for seed in (0, 1)]
+    deep = [network(0.9, seed, 16, n=n, d=d) for n in (10, 20) for d in (2, 3) for seed in (0, 1)]
+    figure = studied([*more, *deep]).figures["scaling"]
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == ["32 shallow units, by dimension", "32 shallow units, by sample size", "n = 20, by dimension"]
+    assert [len(axes.get_lines()) for axes in figure.axes] == [1 + 4, 1 + 4, 1 + 4]
+    assert "scaling" not in studied(both(0.9)).figures
+
+
 def test_as_many_parameters_means_within_a_tenth(studied, both, network):
     matched = [network(lr, seed, loss=0.5 * CONSTANT, width=84) for lr in RATES for seed in range(4)]  # 337, as 16-16
     result = studied([*both(0.9), *matched])
@@ -375,7 +455,7 @@ def test_separation_that_the_floor_proves_is_told_apart(studied, both):
     controls = result.tables["controls"].filter(control="claim").row(0, named=True)
     assert 0 < controls["forbidden"] < controls["separated"]
     said = verdict(result, CLAIM).sentence
-    assert f"; in {controls['forbidden']} of these, by certificate, no shallow network fits at a minimum stable" in said
+    assert f"; in {controls['forbidden']} of these, by certificate, no shallow network fits at a twice " in said
 
 
 # Rates, order, and the real thing ------------------------------------------------------------------------------------
@@ -398,7 +478,8 @@ def test_order_of_the_runs_leaves_no_trace(studied, both):
 def test_everything_shown_has_a_title_and_a_caption(studied, both):
     result = studied(both(0.9))
     assert {*result.tables, *result.figures} <= set(result.shown)
-    assert {"separation", "test", "curvature", "norms", "critical"} == set(result.figures)
+    against_step = {"separation", "test", "sup", "curvature", "norms", "plain_norms", "variation", "active"}
+    assert against_step | {"critical"} == set(result.figures)
 
 
 def test_saved_weights_become_pictures_of_the_function_that_was_trained(tmp_path):

@@ -75,6 +75,35 @@ def test_affine_labels_and_few_points_cost_the_stability_norm_nothing(d):
     assert oriented.least_norm(0).lower > 0.01  # but not the oriented one
 
 
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("slack", [0.0, 1.0])
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_nothing_is_proved_of_labels_that_are_met_but_for_rounding(norm, slack, d):
+    rng = np.random.default_rng(d)
+    for n in range(1, d + 2):
+        points = rng.standard_normal((n, d))
+        for labels in (points @ np.arange(1.0, d + 1) + 0.3, np.full(n, 0.1)):
+            floors = Floors(points, labels, norm)
+            for measure in ("rms", "sup"):
+                found = floors.least_error(0.0 if norm == "stability" else 1e3, slack, measure)
+                assert found.lower <= found.upper + 1e-9
+                assert found.lower < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        ([0.0, 1, 2, 3, 1e10], r"two points are 2.5e-10 standard deviations apart; expected more than 1e-09"),
+        (1e11 + np.arange(5.0), r"points reach 1e\+11, but in some direction deviate by 3.16 only; expected more"),
+        ([[0.0, 0], [1, 1e-11], [2, 3e-11], [3, 0]], r"in some direction deviate by 2.\d+e-11 only"),
+    ],
+)
+def test_points_that_cannot_be_told_apart_get_no_certificate(points, message):
+    points = np.array(points, float).reshape(len(points), -1)
+    with pytest.raises(FloorError, match=message):
+        Floors(points, np.array([0.0, 1, 0, 0, 0][: len(points)]))
+
+
 def test_without_a_budget_the_floor_is_the_best_affine_or_constant_fit():
     points = np.array([[0.0], [1], [2], [3]])
     labels = np.array([0.0, 1, 0, 4])

@@ -42,9 +42,9 @@ import pytest
         (["export", "folder", "abc", "x.npz"], "folder: not a relusweep store"),
         (
             ["status", "other-version"],
-            "other-version: schema 999, this version reads 1. Use the relusweep that wrote it",
+            "other-version: schema 999, this version reads up to 2. Use the relusweep that wrote it",
         ),
-        (["run", "tiny.toml", "--out", "other-version"], "other-version: schema 999, this version reads 1"),
+        (["run", "tiny.toml", "--out", "other-version"], "other-version: schema 999, this version reads up to 2"),
         (["status", "broken-marker"], "broken-marker: not a relusweep store (no readable store.json)"),
         (["status", "list-marker"], "list-marker: not a relusweep store (no readable store.json)"),
     ],

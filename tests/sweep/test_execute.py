@@ -3,9 +3,11 @@
 import math
 import random
 
+import numpy as np
 import pytest
 import torch
 
+from sweep.data import dataset
 from sweep.durable import replacing
 from sweep.execute import Interrupted, execute, load_checkpoint
 from sweep.pack import Pack
@@ -52,6 +54,7 @@ def test_every_run_gets_one_row_with_known_columns():
         assert row["steps"] <= 1500
         assert row["eos_ratio"] == pytest.approx(row["lr"] * row["sharpness"] / 2, rel=1e-15)
         assert row["train_rmse"] == pytest.approx(math.sqrt(2 * row["loss"]))
+        assert row["unexplained_fraction"] == pytest.approx(row["loss"] / (np.var(dataset(row).y) / 2), rel=1e-12)
         assert row["test_sup"] >= row["test_rmse"]
     assert tables["trajectories"] == tables["weights"] == []
 
@@ -121,6 +124,12 @@ def test_depth_two_and_missing_test_set_leave_their_columns_out():
         assert row.get(name) is None
     assert row["sharpness"] > 0
     assert 0 <= row["dead_fraction"] <= 1
+
+
+def test_of_equal_labels_no_fraction_is_unexplained():
+    run = Run.model_validate({"problem": "noise", "noise": 0.0, "n": 6, "width": 4, "lr": 0.1, "max_steps": 5})
+    row = rows_of(Pack((run,)), Measure(), CPU, "test")["runs"][0]
+    assert (row["unexplained_fraction"], row["loss"] > 0) == (None, True)
 
 
 def test_trajectory_has_its_moments_and_ends_like_the_row():

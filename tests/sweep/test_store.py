@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sweep.record import SCHEMAS
+from sweep.record import SCHEMA_VERSION, SCHEMAS
 from sweep.run import Run
 from sweep.store import Store, StoreError, replacing
 
@@ -153,8 +153,24 @@ def test_store_is_refused_for_what_it_is_not(tmp_path):
 
 def test_store_of_another_schema_is_refused(store):
     (store.path / "store.json").write_text(json.dumps({"relusweep_schema_version": 99}))
-    with pytest.raises(StoreError, match="schema 99, this version reads 1"):
+    with pytest.raises(StoreError, match="schema 99, this version reads up to 2"):
         Store.open(store.path)
+
+
+def test_store_of_an_earlier_schema_is_read_and_becomes_one_of_this_when_it_is_written_to(store):
+    marker, part = store.path / "store.json", store.parts()[0]
+    marker.write_text(json.dumps({"relusweep_schema_version": 1}))
+    older = pq.read_table(part).drop_columns(["unexplained_fraction"])
+    pq.write_table(older.replace_schema_metadata({"relusweep.schema_version": "1"}), part)
+    table, broken = Store.open(store.path).read()
+    assert not broken
+    assert table["unexplained_fraction"].null_count == len(table) > 0
+    assert json.loads(marker.read_text()) == {"relusweep_schema_version": 1}  # a reader changes nothing
+    Store.create(store.path).write("c", {"runs": rows(7)}, {})
+    assert json.loads(marker.read_text()) == {"relusweep_schema_version": SCHEMA_VERSION}
+    assert not store.read()[1]
+    store.compact()
+    assert len(store.read()[0]) == len(table) + 1
 
 
 def test_leftovers_of_killed_processes_are_swept_up(store):
