@@ -13,7 +13,7 @@ from analysis.studies.depth_separation_arms import Arms
 from analysis.studies.depth_separation_floors import NAMES, Row, affordable, chosen, hyperplanes, of_each
 from sweep.data import Dataset
 
-FEW_HYPERPLANES = 10_000  # up to here all norms are computed
+FEW_SAMPLES, FEW_HYPERPLANES = 128, 50_000  # up to here: seconds a data set
 ERRORS = (0.3, 0.1, 0.03)
 _NORMS: dict[Norm, str] = {"stability": "S", "oriented_stability": "S̃", "sufficient": "S_G"}
 
@@ -32,7 +32,7 @@ def sup_floors(found: Arms) -> tuple[pl.DataFrame, pl.DataFrame, list[str]]:
 
         A sentence for each data set whose solver gave up.
     """
-    sets = [row for row in affordable(found) if hyperplanes(row) <= FEW_HYPERPLANES]
+    sets = [row for row in affordable(found) if row["n"] <= FEW_SAMPLES and hyperplanes(row) <= FEW_HYPERPLANES]
     results, given_up = of_each(sets, found, "floor of the sup-error", _both)
     at_steps, for_errors = ([row for pair in results for row in pair[place]] for place in (0, 1))
     return pl.DataFrame(at_steps, schema=STEPS_SCHEMA), pl.DataFrame(for_errors, schema=ERRORS_SCHEMA), given_up
