@@ -91,8 +91,9 @@ def coverage(runs: pl.DataFrame) -> list[str]:
     if len(large):
         kinks = int((large["knot_points"] > 0).sum())
         notes.append(
-            f"{kinks} of {len(large)} shallow runs at η ≥ {LARGE:g} ended with data on kinks, where the loss is not "
-            "twice differentiable. The floor of their sharpness holds for them too, that of their step size may not."
+            f"{kinks} of {len(large)} shallow runs at η ≥ {LARGE:g} ended with data on kinks, or crossing one at the "
+            "next step, where the loss is not twice differentiable. The floor of their sharpness holds for them too, "
+            "that of their step size may not."
         )
     short = int(runs.select((pl.col("lr") <= VANISHING) & ~far(runs)).to_series().sum())
     if short:

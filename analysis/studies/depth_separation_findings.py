@@ -72,6 +72,7 @@ CONTROLS = {  # name: (what is expected, whether separation is)
     "claim": ("shallow fails where deep fits", True),
     "smooth target": ("no separation", False),
     "vanishing step sizes": ("no separation", False),
+    "widest networks": ("separation all the same", True),
     "equal parameters": ("separation all the same", True),
     "initial weights": ("separation all the same", True),
     "warm-up": ("separation all the same", True),
@@ -149,10 +150,13 @@ def controls(pairs: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
     claim = Claim.of(runs)
     large, shallow = pl.col("lr") >= LARGE, pl.col("arm") == "shallow"
     ratio = pl.col("parameters") / pl.col("deep_parameters")
+    of_shallow = pl.col("parameters").filter(shallow)  # the narrow ones may fail for want of units
+    widest = (pl.col("parameters") == of_shallow.max().over("group")) & (of_shallow.n_unique().over("group") > 1)
     conditions = {
         "claim": claim.but() & large & shallow,
         "smooth target": claim.but("pyramid") & pl.col("problem").is_in(SMOOTH) & large & shallow,
         "vanishing step sizes": claim.but() & (pl.col("lr") <= VANISHING) & far(runs) & shallow,
+        "widest networks": claim.but() & large & shallow & widest,
         "equal parameters": claim.but() & large & shallow & ratio.is_between(1 / SMALLER, SMALLER),
         "initial weights": claim.but("starts") & large & shallow,
         "warm-up": claim.but("warm") & large & shallow,

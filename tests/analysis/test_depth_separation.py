@@ -370,6 +370,14 @@ def test_each_control_is_counted_by_itself(studied, both, network):
     assert len(result.tables["settings"]) == 6  # the frozen ones share that of the deep ones they are set beside
 
 
+def test_widest_shallow_networks_are_counted_by_themselves(studied, both, network):
+    wide = [network(lr, seed, width=64, loss=1e-5) for lr in RATES for seed in range(4)]  # fit at every step size
+    result = studied([*both(0.9), *wide])
+    assert outcomes(result) == {"claim": "as expected", "widest networks": "refuted"}
+    said = verdict(result, "Control, widest networks").sentence
+    assert said.startswith("NOT AS EXPECTED: the shallow network fails in 0 of 8 pairs")
+
+
 def test_small_steps_that_have_not_gone_as_far_are_no_control(studied, both):
     """At η = 0.1 it takes 160,000 steps to get as far as 20,000 do at η = 0.8; before, a failure may be no end."""
     short, far = (both(0.01, rates=(0.1,), max_steps=steps) for steps in (159_000, 160_000))
