@@ -101,9 +101,10 @@ def _separation(axes: Axes, data: pl.DataFrame) -> None:
     floors = data.filter(arm="shallow").group_by("lr").agg(pl.col("relative_floor").min())
     floors = floors.filter(pl.col("relative_floor") > 0).sort("lr")
     if len(floors):
-        axes.plot(
-            floors["lr"], floors["relative_floor"], "-", color="black", linewidth=2, label="certified floor of shallow"
-        )
+        axes.plot(  # a dash where there is one step size only
+            floors["lr"], floors["relative_floor"], color="black", linewidth=2, marker="_", markersize=12,
+            markeredgewidth=2, label="certified floor of shallow",
+        )  # fmt: skip
 
 
 def _limit(axes: Axes, data: pl.DataFrame) -> None:

@@ -264,7 +264,7 @@ def scalings(found: Arms) -> pl.DataFrame:
         A row a law of the inputs and sample size of the pyramid, on its first data: `domain, radius, d, n, data_seed`,
         `sharpness, largest_lr` at unit scaling, and `flattest_s, flattest_a, flattest_sharpness, flattest_lr`.
     """
-    law = ("domain", "radius", "d", "n")
+    law = ("domain", "d", "n", "radius")
     runs = pl.concat([found.runs.select(DATA_KEYS), found.witness.select(DATA_KEYS)]).filter(problem="pyramid")
     sets = runs.unique().sort(DATA_KEYS).unique(law, keep="first", maintain_order=True)
     rows = []
