@@ -8,7 +8,17 @@ import polars as pl
 
 from analysis.studies.depth_separation_arms import arms, pairs, summarise
 from analysis.studies.depth_separation_figures import draw
-from analysis.studies.depth_separation_findings import LARGE, VANISHING, controls, critical, far, rates, scalings, stay
+from analysis.studies.depth_separation_findings import (
+    LARGE,
+    VANISHING,
+    controls,
+    critical,
+    far,
+    rates,
+    scalings,
+    stay,
+    widest,
+)
 from analysis.studies.depth_separation_floors import with_floors
 from analysis.studies.depth_separation_scaling import against_size
 from analysis.studies.depth_separation_sup import sup_floors
@@ -25,7 +35,12 @@ def study(table: Table) -> StudyResult:
     found, floors, floor_notes = with_floors(arms(table.runs, table.trajectories))
     runs, grouping = found.runs, found.grouping
     beside = pairs(runs)
-    splits, checked, staying = critical(runs, grouping), controls(beside, runs), stay(found)
+    splits, checked, staying, by_size = (
+        critical(runs, grouping),
+        controls(beside, runs),
+        stay(found),
+        widest(beside, runs),
+    )
     summary = summarise(grouping)
     at_steps, for_errors, given_up = sup_floors(found)
     below = beaten(runs).select(
@@ -34,9 +49,10 @@ def study(table: Table) -> StudyResult:
     return StudyResult(
         title="Depth separation",
         question="At which step sizes do shallow networks fail at the pyramid that deep ones learn?",
-        verdicts=verdicts(runs, splits, checked, staying),
+        verdicts=verdicts(runs, splits, checked, staying, by_size),
         tables={
             "controls": checked,
+            "widest": by_size,
             "critical": splits,
             "floors": floors,
             "sup_floors": at_steps,

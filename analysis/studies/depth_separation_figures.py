@@ -14,7 +14,7 @@ from analysis.figures import BLUE, GREY, RED
 from analysis.group import Grouping
 from analysis.sheet import band, legend, log_axes, sheet, styled
 from analysis.studies.depth_separation_arms import FITS, Arms
-from analysis.studies.depth_separation_findings import LARGE
+from analysis.studies.depth_separation_findings import LARGE, Claim
 from analysis.table import Table, weights
 
 MOST_PANELS = 8
@@ -137,12 +137,11 @@ def _critical(critical: pl.DataFrame) -> Figure:
 def _functions(found: Arms, table: Table) -> Figure | None:
     """Draw the pyramid and what a shallow and a deep network made of it in d = 2: maps, and a section through 0.
 
-    Of the runs whose weights were saved take the largest step size at which the deep one fits and the shallow one does
-    not, else the largest; and of these the pair with the smallest seeds.
+    Of the claim's runs whose weights were saved take the largest step size at which the deep one fits and the shallow
+    one does not, else the largest; and of these the pair with the smallest seeds, most samples and most units.
     """
-    runs = found.runs.filter(
-        pl.col("weights_saved"), problem="pyramid", d=2, activation="relu", bias=True, optimizer="gd"
-    ).filter(pl.col("arm").is_in(["shallow", "deep"]))
+    runs = found.runs.filter(Claim.of(found.runs).but(), pl.col("weights_saved"), d=2)
+    runs = runs.filter(pl.col("arm").is_in(["shallow", "deep"]))
     keys = ["group", "lr", "seed", "data_seed"]
     columns = [*keys, "run_id", "fits", "width", "width2", "radius", "n"]
     shallow, deep = (runs.filter(arm=arm).select(columns) for arm in ("shallow", "deep"))
@@ -151,8 +150,8 @@ def _functions(found: Arms, table: Table) -> Figure | None:
     )
     if both.is_empty():
         return None
-    order = ["separated", "lr", "seed", "data_seed", "group", "width", "width_deep"]
-    pair = both.sort(order, descending=[True, True, False, False, False, True, True]).row(0, named=True)
+    order = ["separated", "lr", "seed", "data_seed", "n", "width", "width_deep"]
+    pair = both.sort(order, descending=[True, True, False, False, True, True, True]).row(0, named=True)
     saved = {row["run_id"]: row for row in weights(table, [pair["run_id"], pair["run_id_deep"]]).iter_rows(named=True)}
     if len(saved) < 2:
         return None

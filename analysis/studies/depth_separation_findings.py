@@ -142,21 +142,14 @@ def controls(pairs: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
         the shallow network fits), `share`, `expected`, `outcome` (as expected, refuted, mixed, or open where no
         deep network fits).
     """
-    shared = (
-        "problem", "d", "bandwidth", "optimizer", *_STARTS, "warmup_steps", "max_steps", "activation", "bias", "noise",
-        "weight_decay", "lr_ratio", "domain",
-    )  # fmt: skip
-    told = pairs.join(runs.select("group", *shared).unique(), on="group")
-    claim = Claim.of(runs)
+    told, claim = _told(pairs, runs), Claim.of(runs)
     large, shallow = pl.col("lr") >= LARGE, pl.col("arm") == "shallow"
     ratio = pl.col("parameters") / pl.col("deep_parameters")
-    of_shallow = pl.col("parameters").filter(shallow)  # the narrow ones may fail for want of units
-    widest = (pl.col("parameters") == of_shallow.max().over("group")) & (of_shallow.n_unique().over("group") > 1)
     conditions = {
         "claim": claim.but() & large & shallow,
         "smooth target": claim.but("pyramid") & pl.col("problem").is_in(SMOOTH) & large & shallow,
         "vanishing step sizes": claim.but() & (pl.col("lr") <= VANISHING) & far(runs) & shallow,
-        "widest networks": claim.but() & large & shallow & widest,
+        "widest networks": claim.but() & large & WIDEST,
         "equal parameters": claim.but() & large & shallow & ratio.is_between(1 / SMALLER, SMALLER),
         "initial weights": claim.but("starts") & large & shallow,
         "warm-up": claim.but("warm") & large & shallow,
@@ -181,6 +174,41 @@ def controls(pairs: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
         expected=pl.col("control").replace_strict({name: text for name, (text, _) in CONTROLS.items()}),
         outcome=pl.Series(said, dtype=pl.String),
     )
+
+
+def widest(pairs: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
+    """Count the claim's pairs of the widest shallow networks alone, by dimension, sample size and step size.
+
+    Narrower ones may fail for want of units; and pooled counts are those of the sizes with most runs.
+
+    Returns:
+        A row a d, n and step size: `d, n, lr, shape, deep_shape, pairs, fits, deep_fits, separated, forbidden`.
+    """
+    counts = [pl.col(name).sum().cast(pl.Int64) for name in ("fits", "deep_fits", "separated", "forbidden")]
+    return (
+        _told(pairs, runs)
+        .filter(Claim.of(runs).but() & WIDEST)
+        .group_by("d", "n", "lr")
+        .agg(pl.col("shape").first(), pl.col("deep_shape").first(), pl.len().cast(pl.Int64).alias("pairs"), *counts)
+        .sort("d", "n", "lr")
+    )
+
+
+_OF_SHALLOW = pl.col("parameters").filter(pl.col("arm") == "shallow")
+WIDEST = (
+    (pl.col("arm") == "shallow")
+    & (pl.col("parameters") == _OF_SHALLOW.max().over("group"))
+    & (_OF_SHALLOW.n_unique().over("group") > 1)
+)
+
+
+def _told(pairs: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
+    """Add to pairs what their setting is, as far as claim and controls speak of it."""
+    shared = (
+        "problem", "d", "n", "bandwidth", "optimizer", *_STARTS, "warmup_steps", "max_steps", "activation", "bias",
+        "noise", "weight_decay", "lr_ratio", "domain",
+    )  # fmt: skip
+    return pairs.join(runs.select("group", *shared).unique(), on="group")
 
 
 def _outcome(separation: bool | None, share: float | None) -> str:

@@ -54,6 +54,12 @@ SHOWN: dict[str, Shown] = {
         "minimum that is stable at η; forbidden_fits: it does all the same, whether or not the deep one does; "
         f"share is of the pairs whose deep one fits. From {MOST:.0%} on there is separation, up to {FEW:.0%} none.",
     ),
+    "widest": Shown(
+        "The widest shallow networks alone",
+        "Pairs of the claim with the widest shallow network of their setting, by dimension, sample size and step size: "
+        "in how many the shallow one fits, the deep one fits, the deep one alone, and a floor forbids the shallow one. "
+        "Narrower networks may fail for want of units.",
+    ),
     "floors": Shown(
         "Certified floors",
         "Least root mean square error on the data of all shallow networks with S̃ ≤ budget + slack · error; floor_rmse "

@@ -10,7 +10,9 @@ from analysis.study import Level, Verdict
 _TOLERANCE = 1e-6  # relative: certificates and errors are rounded in float64
 
 
-def verdicts(runs: pl.DataFrame, critical: pl.DataFrame, controls: pl.DataFrame, stay: pl.DataFrame) -> list[Verdict]:
+def verdicts(
+    runs: pl.DataFrame, critical: pl.DataFrame, controls: pl.DataFrame, stay: pl.DataFrame, widest: pl.DataFrame
+) -> list[Verdict]:
     """Say what the data say.
 
     Args:
@@ -18,13 +20,14 @@ def verdicts(runs: pl.DataFrame, critical: pl.DataFrame, controls: pl.DataFrame,
         critical: Critical step sizes, a row a setting and shallow arm.
         controls: A row a control and dimension.
         stay: A row a run that began at the witness.
+        widest: Pairs of the widest shallow networks, a row a dimension, sample size and step size.
     """
     claims = controls.filter(control="claim")
     return [
         _floor(runs),
         _witness(stay),
         *(_separation(d, claims.filter(d=d), critical, runs) for d in claims["d"]),
-        *(_control(row) for row in controls.filter(pl.col("control") != "claim").iter_rows(named=True)),
+        *(_control(row, widest) for row in controls.filter(pl.col("control") != "claim").iter_rows(named=True)),
     ]
 
 
@@ -110,7 +113,7 @@ def _level(share: float) -> tuple[Level, str]:
     return ("refuted", "NO SEPARATION: ") if share <= FEW else ("undecided", "Mixed: ")
 
 
-def _control(row: dict[str, Any]) -> Verdict:
+def _control(row: dict[str, Any], widest: pl.DataFrame) -> Verdict:
     about = f"η ≤ {VANISHING:g}" if row["control"].startswith("vanishing") else f"η ≥ {LARGE:g}"
     of = f"{row['problem']}, d = {row['d']}" + ("" if row["bandwidth"] is None else f", bandwidth {row['bandwidth']:g}")
     question = f"Control, {row['control']} ({of}, {about}): {row['expected']}?"
@@ -129,7 +132,16 @@ def _control(row: dict[str, Any]) -> Verdict:
         "mixed": ("undecided", "Mixed: "),
     }
     level, word = levels[row["outcome"]]
-    return Verdict(question, level, _start(word + _counted(row)), "finding")
+    by_size = _by_size(widest.filter(d=row["d"])) if row["control"] == "widest networks" else ""
+    return Verdict(question, level, _start(word + _counted(row)) + by_size, "finding")
+
+
+def _by_size(widest: pl.DataFrame) -> str:
+    """Say it for each sample size: pooled, the size with most runs speaks for all."""
+    sizes = widest.filter(pl.col("lr") >= LARGE).group_by("n").agg(pl.col("separated", "deep_fits").sum()).sort("n")
+    if len(sizes) < 2:
+        return ""
+    return " " + ", ".join(f"n = {n}: {separated} of {deep}" for n, separated, deep in sizes.iter_rows()) + "."
 
 
 def _start(sentence: str) -> str:

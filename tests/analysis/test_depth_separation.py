@@ -376,6 +376,12 @@ def test_widest_shallow_networks_are_counted_by_themselves(studied, both, networ
     assert outcomes(result) == {"claim": "as expected", "widest networks": "refuted"}
     said = verdict(result, "Control, widest networks").sentence
     assert said.startswith("NOT AS EXPECTED: the shallow network fails in 0 of 8 pairs")
+    table = result.tables["widest"]
+    assert table["lr"].to_list() == [*RATES]
+    assert table.select("shape", "pairs", "fits", "deep_fits", "separated").rows() == [("shallow 64", 4, 4, 4, 0)] * 4
+    more = [*both(0.9, n=10), *(network(lr, seed, width=64, n=10, loss=0.01) for lr in RATES for seed in range(4))]
+    said = verdict(studied([*both(0.9), *wide, *more], name="more"), "Control, widest networks").sentence
+    assert said.endswith(" n = 10: 8 of 8, n = 20: 0 of 8.")
 
 
 def test_small_steps_that_have_not_gone_as_far_are_no_control(studied, both):
