@@ -103,7 +103,7 @@ def test_sweep_begun_locally_is_stopped_on_ray_by_a_signal_to_the_group_and_ends
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    spec, store = tiny(max_steps=2_000_000, tolerance=0.0), tmp_path / "store"
+    spec, store = tiny(max_steps=10_000_000, tolerance=0.0), tmp_path / "store"
     reached = 0
     for place in ("local", "ray"):
         stopped = launch("run", spec, "--on", place, "--workers", 1, "--out", store)
