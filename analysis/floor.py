@@ -79,7 +79,7 @@ class Certificate:
 
 
 def _judge(points: Array) -> None:
-    """Refuse points that are too near, to each other or to a plane, for an arrangement to tell whether they are on it."""
+    """Refuse points too near, to each other or to a plane, for an arrangement to tell whether they are on it."""
     distinct = np.unique(points, axis=0)
     u, spread, _ = np.linalg.svd(distinct - distinct.mean(0), full_matrices=False)
     reach = float(np.abs(points).max())
