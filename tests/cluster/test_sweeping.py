@@ -215,7 +215,7 @@ def test_launcher_waits_for_the_last_runs_of_another(
     rows_on_disk: Callable[..., Any],
 ) -> None:
     store = tmp_path / "store"
-    command = ("run", tiny(max_steps=800_000, tolerance=0.0), "--out", store, "--workers", 1)
+    command = ("run", tiny(max_steps=5_000_000, tolerance=0.0), "--out", store, "--workers", 1)
     first = launch(*command)
     until(lambda: any((store / "claims").glob("[!.]*.json")))
     second = cli(*command)
@@ -229,7 +229,7 @@ def with_state(
     launch: Callable[..., Any], until: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path
 ) -> tuple[Path, Path]:
     """A spec, and a store whose only pack was interrupted."""
-    spec, store = tiny(max_steps=400_000, tolerance=0.0), tmp_path / "store"
+    spec, store = tiny(max_steps=1_500_000, tolerance=0.0), tmp_path / "store"
     process = launch("run", spec, "--out", store, "--workers", 1)
     until(lambda: is_training(store) or process.poll() is not None)
     process.terminate()
@@ -292,7 +292,7 @@ def test_other_measures_are_recorded_though_a_state_has_none(
     run: Callable[..., Any], tiny: Callable[..., Path], with_state: tuple[Path, Path]
 ) -> None:
     _, store = with_state
-    spec = tiny(max_steps=400_000, tolerance=0.0, measure="every = 'log:3'")
+    spec = tiny(max_steps=1_500_000, tolerance=0.0, measure="every = 'log:3'")
     assert run(spec, "--out", store, "--workers", 1)[0] == 0
     assert len(Store(store).read("trajectories")[0]) == 4 * 3
     assert not Store(store).checkpoints()

@@ -20,7 +20,7 @@ from sweep.store import Store
 from tests.cluster.slurm.cluster import Cluster
 from tests.cluster.slurm.conftest import from_a_shell
 
-LONG: dict[str, Any] = {"max_steps": 1_500_000, "tolerance": 0.0}
+LONG: dict[str, Any] = {"max_steps": 5_000_000, "tolerance": 0.0}
 FAR_ENOUGH = 200_000
 
 
