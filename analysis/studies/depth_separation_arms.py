@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from analysis.arrangement import Array
 from analysis.group import WITHIN, Grouping, group
 from sweep.data import DATA_KEYS, DataError, Dataset, dataset
 from sweep.spec import TAIL
 
 FITS = 0.02  # of the loss of the best constant: at most this, and a network has learnt the target
 SHAPE = ("depth", "width", "width2")
-ROUNDING = 1e-14
 SMALLER = 1.1  # parameters differ by at most this factor: as many
 
 
@@ -43,7 +43,11 @@ def arms(runs: pl.DataFrame, trajectories: pl.DataFrame) -> Arms:
     """Sort runs into settings and arms, draw their data anew, and say what they have reached."""
     data = {key: _drawn(key) for key in runs.select(DATA_KEYS).unique().sort(DATA_KEYS).rows()}
     constants = [
-        (*key, _positive(np.var(drawn.y) / 2), _positive(np.std(drawn.y_test)) if len(drawn.y_test) else None)
+        (
+            *key,
+            float(np.var(drawn.y) / 2) if _vary(drawn.y) else None,
+            float(np.std(drawn.y_test)) if _vary(drawn.y_test) else None,
+        )
         for key, drawn in data.items()
         if drawn is not None
     ]
@@ -78,9 +82,9 @@ def arms(runs: pl.DataFrame, trajectories: pl.DataFrame) -> Arms:
     return Arms(trained, found.filter(arm="witness"), known)
 
 
-def _positive(deviation: np.floating) -> float | None:
-    """A loss that others can be a share of: none where labels are equal, but for rounding, and so their own best."""
-    return float(deviation) if deviation > ROUNDING else None
+def _vary(labels: Array) -> bool:
+    """Whether a constant has an error on them, of which others can be a share; not if they are equal, or none."""
+    return len(labels) > 0 and bool(np.ptp(labels) > 0)
 
 
 def _drawn(key: tuple[object, ...]) -> Dataset | None:

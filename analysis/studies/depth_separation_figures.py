@@ -50,27 +50,30 @@ def draw(found: Arms, summary: pl.DataFrame, critical: pl.DataFrame, table: Tabl
             panels, "relative_loss", "training loss / that of the best constant", _separation
         )
         drawn["test"] = _against_step(panels, "relative_test", "test error / that of the best constant", _constant)
-        drawn["sup"] = _against_step(panels, "test_sup", r"$\max\,|f-p|$ on test data", _nothing)
+        drawn["sup"] = _against_step(panels, "test_sup", r"$\max\,|f-p|$ on test data")
         drawn["curvature"] = _against_step(panels, "eos_ratio", r"$\lambda_{\max}\,\eta/2$", _constant)
         if any(panel["oriented_stability_norm_median"].drop_nulls().len() for panel in panels.values()):
             drawn["norms"] = _against_step(panels, "oriented_stability_norm", r"$\tilde{S}$", _limit)
             drawn["plain_norms"] = _against_step(panels, "stability_norm", r"$S$", _limit)
-            drawn["variation"] = _against_step(panels, "variation_norm", r"$\sum|a|\,\|w\|$", _nothing)
-        drawn["active"] = _against_step(panels, "active_fraction", "share of units that are active", _nothing)
+            drawn["variation"] = _against_step(panels, "variation_norm", r"$\sum|a|\,\|w\|$")
+        drawn["active"] = _against_step(panels, "active_fraction", "share of units that are active")
     if critical["high"].drop_nulls().len():
         drawn["critical"] = _critical(critical)
     picture = _functions(found, table)
     return drawn | ({"functions": picture} if picture else {})
 
 
-def _against_step(panels: dict[str, pl.DataFrame], measure: str, ylabel: str, reference: Reference) -> Figure:
+def _against_step(
+    panels: dict[str, pl.DataFrame], measure: str, ylabel: str, reference: Reference | None = None
+) -> Figure:
     common = set.intersection(*(set(data["shape"]) for data in panels.values()))
     names = {shape: shape for shape in common}
     with styled():
         figure, cells = sheet(panels, height=3.6)
         for title, data, cell in cells:
             axes = figure.add_subplot(cell)
-            reference(axes, data.sort("lr"))
+            if reference:
+                reference(axes, data.sort("lr"))
             for arm, (colours, marker) in _LOOKS.items():
                 shapes = data.filter(arm=arm).sort("parameters").partition_by("shape", maintain_order=True)
                 for rank, part in enumerate(shapes):
@@ -89,10 +92,6 @@ def _place(arm: str, rank: int) -> str:
 
 def _constant(axes: Axes, data: pl.DataFrame) -> None:
     axes.axhline(1, color="black", linestyle=":", linewidth=1)
-
-
-def _nothing(axes: Axes, data: pl.DataFrame) -> None:
-    pass
 
 
 def _separation(axes: Axes, data: pl.DataFrame) -> None:

@@ -1,4 +1,4 @@
-"""The claim of the depth study on planted runs: what is separated, from which step size on, and how loudly it is said; and on a tiny sweep of real ones."""
+"""The claim of the depth study on planted runs: what is separated, and from which step size on; and on real ones."""
 
 import numpy as np
 import polars as pl

@@ -78,6 +78,12 @@ def test_data_with_equal_labels_have_nothing_to_fit_and_a_report(studied, both):
         assert save(figure, "png")
 
 
+def test_labels_that_differ_by_little_have_a_best_constant_all_the_same(studied, both):
+    constants = studied(both(0.9, problem="noise", noise=1e-9)).tables["constants"].row(0, named=True)
+    assert 0 < constants["constant_loss"] < 1e-17
+    assert constants["constant_test"] is None  # the test labels are all 0
+
+
 @pytest.mark.parametrize(("loss", "level"), [(1e-30, "confirmed"), (1e-3, "refuted")])
 def test_witness_must_stay_below_its_largest_step(studied, both, network, loss, level):
     points = dataset(Run.model_validate({"problem": "pyramid", "n": 20, "lr": 1.0}).model_dump()).x
