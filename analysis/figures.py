@@ -11,7 +11,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.sheet import Panels, band, heavy, legend, log_axes, sheet, styled, thin
+from relusweep.analysis.plotting import Panels, band, heavy, legend, log_axes, sheet, styled, thin
 
 BLUE, ORANGE, GREEN, RED, SKY, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#7F7F7F"
 SEQUENCE = ("#440154", "#414487", "#2A788E", "#22A884", "#7AD151", "#D0B800")  # dark to light: small to large step size

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from analysis.bounds import GD_STEP
-from analysis.table import varied
+from relusweep.analysis.bounds import GD_STEP
+from relusweep.analysis.table import varied
 
 WITHIN = ("lr", "seed", "data_seed")  # what may vary inside a group
 MOST_STEP_SIZES = 60  # more than this (random sweeps) are pooled into bins

@@ -19,19 +19,20 @@ import jinja2
 import polars as pl
 from markupsafe import Markup
 
-from analysis.sheet import save
-from analysis.studies import STUDIES
-from analysis.study import Study, StudyResult
-from analysis.table import PARAMETERS, Table, load, varied
-from sweep.record import code_version
-from sweep.store import Store, said
+from relusweep.analysis.plotting import save
+from relusweep.analysis.studies import STUDIES
+from relusweep.analysis.study import Study, StudyResult
+from relusweep.analysis.table import PARAMETERS, Table, load, varied
+from relusweep.sweep.errors import RelusweepError
+from relusweep.sweep.record import code_version
+from relusweep.sweep.store.store import Store, said
 
 DEFAULT = "stability"
 MOST_ROWS = 200  # of a table on the page; the files have all
 MANIFEST = "report.json"  # what a report consists of, so that the next one replaces it and nothing else
 
 
-class ReportError(Exception):
+class ReportError(RelusweepError):
     """A report cannot be written: the message says why, and what would help."""
 
 

@@ -7,8 +7,8 @@ from typing import Literal
 import polars as pl
 from matplotlib.figure import Figure
 
-from analysis.bounds import Bound
-from analysis.table import Table
+from relusweep.analysis.bounds import Bound
+from relusweep.analysis.table import Table
 
 Level = Literal["confirmed", "refuted", "undecided"]
 

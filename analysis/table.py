@@ -8,8 +8,9 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from sweep.record import KEYS, RESULTS, SCHEMAS
-from sweep.store import Store
+from relusweep.sweep.errors import RelusweepError
+from relusweep.sweep.record import KEYS, RESULTS, SCHEMAS
+from relusweep.sweep.store.store import Store
 
 PARAMETERS = tuple(name for name in SCHEMAS["runs"].names if name not in RESULTS)
 _TYPES: dict[str, dict[str, pl.DataType]] = {
@@ -18,7 +19,7 @@ _TYPES: dict[str, dict[str, pl.DataType]] = {
 }
 
 
-class TableError(Exception):
+class TableError(RelusweepError):
     """There is nothing to analyse: the message says where, and what would help."""
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from analysis.arrangement import Array
+from relusweep.analysis.floor.arrangement import Array
 
 # powers of (a, s) in the features: 1; p; σ(±x_i); 1 of the second layer; the first layer's
 _POWERS = np.array([[0, 0], [-1, 0], [1, 1], [1, 0], [0, -1]])

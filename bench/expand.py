@@ -3,7 +3,7 @@
 import resource
 import time
 
-from sweep.spec import Spec
+from relusweep.sweep.spec import Spec
 
 TEXT = """
 name = "million"

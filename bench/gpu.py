@@ -22,10 +22,10 @@ from rich.console import Console
 from rich.table import Table
 from throughput import Jax, make_runs
 
-from sweep.kernels import graphed, persistent, plain
-from sweep.pack import Pack
-from sweep.run import Run
-from sweep.train import EXAM_STEPS, Training
+from relusweep.sweep.kernels.training import graphed, persistent, plain
+from relusweep.sweep.pack import Pack
+from relusweep.sweep.run import Run
+from relusweep.sweep.train import EXAM_STEPS, Training
 
 RUNS, STEPS, REPETITIONS = 10_000, 200, 5
 MANY, MANY_STEPS = 100_000, 10_000

@@ -13,11 +13,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from sweep.execute import execute
-from sweep.pack import Pack
-from sweep.run import Run
-from sweep.spec import Measure
-from sweep.train import EXAM_STEPS, Training
+from relusweep.sweep.execute import execute
+from relusweep.sweep.pack import Pack
+from relusweep.sweep.run import Run
+from relusweep.sweep.spec import Measure
+from relusweep.sweep.train import EXAM_STEPS, Training
 
 RUNS, STEPS, REPETITIONS = 128, 20_000, 3
 CPU = torch.device("cpu")

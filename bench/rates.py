@@ -6,7 +6,7 @@ import numba
 import numpy as np
 import threadpoolctl
 
-from sweep.kernels.compiled import OPTIONS
+from relusweep.sweep.kernels.jit.compiled import OPTIONS
 
 LANES = 256  # numbers that are updated in turn: 16 registers of 512 bits, so that no update waits for another
 

@@ -26,12 +26,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from cluster.backend import Job, backend
-from sweep.execute import execute
-from sweep.pack import Pack
-from sweep.run import Run
-from sweep.spec import Measure, Spec
-from sweep.store import Store
+from relusweep.cluster.backend import Job, backend
+from relusweep.sweep.execute import execute
+from relusweep.sweep.pack import Pack
+from relusweep.sweep.run import Run
+from relusweep.sweep.spec import Measure, Spec
+from relusweep.sweep.store.store import Store
 
 sys.path += [str(Path(__file__).parents[1])]
 from tests.cluster.ray.cluster import Cluster

@@ -18,10 +18,10 @@ from rich.console import Console
 from rich.table import Table
 from throughput import Contender, Relusweep
 
-from sweep.data import dataset
-from sweep.kernels import plain
-from sweep.model import Architecture, initial_parameters
-from sweep.run import Run
+from relusweep.sweep.data import dataset
+from relusweep.sweep.kernels.training import plain
+from relusweep.sweep.model import Architecture, initial_parameters
+from relusweep.sweep.run import Run
 
 REPETITIONS = 5
 SHAPES = {  # name: (parameters, runs, steps)

@@ -27,13 +27,13 @@ from rich.table import Table
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor, nn
 
-from sweep.data import dataset
-from sweep.measure import hessian_top
-from sweep.model import Architecture
-from sweep.pack import Pack
-from sweep.point import Point
-from sweep.run import Run
-from sweep.train import Training
+from relusweep.sweep.data import dataset
+from relusweep.sweep.measure import hessian_top
+from relusweep.sweep.model import Architecture
+from relusweep.sweep.pack import Pack
+from relusweep.sweep.point import Point
+from relusweep.sweep.run import Run
+from relusweep.sweep.train import Training
 
 NETWORKS, STEPS, REPETITIONS = 64, 1000, 5
 ALONE = 8  # networks, of the same ones, on which the one-at-a-time peers are timed

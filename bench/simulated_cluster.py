@@ -34,15 +34,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-import cluster.cost
-from cluster.array import make_arrays, make_elements, throttles
-from cluster.scheduler import MOST_ELEMENTS
-from cluster.slurm import Slurm
-from cluster.submission import Bundle
-from sweep.execute import execute
-from sweep.pack import Pack, make_packs
-from sweep.probe import Cost, probe
-from sweep.spec import Spec
+from relusweep.cluster import cost
+from relusweep.cluster.slurm.arrays import make_arrays, make_elements, throttles
+from relusweep.cluster.slurm.backend import Slurm
+from relusweep.cluster.slurm.scheduler import MOST_ELEMENTS
+from relusweep.cluster.slurm.submission import Bundle
+from relusweep.sweep.execute import execute
+from relusweep.sweep.pack import Pack, make_packs
+from relusweep.sweep.probe import Cost, probe
+from relusweep.sweep.spec import Spec
 
 GPUS, RATES, SEEDS, SAMPLE_SEEDS, STEPS, REPETITIONS = 1000, 16, 62_500, 16, 40_000, 3
 START = 16.0  # what an element lasts besides its training, as slurm_overhead.py says
@@ -180,7 +180,7 @@ class Cluster:
 
 def simulated(spec: Spec, place: Slurm, at_most: float, spread: Spread) -> list[str]:
     """Plan the sweep as `relusweep run` does, and let the cluster train it; gives a row of the table."""
-    cluster.cost.probe = lambda runs, device: Cost(at_most / STEPS, 0.0)  # what a probe would say of such a GPU
+    cost.probe = lambda runs, device: Cost(at_most / STEPS, 0.0)  # what a probe would say of such a GPU
     chance = np.random.default_rng(0)
     costs, bundles, real, longest = place.costs(spec.measure, None), list[Bundle](), list[float](), 0.0
     for pack in make_packs(spec.expand(), lambda run: place.pack_size(run, spec.measure, RATES * SEEDS)):

@@ -25,11 +25,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from sweep.data import dataset
-from sweep.model import Architecture, initial_parameters
-from sweep.run import Run
-from sweep.spec import Spec
-from sweep.store import Store
+from relusweep.sweep.data import dataset
+from relusweep.sweep.model import Architecture, initial_parameters
+from relusweep.sweep.run import Run
+from relusweep.sweep.spec import Spec
+from relusweep.sweep.store.store import Store
 
 sys.path += [str(Path(__file__).parents[1])]
 from tests.cluster.slurm.cluster import Cluster, lacking

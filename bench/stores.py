@@ -69,8 +69,8 @@ def child(*command: str) -> tuple[float, float, float]:
 
 def write(spec_path: str, store_path: str) -> None:
     """Record all runs of a spec, 4096 a part, as if they had been trained."""
-    from sweep.spec import Spec
-    from sweep.store import Store
+    from relusweep.sweep.spec import Spec
+    from relusweep.sweep.store.store import Store
 
     spec, store = Spec.read(spec_path), Store.create(store_path)
     store.keep_spec(spec.text)
@@ -81,7 +81,7 @@ def write(spec_path: str, store_path: str) -> None:
 
 def rows(pack: list) -> Iterator[dict]:
     """Make up what is recorded of a pack: progressive sharpening to the edge, scatter over seeds, some divergence."""
-    from sweep.record import SCHEMA_VERSION, code_version
+    from relusweep.sweep.record import SCHEMA_VERSION, code_version
 
     shared = {
         "backend": "local", "code_version": code_version(), "device": "cpu", "kernel": "torch", "moments": 0,

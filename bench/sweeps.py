@@ -34,9 +34,11 @@ grid = {{ lr = {{ log = [0.05, 0.3, 10] }}, seed = {{ range = [0, {seeds}] }} }}
 # Runs the command line and tells when the kernel was called first, and the seconds inside the functions named below.
 TIMED = """
 import json, sys, time
-import relusweep
-import cluster.progress, sweep.execute, sweep.store
-from sweep.kernels import fused
+from relusweep.cli import main
+from relusweep.cluster.progress import Display
+from relusweep.sweep.execute import _Execution
+from relusweep.sweep.kernels.training import fused
+from relusweep.sweep.store.store import Store
 
 inside, first = {}, []
 
@@ -56,11 +58,11 @@ def advance(*arguments, original=fused.advance):
     original(*arguments)
 
 fused.advance = advance
-timed(sweep.store.Store, "write", "store")
-timed(sweep.store.Store, "write_progress", "progress")
-timed(cluster.progress.Display, "refresh", "progress")
-timed(sweep.execute._Execution, "save", "states")
-code = relusweep.main(sys.argv[2:])
+timed(Store, "write", "store")
+timed(Store, "write_progress", "progress")
+timed(Display, "refresh", "progress")
+timed(_Execution, "save", "states")
+code = main(sys.argv[2:])
 with open(sys.argv[1], "w") as file:
     json.dump({"first": first[0], "inside": inside}, file)
 sys.exit(code)

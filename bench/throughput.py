@@ -23,12 +23,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from sweep.data import dataset
-from sweep.kernels import plain
-from sweep.model import Architecture, initial_parameters
-from sweep.pack import Pack
-from sweep.run import Run
-from sweep.train import Training
+from relusweep.sweep.data import dataset
+from relusweep.sweep.kernels.training import plain
+from relusweep.sweep.model import Architecture, initial_parameters
+from relusweep.sweep.pack import Pack
+from relusweep.sweep.run import Run
+from relusweep.sweep.train import Training
 
 RUNS, STEPS, REPETITIONS = 256, 100, 7
 MODULES = 4  # runs that the torch modules are timed on, spread over all step sizes

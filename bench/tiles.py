@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from throughput import Relusweep, make_runs
 
-from sweep.kernels import plain
+from relusweep.sweep.kernels.training import plain
 
 RUNS, STEPS, REPETITIONS = 256, 25, 7
 TILES = (1, 4, 16, 32, 64, 256)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from sweep.pack import Pack
-from sweep.run import Run
-from sweep.spec import Measure
+from relusweep.sweep.errors import RelusweepError
+from relusweep.sweep.pack import Pack
+from relusweep.sweep.run import Run
+from relusweep.sweep.spec import Measure
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 ATTEMPTS = 3  # a pack whose worker crashed is tried this often before its runs are listed as failed
 
 
-class BackendError(Exception):
+class BackendError(RelusweepError):
     """A back-end cannot be used as asked: the message says what is wrong and what would help."""
 
 
@@ -133,4 +134,8 @@ def check_name(name: str) -> None:
         raise BackendError(f"--on {name}: unknown back-end; expected one of {', '.join(BACKENDS)}.")
 
 
-BACKENDS = {"local": "cluster.local:Local", "slurm": "cluster.slurm:Slurm", "ray": "cluster.ray_tune:RayTune"}
+BACKENDS = {
+    "local": "relusweep.cluster.local.backend:Local",
+    "slurm": "relusweep.cluster.slurm.backend:Slurm",
+    "ray": "relusweep.cluster.ray.backend:RayTune",
+}

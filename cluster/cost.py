@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from sweep.kernels.compiled import told_once
-from sweep.pack import SHAPE_KEYS, shape_key
-from sweep.probe import probe
-from sweep.run import Run
-from sweep.spec import Measure
-from sweep.store import Store
+from relusweep.sweep.kernels.jit.compiled import told_once
+from relusweep.sweep.pack import SHAPE_KEYS, shape_key
+from relusweep.sweep.probe import probe
+from relusweep.sweep.run import Run
+from relusweep.sweep.spec import Measure
+from relusweep.sweep.store.store import Store
 
 _PROBED_SHAPES = 6  # the first ones asked for; the others are scaled from the nearest
 _SUMS = ("seconds_sum", "seconds_count")

@@ -15,14 +15,13 @@ from typing import Literal
 
 import torch
 
-from cluster.backend import BackendError, check_name
-from cluster.local import devices
-from cluster.ray_cluster import STORE_BYTES, address, is_short, reachable
-from sweep.durable import replacing
-from sweep.execute import device_name
-from sweep.kernels.compiled import kept_in
-from sweep.kernels.persistent import lacking
-from sweep.kernels.program import home
+from relusweep.cluster.backend import BackendError, check_name
+from relusweep.cluster.ray.cluster import STORE_BYTES, address, is_short, reachable
+from relusweep.sweep.device import device_name, devices
+from relusweep.sweep.kernels.jit.compiled import kept_in
+from relusweep.sweep.kernels.jit.program import home
+from relusweep.sweep.kernels.training.persistent import lacking
+from relusweep.sweep.store.atomic import replacing
 
 _SECONDS = 10.0  # for an answer of SLURM
 _SERVER_SECONDS = 2.0

@@ -7,15 +7,15 @@ from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 
-from cluster.backend import Backend
-from cluster.cost import Costs, work
-from cluster.progress import duration
-from sweep.bracket import Brackets
-from sweep.data import DATA_KEYS, dataset
-from sweep.ids import RunIds
-from sweep.pack import shape_key
-from sweep.run import Run
-from sweep.spec import Spec
+from relusweep.cluster.backend import Backend
+from relusweep.cluster.cost import Costs, work
+from relusweep.cluster.progress import duration
+from relusweep.sweep.bracket import Brackets
+from relusweep.sweep.data import DATA_KEYS, dataset
+from relusweep.sweep.pack import shape_key
+from relusweep.sweep.run import Run
+from relusweep.sweep.spec import Spec
+from relusweep.sweep.store.run_ids import RunIds
 
 _kind_of_data = attrgetter(*(key for key in DATA_KEYS if key != "data_seed"))
 

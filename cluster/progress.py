@@ -10,8 +10,8 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from sweep.claim import living_packs
-from sweep.tally import Tally
+from relusweep.sweep.store.lease import living_packs
+from relusweep.sweep.tally import Tally
 
 _LINE_SECONDS = 10  # between lines where there is no terminal
 

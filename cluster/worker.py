@@ -2,7 +2,6 @@
 
 import os
 import platform
-import signal
 import threading
 import time
 import traceback
@@ -13,16 +12,16 @@ from pathlib import Path
 
 import torch
 
-from cluster.backend import Job, Outcome
-from sweep.claim import claimed, claimed_runs, worker_name
-from sweep.data import DataError
-from sweep.execute import Interrupted, Progress, execute
-from sweep.ids import MergedIds
-from sweep.kernels.compiled import told
-from sweep.pack import Pack
-from sweep.store import Store, StoreError
+from relusweep.cluster.backend import Job, Outcome
+from relusweep.cluster.signals import answered
+from relusweep.sweep.data import DataError
+from relusweep.sweep.execute import Interrupted, Progress, execute
+from relusweep.sweep.kernels.jit.compiled import told
+from relusweep.sweep.pack import Pack
+from relusweep.sweep.store.lease import claimed, claimed_runs, worker_name
+from relusweep.sweep.store.run_ids import MergedIds
+from relusweep.sweep.store.store import Store, StoreError
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 _TELL_SECONDS = 0.5
 
 
@@ -49,12 +48,8 @@ class Worker:
     @contextmanager
     def heeding_signals(self) -> Iterator[None]:
         """Let the stop signals ask the worker to write its state and stop, instead of killing it."""
-        old = {number: signal.signal(number, lambda *_: self.stop.set()) for number in STOP_SIGNALS}
-        try:
+        with answered(lambda *_: self.stop.set()):
             yield
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
 
     def train(self, pack: Pack) -> Outcome:
         """Train one pack and record it; a crash becomes an outcome, a store that cannot be written an exception."""

@@ -9,10 +9,10 @@ from itertools import chain
 
 import numpy as np
 
-from sweep.ids import Keys, RunIds
-from sweep.refine import Refine, middle
-from sweep.run import Run, run_id
-from sweep.spec import Spec, SpecError
+from relusweep.sweep.refine import Refine, middle
+from relusweep.sweep.run import Run, run_id
+from relusweep.sweep.spec import Spec, SpecError
+from relusweep.sweep.store.run_ids import Keys, RunIds
 
 Ends = np.ndarray  # (runs,): 0 for a run that is not recorded; else its status, and MET where it meets the threshold
 MET = 4

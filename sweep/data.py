@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from relusweep.sweep.errors import RelusweepError
+
 Array = NDArray[np.float64]
 Parameters = Mapping[str, Any]
 
@@ -24,7 +26,7 @@ TRAIN, TEST, TARGET, TRAIN_NOISE = 1, 2, 3, 4  # purposes: one independent rando
 PYRAMID_MASS = 0.3  # share of the default l1 ball that the pyramid's support fills, in every dimension
 
 
-class DataError(Exception):
+class DataError(RelusweepError):
     """A data set cannot be had: the message says which, why, and what would help."""
 
 

@@ -12,14 +12,15 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from sweep.durable import replacing, said
-from sweep.harvest import Harvest
-from sweep.measure import end, moment
-from sweep.pack import Pack, point_bytes
-from sweep.point import Point
-from sweep.record import SCHEMA_VERSION, code_version
-from sweep.spec import Measure
-from sweep.train import EXAM_STEPS, PASSES, Training
+from relusweep.sweep.device import device_name
+from relusweep.sweep.measure import end, moment
+from relusweep.sweep.pack import Pack, point_bytes
+from relusweep.sweep.point import Point
+from relusweep.sweep.record import SCHEMA_VERSION, code_version
+from relusweep.sweep.results import Harvest
+from relusweep.sweep.spec import Measure
+from relusweep.sweep.store.atomic import replacing, said
+from relusweep.sweep.train import EXAM_STEPS, PASSES, Training
 
 CHECKPOINT_FORMAT = 2
 _MEASURE_BYTES = 2**26  # what the temporaries of one tile of measures may take
@@ -262,11 +263,6 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
         return saved if saved["format"] == CHECKPOINT_FORMAT else None
     except Exception:
         return None
-
-
-def device_name(device: torch.device) -> str:
-    """Name a device for the records."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def _columns(measures: Mapping[str, Tensor]) -> list[dict[str, Any]]:

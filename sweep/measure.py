@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sweep.lanczos import Eigenpair, eigh, top_eigenpair
-from sweep.model import forward, gradient
-from sweep.pack import FORMED
-from sweep.point import Point
+from relusweep.sweep.lanczos import Eigenpair, eigh, top_eigenpair
+from relusweep.sweep.model import forward, gradient
+from relusweep.sweep.pack import FORMED
+from relusweep.sweep.point import Point
 
 _MODE_PAIRS = 64  # data on kinks that `least_gauss_newton_sharpness` will try; beyond, the recorded mode stands
 _ROUNDING = 1e-9  # |z| / ‖w‖ that counts as zero

@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sweep.run import Run
-from sweep.witness import witness
+from relusweep.sweep.run import Run
+from relusweep.sweep.witness import witness
 
 INIT, BATCHES = 11, 12  # purposes of a run's own random numbers
 

@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sweep.model import BATCHES, Architecture
-from sweep.run import Run
+from relusweep.sweep.model import BATCHES, Architecture
+from relusweep.sweep.run import Run
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 

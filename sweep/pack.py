@@ -8,9 +8,9 @@ from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
-from sweep.record import MOMENT_MEASURES
-from sweep.run import Run
-from sweep.spec import Measure
+from relusweep.sweep.record import MOMENT_MEASURES
+from relusweep.sweep.run import Run
+from relusweep.sweep.spec import Measure
 
 MAX_RUNS = 4096  # a pack is also the unit of retry and of one Parquet part
 

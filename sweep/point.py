@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sweep.kernels import layered, shallow
-from sweep.kernels.survey import Survey
-from sweep.model import Architecture, Inputs, Slope, forward
+from relusweep.sweep.kernels.measures import layered, shallow
+from relusweep.sweep.kernels.measures.survey import Survey
+from relusweep.sweep.model import Architecture, Inputs, Slope, forward
 
 
 @dataclass(frozen=True)

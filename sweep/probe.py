@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from sweep.execute import execute
-from sweep.pack import MAX_RUNS, Pack, run_bytes
-from sweep.run import Run
-from sweep.spec import Measure
-from sweep.train import Training, tile_size
+from relusweep.sweep.execute import execute
+from relusweep.sweep.pack import MAX_RUNS, Pack, run_bytes
+from relusweep.sweep.run import Run
+from relusweep.sweep.spec import Measure
+from relusweep.sweep.train import Training, tile_size
 
 _PROBE_SECONDS = 0.3
 _PROBE_BYTES = 2**32

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sweep.run import PARAMETERS, Run
+from relusweep.sweep.run import PARAMETERS, Run
 
 SCHEMA_VERSION = 2  # 2: unexplained_fraction
 Status = Literal["converged", "budget", "diverged"]
@@ -114,7 +114,7 @@ def code_version() -> str:
         name = version("relusweep")
     except PackageNotFoundError:
         name = "0"
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return name
     try:

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from sweep.record import CIRCUMSTANCES, RESULTS, SCHEMAS
-from sweep.run import PARAMETERS
+from relusweep.sweep.record import CIRCUMSTANCES, RESULTS, SCHEMAS
+from relusweep.sweep.run import PARAMETERS
 
 _DIGITS = 6  # of a middle: an id must not depend on the last bits of a root
 _ROUNDING = 10.0**-_DIGITS * 10  # what rounding may add to the logarithm of a ratio, all rounds together

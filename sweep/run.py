@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from sweep.data import PROBLEM_KEYS, PROBLEMS
-from sweep.witness import fault
+from relusweep.sweep.data import PROBLEM_KEYS, PROBLEMS
+from relusweep.sweep.witness import fault
 
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]

@@ -17,8 +17,9 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from sweep.refine import Refine
-from sweep.run import PARAMETERS, Run
+from relusweep.sweep.errors import RelusweepError
+from relusweep.sweep.refine import Refine
+from relusweep.sweep.run import PARAMETERS, Run
 
 SHIPPED = Path(__file__).parent / "specs"
 TAIL = 0.1  # share of the steps over which studies average what oscillates
@@ -32,7 +33,7 @@ _FORMS = {  # of texts that have one, in words: a regular expression is no help 
 }
 
 
-class SpecError(Exception):
+class SpecError(RelusweepError):
     """A spec is wrong: the message is one line, `file: key: what is wrong; what was expected; cure`."""
 
 

@@ -10,14 +10,14 @@ from typing import get_args
 import numpy as np
 import pyarrow as pa
 
-from sweep.bracket import MET, Brackets, Ends
-from sweep.ids import Keys, RunIds, keys_of
-from sweep.part import UNREADABLE, columns_of, pieces
-from sweep.record import Status
-from sweep.refine import Refine
-from sweep.run import Run
-from sweep.spec import Spec
-from sweep.store import Store
+from relusweep.sweep.bracket import MET, Brackets, Ends
+from relusweep.sweep.record import Status
+from relusweep.sweep.refine import Refine
+from relusweep.sweep.run import Run
+from relusweep.sweep.spec import Spec
+from relusweep.sweep.store.part import UNREADABLE, columns_of, pieces
+from relusweep.sweep.store.run_ids import Keys, RunIds, keys_of
+from relusweep.sweep.store.store import Store
 
 _PLACES = {status: place for place, status in enumerate(get_args(Status), 1)}
 

@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sweep.data import DATA_KEYS, dataset
-from sweep.kernels import blas, fused, graphed, persistent, plain
-from sweep.model import Architecture, Inputs, initial_parameters, with_ones
-from sweep.optimize import Rates
-from sweep.pack import BUFFERS, Pack
-from sweep.run import Run
+from relusweep.sweep.data import DATA_KEYS, dataset
+from relusweep.sweep.kernels.training import blas, fused, graphed, persistent, plain
+from relusweep.sweep.model import Architecture, Inputs, initial_parameters, with_ones
+from relusweep.sweep.optimize import Rates
+from relusweep.sweep.pack import BUFFERS, Pack
+from relusweep.sweep.run import Run
 
 # Fused kernels go before the reference; the first that supports a run's shape trains it.
 KERNELS = (persistent, fused, blas, graphed, plain)

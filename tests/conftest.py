@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from relusweep import main
-from sweep.store import TABLES, Store
+from relusweep.cli import main
+from relusweep.sweep.store.store import TABLES, Store
 
 os.environ["TRITON_INTERPRET"] = "1"  # Triton asks once, when it is loaded, and torch may be the one to load it
 

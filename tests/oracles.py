@@ -9,7 +9,7 @@ from scipy.linalg import block_diag
 from scipy.optimize import linprog
 from torch import Tensor
 
-from sweep.run import Run
+from relusweep.sweep.run import Run
 
 Weights = dict[str, Tensor]
 

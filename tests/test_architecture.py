@@ -5,13 +5,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("sweep", "cluster", "analysis")
-SOURCES = sorted([ROOT / "relusweep.py", *(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))])
+FACE = list((ROOT / "relusweep").glob("**/*.py"))  # does not follow the links to the rooms
+SOURCES = sorted([*FACE, *(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))])
 OUTSIDE_TESTS = [*SOURCES, *(ROOT / "bench").rglob("*.py")]
 REGISTRIES = {
     "sweep/data.py": "PROBLEMS",
@@ -19,51 +21,74 @@ REGISTRIES = {
     "cluster/backend.py": "BACKENDS",
     "analysis/studies/__init__.py": "STUDIES",
 }
+# What each room may import, besides itself.
+ALLOWED = {
+    "relusweep": ("sweep.", "cluster.", "analysis."),
+    "sweep": (),
+    "cluster": ("sweep.",),
+    "analysis": ("sweep.record.", "sweep.store.", "sweep.spec.", "sweep.run.", "sweep.data.", "sweep.errors."),
+}
 
 
 def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+def module(path: Path) -> str:
+    """What a file is imported as."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(part for part in ("relusweep", *parts[parts[0] == "relusweep" :]) if part != "__init__")
+
+
+MODULES = {module(path): path for path in SOURCES}
+
+
 def ours(path: Path) -> Iterator[str]:
-    """Yield what a file imports of this project, at the top or later."""
+    """Yield the modules of this project that a file imports, at the top or later."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             modules = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{name(path)}: a relative import"
-            within = (ROOT / (node.module or "").replace(".", "/")).is_dir()
-            modules = [f"{node.module}.{alias.name}" if within else node.module or "" for alias in node.names]
+            modules = [
+                deeper if (deeper := f"{node.module}.{alias.name}") in MODULES else node.module or ""
+                for alias in node.names
+            ]
         else:
             continue
-        yield from (module for module in modules if module.split(".")[0] in (*ROOMS, "relusweep"))
+        for imported in modules:
+            assert imported.split(".")[0] not in ROOMS, f"{name(path)}: imports {imported}, whose name is relusweep's"
+            if imported in MODULES:
+                yield imported
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_imports_go_one_way(path: Path) -> None:
-    allowed = {
-        "relusweep.py": ("sweep.", "cluster.", "analysis."),
-        "sweep": ("sweep.",),
-        "cluster": ("sweep.", "cluster."),
-        "analysis": ("analysis.", "sweep.record", "sweep.store", "sweep.spec", "sweep.run", "sweep.data"),
-    }[path.relative_to(ROOT).parts[0]]
-    for module in ours(path):
-        assert f"{module}.".startswith(tuple(f"{room.rstrip('.')}." for room in allowed)), f"imports {module}"
+    room = path.relative_to(ROOT).parts[0]
+    for imported in ours(path):
+        assert f"{imported}.".removeprefix("relusweep.").startswith((*ALLOWED[room], f"{room}.", "cli.")) or (
+            room == "relusweep" and imported == "relusweep"
+        ), f"imports {imported}"
+        assert room == "relusweep" or not imported.startswith("relusweep.cli"), f"imports {imported}"
 
 
-def test_whole_house_is_installed_and_not_only_linked_to(tmp_path: Path) -> None:
-    source, built = tmp_path / "source", tmp_path / "built"
-    for room in ROOMS:
-        shutil.copytree(ROOT / room, source / room, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("pyproject.toml", "README.md", "LICENSE", "relusweep.py"):
+def test_no_file_imports_itself_by_way_of_others() -> None:
+    order = TopologicalSorter({name: set(ours(path)) for name, path in MODULES.items()})
+    order.prepare()  # raises CycleError, which names the circle
+
+
+def test_installation_owns_one_name_and_holds_the_whole_house(tmp_path: Path) -> None:
+    source, wheels = tmp_path / "source", tmp_path / "wheels"
+    for room in (*ROOMS, "relusweep"):
+        shutil.copytree(ROOT / room, source / room, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, source)
-    command = [sys.executable, "-c", "from setuptools import setup; setup()", "build_py", "--build-lib", built]
+    command = [sys.executable, "-c", "from setuptools import setup; setup()", "build_py", "--build-lib", wheels]
     subprocess.run(command, cwd=source, capture_output=True, check=True)
-    there = {str(path.relative_to(built)) for path in built.rglob("*") if path.is_file()}
-    assert there == {
-        "relusweep.py",
-        *(str(path.relative_to(source)) for room in ROOMS for path in (source / room).rglob("*") if path.is_file()),
-    }
+    there = {str(path.relative_to(wheels)) for path in wheels.rglob("*") if path.is_file()}
+    rooms = [path.relative_to(source) for room in ROOMS for path in (source / room).rglob("*") if path.is_file()]
+    face = [path.relative_to(source) for path in (source / "relusweep").glob("**/*") if path.is_file()]
+    assert there == {str(path) for path in [*face, *(Path("relusweep", path) for path in rooms)]}
 
 
 @pytest.mark.parametrize("path", OUTSIDE_TESTS, ids=name)
@@ -105,25 +130,27 @@ def test_registry_is_a_literal(place: str) -> None:
 
 
 def loaded_by(*modules: str) -> set[str]:
-    """Top-level names of everything that importing these modules loads, in a fresh interpreter."""
+    """Names of everything that importing these modules loads, in a fresh interpreter."""
     code = f"import sys, {', '.join(modules)}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    return {module.split(".")[0] for module in done.stdout.split()}
+    return set(done.stdout.split())
 
 
 def test_analysis_loads_neither_trainer_nor_cluster() -> None:
-    modules = [
-        name(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-        for path in SOURCES
-        if path.is_relative_to(ROOT / "analysis")
-    ]
-    assert not {"torch", "ray", "submitit", "cluster"} & loaded_by(*modules)
+    modules = [name for name in MODULES if name.startswith("relusweep.analysis")]
+    assert not {"torch", "ray", "submitit", "relusweep.cluster"} & loaded_by(*modules)
 
 
 def test_spec_and_store_load_no_torch() -> None:
-    loaded = loaded_by("sweep.spec", "sweep.store", "sweep.record", "sweep.run", "sweep.pack", "sweep.claim")
+    loaded = loaded_by(
+        "relusweep.sweep.spec", "relusweep.sweep.record", "relusweep.sweep.run", "relusweep.sweep.pack",
+        "relusweep.sweep.store.store", "relusweep.sweep.store.lease",
+    )  # fmt: skip
     assert not {"torch", "ray", "polars", "matplotlib"} & loaded
 
 
-def test_command_line_loads_no_room_before_a_command_needs_it() -> None:
-    assert not {"torch", "pyarrow", "numpy", *ROOMS} & loaded_by("relusweep")
+def test_command_line_loads_next_to_nothing_before_a_command_needs_it() -> None:
+    loaded = loaded_by("relusweep.cli")
+    assert not {"torch", "pyarrow", "numpy"} & loaded
+    rooms = {name for name in loaded if name.split(".")[:2] in [["relusweep", room] for room in ROOMS]}
+    assert rooms == {"relusweep.sweep", "relusweep.sweep.errors"}

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from cluster.progress import Snapshot, sentence
-from sweep.data import PROBLEM_KEYS, PROBLEMS
-from sweep.record import RESULTS
-from sweep.run import PARAMETERS, Run
-from sweep.spec import SHIPPED, Spec
+from relusweep.cluster.progress import Snapshot, sentence
+from relusweep.sweep.data import PROBLEM_KEYS, PROBLEMS
+from relusweep.sweep.record import RESULTS
+from relusweep.sweep.run import PARAMETERS, Run
+from relusweep.sweep.spec import SHIPPED, Spec
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

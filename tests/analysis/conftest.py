@@ -7,9 +7,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from sweep.record import SCHEMAS
-from sweep.run import Run
-from sweep.store import Store
+from relusweep.sweep.record import SCHEMAS
+from relusweep.sweep.run import Run
+from relusweep.sweep.store.store import Store
 
 Row = dict[str, Any]
 MEASURES = (

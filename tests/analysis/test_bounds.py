@@ -1,7 +1,7 @@
 import polars as pl
 import pytest
 
-from analysis.bounds import BOUNDS, OUTCOMES, TOLERANCE, check_chain, judge
+from relusweep.analysis.bounds import BOUNDS, OUTCOMES, TOLERANCE, check_chain, judge
 from tests import oracles
 
 

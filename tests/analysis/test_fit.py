@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.fit import Fit, NoFit, fit_power
+from relusweep.analysis.fit import Fit, NoFit, fit_power
 
 
 def simulated(rng, slope=0.7, clusters=20, points=10, shared=0.3, own=0.1):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from analysis.group import BINS, group, shown, summarise
+from relusweep.analysis.group import BINS, group, shown, summarise
 
 
 def test_runs_that_differ_in_step_size_and_seeds_only_are_one_group(frame, row):

@@ -7,9 +7,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from analysis.report import ReportError, write
-from analysis.table import TableError
-from sweep.store import Store, StoreError
+from relusweep.analysis.report import ReportError, write
+from relusweep.analysis.table import TableError
+from relusweep.sweep.store.store import Store, StoreError
 
 SPEC = """
 name = "small"
@@ -172,14 +172,14 @@ def test_report_that_cannot_be_written_is_one_line(store, sweep, tmp_path):
 def test_analysis_needs_no_torch_ray_cluster_or_network(store, sweep):
     program = """
 import socket, sys
-for name in ("torch", "ray", "cluster", "jaxtyping", "submitit"):
+for name in ("torch", "ray", "relusweep.cluster", "jaxtyping", "submitit"):
     sys.modules[name] = None
 def refuse(*_):
     raise OSError("network")
 socket.socket.connect = refuse
-import analysis
-assert not [m for m in sys.modules if m.startswith("analysis.") or m in ("polars", "numpy")]
-from analysis.report import write
+import relusweep.analysis
+assert not [m for m in sys.modules if m.startswith("relusweep.analysis.") or m in ("polars", "numpy")]
+from relusweep.analysis.report import write
 print(write([sys.argv[1]]))
 """
     done = subprocess.run(

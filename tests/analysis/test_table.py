@@ -1,8 +1,8 @@
 import polars as pl
 import pytest
 
-from analysis.table import TableError, load
-from sweep.store import Store, StoreError
+from relusweep.analysis.table import TableError, load
+from relusweep.sweep.store.store import Store, StoreError
 
 
 def test_table_of_several_stores_equals_that_of_their_union(store, sweep):

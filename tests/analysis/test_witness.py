@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.witness import Witness
-from sweep.data import dataset, inputs
-from sweep.model import initial_parameters
-from sweep.run import Run
+from relusweep.analysis.witness import Witness
+from relusweep.sweep.data import dataset, inputs
+from relusweep.sweep.model import initial_parameters
+from relusweep.sweep.run import Run
 from tests import oracles
 
 

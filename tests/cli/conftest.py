@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from relusweep import main
-from sweep.store import Store
+from relusweep.cli import main
+from relusweep.sweep.store.store import Store
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sweep.store import Store
+from relusweep.sweep.store.store import Store
 
 
 def test_compact_keeps_the_table_and_merges_the_parts(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sweep.store import Store
+from relusweep.sweep.store.store import Store
 
 
 @pytest.mark.parametrize("saved", [True, False])

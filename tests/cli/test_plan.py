@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sweep.store import Store
+from relusweep.sweep.store.store import Store
 
 
 def test_plan_says_what_would_be_trained_and_writes_nothing(

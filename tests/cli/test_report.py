@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from sweep.store import Store
+from relusweep.sweep.store.store import Store
 
 
 def test_report_of_nothing_or_of_no_study_is_refused(refused: Callable[..., str], store: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from sweep.store import Store
+from relusweep.sweep.store.store import Store
 from tests.conftest import FLIPS
 
 

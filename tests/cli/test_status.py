@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sweep.store import Store
+from relusweep.sweep.store.store import Store
 
 
 def test_status_says_how_many_have_ended_and_how(cli: Callable[..., Any], store: Path) -> None:

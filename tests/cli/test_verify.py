@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from sweep.spec import Spec
-from sweep.store import Store
+from relusweep.sweep.spec import Spec
+from relusweep.sweep.store.store import Store
 
 
 def test_status_and_verify_count_only_what_the_present_spec_plans(

@@ -13,12 +13,12 @@ from typing import Any
 import psutil
 import pytest
 
-from cluster.backend import ATTEMPTS, Backend, Job, Outcome, backend
-from cluster.sweeping import sweep
-from sweep.pack import Pack
-from sweep.spec import Spec
-from sweep.store import Store
-from sweep.tally import Tally
+from relusweep.cluster.backend import ATTEMPTS, Backend, Job, Outcome, backend
+from relusweep.cluster.launch import sweep
+from relusweep.sweep.pack import Pack
+from relusweep.sweep.spec import Spec
+from relusweep.sweep.store.store import Store
+from relusweep.sweep.tally import Tally
 from tests.cluster.slurm.conftest import HASTE, slurm  # noqa: F401 - a fixture
 from tests.conftest import FLIPS
 
@@ -194,7 +194,7 @@ def test_stop_signal_writes_the_state_and_stops(
 def test_store_that_cannot_be_written_ends_the_training(
     place: Callable[[int], Backend], tiny: Callable[..., Path], tmp_path: Path
 ) -> None:
-    from sweep.store import StoreError
+    from relusweep.sweep.store.store import StoreError
 
     store = Store.create(tmp_path / "store")
     (store.path / "runs").rmdir()

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-import cluster.cost
-from cluster.cost import Costs, recorded_costs
-from sweep.pack import shape_key
-from sweep.probe import Cost
-from sweep.run import Run
-from sweep.spec import Measure
-from sweep.store import Store
+from relusweep.cluster import cost
+from relusweep.cluster.cost import Costs, recorded_costs
+from relusweep.sweep.pack import shape_key
+from relusweep.sweep.probe import Cost
+from relusweep.sweep.run import Run
+from relusweep.sweep.spec import Measure
+from relusweep.sweep.store.store import Store
 
 
 def run(width, **more):
@@ -19,7 +19,7 @@ def run(width, **more):
 @pytest.fixture
 def probed(monkeypatch):
     asked = []
-    monkeypatch.setattr(cluster.cost, "probe", lambda runs, device: asked.append(runs[0].width) or Cost(0.01, 0.5))
+    monkeypatch.setattr(cost, "probe", lambda runs, device: asked.append(runs[0].width) or Cost(0.01, 0.5))
     return asked
 
 

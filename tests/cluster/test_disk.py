@@ -12,8 +12,8 @@ import pytest
 START = """
 import contextlib, io, json, os, subprocess, sys
 from pathlib import Path
-from relusweep import main
-from sweep.store import Store
+from relusweep.cli import main
+from relusweep.sweep.store.store import Store
 
 disk, small, large = map(Path, sys.argv[1:])
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", disk], check=True)

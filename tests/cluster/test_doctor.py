@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from cluster.doctor import Finding, _library
+from relusweep.cluster.doctor import Finding, _library
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_place_of_the_store_that_cannot_be_written_is_missing(cli: Callable[...,
 
 
 def test_full_disk_is_missing(cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cluster.doctor._LEAST_BYTES", shutil.disk_usage(tmp_path).total)
+    monkeypatch.setattr("relusweep.cluster.doctor._LEAST_BYTES", shutil.disk_usage(tmp_path).total)
     said = cli("doctor")
     assert said.code == 1
     assert re.search(

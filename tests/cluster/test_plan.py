@@ -4,14 +4,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from cluster.backend import BackendError, Job, Outcome, backend
-from cluster.local import Local
-from cluster.plan import check, plan
-from sweep.data import DataError
-from sweep.pack import Pack
-from sweep.probe import Cost
-from sweep.run import Run
-from sweep.spec import Measure, Spec, SpecError
+from relusweep.cluster.backend import BackendError, Job, Outcome, backend
+from relusweep.cluster.local.backend import Local
+from relusweep.cluster.plan import check, plan
+from relusweep.sweep.data import DataError
+from relusweep.sweep.pack import Pack
+from relusweep.sweep.probe import Cost
+from relusweep.sweep.run import Run
+from relusweep.sweep.spec import Measure, Spec, SpecError
 
 
 def test_check_counts_every_run_once(tiny: Callable[..., Path]) -> None:
@@ -65,7 +65,7 @@ def test_plan_times_a_run_on_the_device_that_the_back_end_names(
             raise AssertionError
 
     probed = []
-    monkeypatch.setattr("cluster.cost.probe", lambda runs, device: probed.append(device) or Cost(1.0, 0.0))
+    monkeypatch.setattr("relusweep.cluster.cost.probe", lambda runs, device: probed.append(device) or Cost(1.0, 0.0))
     counted = plan(Spec.read(tiny(max_steps=30)), set(), Elsewhere())
     assert probed == [torch.device("meta")]
     assert (counted.packs, counted.workers, counted.seconds) == (4, 3, 40)

@@ -3,16 +3,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from cluster.backend import Job
-from cluster.progress import Snapshot, Watcher, duration, failed_packs, sentence
-from cluster.worker import Worker
-from sweep.ids import RunIds
-from sweep.kernels.program import home
-from sweep.pack import Pack
-from sweep.run import Run
-from sweep.spec import Measure
-from sweep.store import Store
-from sweep.tally import Tally
+from relusweep.cluster.backend import Job
+from relusweep.cluster.progress import Snapshot, Watcher, duration, failed_packs, sentence
+from relusweep.cluster.worker import Worker
+from relusweep.sweep.kernels.jit.program import home
+from relusweep.sweep.pack import Pack
+from relusweep.sweep.run import Run
+from relusweep.sweep.spec import Measure
+from relusweep.sweep.store.run_ids import RunIds
+from relusweep.sweep.store.store import Store
+from relusweep.sweep.tally import Tally
 
 
 def snapshot(**given: object) -> Snapshot:

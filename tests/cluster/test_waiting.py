@@ -6,16 +6,15 @@ from typing import Any
 
 import pytest
 
-import cluster.sweeping
-import sweep.tally
-from cluster.backend import Job, backend
-from cluster.sweeping import sweep as train
-from sweep.claim import claimed
-from sweep.ids import RunIds
-from sweep.run import Run
-from sweep.spec import Spec
-from sweep.store import Store
-from sweep.tally import Tally
+from relusweep.cluster import launch as launching
+from relusweep.cluster.backend import Job, backend
+from relusweep.cluster.launch import sweep as train
+from relusweep.sweep.run import Run
+from relusweep.sweep.spec import Spec
+from relusweep.sweep.store.lease import claimed
+from relusweep.sweep.store.run_ids import RunIds
+from relusweep.sweep.store.store import Store
+from relusweep.sweep.tally import Tally
 
 
 def rows(runs: list[Run]) -> list[dict[str, Any]]:
@@ -31,10 +30,10 @@ def test_waiting_launcher_reads_only_what_is_new(
     store.write("b", {"runs": rows(runs[1:2])}, {})
     tally = Tally(store, RunIds(run.id for run in runs))
     read, said, ticks = [], [], []
-    pieces = sweep.tally.pieces
-    monkeypatch.setattr(sweep.tally, "pieces", lambda part, columns: read.append(part.stem) or pieces(part, columns))
+    pieces = tally.pieces
+    monkeypatch.setattr(tally, "pieces", lambda part, columns: read.append(part.stem) or pieces(part, columns))
     monkeypatch.setattr(Spec, "expand", lambda self: pytest.fail("expanded while there was nothing to train"))
-    monkeypatch.setattr(cluster.sweeping, "_WAIT_SECONDS", 0)
+    monkeypatch.setattr(launching, "_WAIT_SECONDS", 0)
 
     def tick() -> None:
         """Be the other launcher: record its runs after a while, one part after the other."""

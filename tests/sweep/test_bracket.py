@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweep.bracket import MET, Brackets
-from sweep.ids import RunIds
-from sweep.run import Run
-from sweep.spec import Spec, SpecError
+from relusweep.sweep.bracket import MET, Brackets
+from relusweep.sweep.run import Run
+from relusweep.sweep.spec import Spec, SpecError
+from relusweep.sweep.store.run_ids import RunIds
 
 BUDGET, DIVERGED = 2, 3  # as a tally counts them
 

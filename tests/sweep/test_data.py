@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sweep.data import PROBLEMS, DataError, dataset, inputs, teacher
-from sweep.run import Run
+from relusweep.sweep.data import PROBLEMS, DataError, dataset, inputs, teacher
+from relusweep.sweep.run import Run
 
 
 def draw(problem: str, **parameters):
@@ -147,7 +147,7 @@ def test_mnist_reads_plain_and_compressed_files(folder):
         ("t10k-images-idx3-ubyte", struct.pack(">4B3I", 0, 0, 8, 3, 160, 28, 28) + b"1234", "cut short, got 4 bytes; expected 125440"),
         ("t10k-images-idx3-ubyte", struct.pack(">4B3I", 0, 0, 8, 3, 160, 1, 1) + bytes(160), "images of 1 × 1 pixels, expected 28 × 28"),
         ("t10k-labels-idx1-ubyte.gz", b"\x1f\x8bnot gzip at all", "cannot be read"),
-        ("t10k-labels-idx1-ubyte.gz", gzip.compress(struct.pack(">4BI", 0, 0, 8, 1, 2) + b"ab"), "got 160 images and 2 labels"),
+        ("t10k-labels-idx1-ubyte.gz", gzip.compress(struct.pack(">4BI", 0, 0, 8, 1, 2) + b"ab", mtime=0), "got 160 images and 2 labels"),
     ],
 )  # fmt: skip
 def test_broken_mnist_files_are_named(folder, monkeypatch, name, content, message):

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from sweep.data import dataset
-from sweep.durable import replacing
-from sweep.execute import Interrupted, execute, load_checkpoint
-from sweep.pack import Pack
-from sweep.record import MOMENT_MEASURES, RESULTS
-from sweep.run import PARAMETERS, Run
-from sweep.spec import Measure
+from relusweep.sweep.data import dataset
+from relusweep.sweep.execute import Interrupted, execute, load_checkpoint
+from relusweep.sweep.pack import Pack
+from relusweep.sweep.record import MOMENT_MEASURES, RESULTS
+from relusweep.sweep.run import PARAMETERS, Run
+from relusweep.sweep.spec import Measure
+from relusweep.sweep.store.atomic import replacing
 
 CPU = torch.device("cpu")
 CIRCUMSTANCES = {"seconds", "pack_id", "pack_size"}
@@ -191,7 +191,7 @@ def test_interrupted_pack_gives_the_rows_of_an_undisturbed_one(tmp_path, rule):
 
 
 def test_state_is_written_at_intervals(tmp_path, monkeypatch):
-    monkeypatch.setattr("sweep.execute._SAVING_SHARE", 1.0)
+    monkeypatch.setattr("relusweep.sweep.execute._SAVING_SHARE", 1.0)
     path = tmp_path / "pack.pt"
     steps = []
 
@@ -228,8 +228,8 @@ def test_checkpoint_of_another_pack_or_measure_is_not_used(tmp_path):
 def test_slow_checkpoints_are_written_rarely(tmp_path, monkeypatch):
     """A state that takes a second to write may cost a twentieth of the time, whatever the interval asked for."""
     written = []
-    monkeypatch.setattr("sweep.execute.replacing", lambda path: written.append(path) or replacing(path))
-    monkeypatch.setattr("sweep.execute._SAVING_SHARE", 1e-9)
+    monkeypatch.setattr("relusweep.sweep.execute.replacing", lambda path: written.append(path) or replacing(path))
+    monkeypatch.setattr("relusweep.sweep.execute._SAVING_SHARE", 1e-9)
     rows_of(Pack(runs(tolerance=0.0)), Measure(), CPU, "test", checkpoint=tmp_path / "p.pt", checkpoint_seconds=0.0)
     assert len(written) == 1
 

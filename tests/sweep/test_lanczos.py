@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sweep.lanczos import top_eigenpair
+from relusweep.sweep.lanczos import top_eigenpair
 
 
 def matrices(spectra: torch.Tensor, seed: int = 0) -> torch.Tensor:

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from sweep import measure
-from sweep.model import Architecture, with_ones
-from sweep.pack import Pack
-from sweep.point import Point
-from sweep.run import Run
-from sweep.train import Training
+from relusweep.sweep import measure
+from relusweep.sweep.model import Architecture, with_ones
+from relusweep.sweep.pack import Pack
+from relusweep.sweep.point import Point
+from relusweep.sweep.run import Run
+from relusweep.sweep.train import Training
 from tests import oracles
 from tests.sweep.test_model import CASES, make
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sweep.model import Architecture, forward, gradient, initial_parameters, with_ones
-from sweep.run import Run
+from relusweep.sweep.model import Architecture, forward, gradient, initial_parameters, with_ones
+from relusweep.sweep.run import Run
 from tests.oracles import loss, output, weights_of
 
 CASES = [

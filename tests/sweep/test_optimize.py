@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from sweep.model import Architecture, initial_parameters
-from sweep.optimize import Rates, draw_batches, update
-from sweep.pack import Pack
-from sweep.run import Run
-from sweep.train import Training
+from relusweep.sweep.model import Architecture, initial_parameters
+from relusweep.sweep.optimize import Rates, draw_batches, update
+from relusweep.sweep.pack import Pack
+from relusweep.sweep.run import Run
+from relusweep.sweep.train import Training
 from tests import oracles
 
 RULES = [

@@ -2,10 +2,10 @@
 
 import itertools
 
-from sweep.model import Architecture
-from sweep.pack import Pack, make_packs, parameter_count, point_bytes, run_bytes, shape_key
-from sweep.run import Run
-from sweep.spec import Measure
+from relusweep.sweep.model import Architecture
+from relusweep.sweep.pack import Pack, make_packs, parameter_count, point_bytes, run_bytes, shape_key
+from relusweep.sweep.run import Run
+from relusweep.sweep.spec import Measure
 
 
 def runs(count, **axes):

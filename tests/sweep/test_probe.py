@@ -2,9 +2,9 @@
 
 import torch
 
-from sweep.probe import probe
-from sweep.run import Run
-from sweep.spec import Measure
+from relusweep.sweep.probe import probe
+from relusweep.sweep.run import Run
+from relusweep.sweep.spec import Measure
 
 
 def test_larger_networks_cost_more():

@@ -2,8 +2,8 @@
 
 import pyarrow as pa
 
-from sweep.record import MOMENT_MEASURES, RESULTS, SCHEMAS, code_version, provenance
-from sweep.run import PARAMETERS, Run
+from relusweep.sweep.record import MOMENT_MEASURES, RESULTS, SCHEMAS, code_version, provenance
+from relusweep.sweep.run import PARAMETERS, Run
 
 
 def test_every_parameter_and_result_is_a_column():

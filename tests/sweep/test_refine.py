@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from sweep.refine import COLUMNS, REFINABLE, Refine, middle
-from sweep.spec import Spec, SpecError
+from relusweep.sweep.refine import COLUMNS, REFINABLE, Refine, middle
+from relusweep.sweep.spec import Spec, SpecError
 
 HEAD = 'name = "x"\n[fixed]\nproblem = "sine"\n[[block]]\ngrid = { lr = [0.1, 0.4], seed = [0, 1] }\n[refine]\n'
 RMSE = "parameter = 'lr'\ncolumn = 'train_rmse'\n"

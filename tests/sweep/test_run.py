@@ -7,7 +7,7 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from sweep.run import PARAMETERS, Run
+from relusweep.sweep.run import PARAMETERS, Run
 
 
 def run(**parameters):

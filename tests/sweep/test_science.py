@@ -8,13 +8,13 @@ import pytest
 import torch
 from scipy.special import betainc, gamma
 
-from sweep import measure
-from sweep.execute import execute
-from sweep.model import Architecture, with_ones
-from sweep.pack import Pack
-from sweep.point import Point
-from sweep.run import Run
-from sweep.spec import Measure
+from relusweep.sweep import measure
+from relusweep.sweep.execute import execute
+from relusweep.sweep.model import Architecture, with_ones
+from relusweep.sweep.pack import Pack
+from relusweep.sweep.point import Point
+from relusweep.sweep.run import Run
+from relusweep.sweep.spec import Measure
 from tests import oracles
 
 

@@ -5,8 +5,8 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from sweep.run import Run
-from sweep.spec import SHIPPED, Measure, Spec, SpecError
+from relusweep.sweep.run import Run
+from relusweep.sweep.spec import SHIPPED, Measure, Spec, SpecError
 
 HEAD = 'name = "x"\n[fixed]\nproblem = "sine"\nlr = 0.1\n[[block]]\n'
 

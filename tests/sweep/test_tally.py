@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-import sweep.tally
-from sweep.ids import RunIds
-from sweep.run import Run
-from sweep.spec import Spec
-from sweep.store import Store
-from sweep.tally import Tally
+from relusweep.sweep import tally as tallies
+from relusweep.sweep.run import Run
+from relusweep.sweep.spec import Spec
+from relusweep.sweep.store.run_ids import RunIds
+from relusweep.sweep.store.store import Store
+from relusweep.sweep.tally import Tally
 
 ROOT = Path(__file__).parent.parent.parent
 RUNS = [Run.model_validate({"problem": "sine", "lr": 0.1, "seed": seed}) for seed in range(6)]
@@ -38,13 +38,13 @@ def tally(store):
 @pytest.fixture
 def read(monkeypatch):
     """Names of the parts that a tally reads, as often as it does."""
-    names, pieces = [], sweep.tally.pieces
+    names, pieces = [], tallies.pieces
 
     def reading(part, columns):
         names.append(part.name)
         return pieces(part, columns)
 
-    monkeypatch.setattr(sweep.tally, "pieces", reading)
+    monkeypatch.setattr(tallies, "pieces", reading)
     return names
 
 
@@ -177,10 +177,10 @@ def test_row_that_is_lost_is_asked_for_again_and_what_followed_from_it_is_kept(r
 
 MEASURED = """
 import resource, sys
-from sweep.ids import RunIds
-from sweep.mend import mend
-from sweep.store import Store
-from sweep.tally import Tally
+from relusweep.sweep.store.run_ids import RunIds
+from relusweep.sweep.store.repair import mend
+from relusweep.sweep.store.store import Store
+from relusweep.sweep.tally import Tally
 
 def work(path):
     store = Store.open(path)

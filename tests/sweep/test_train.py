@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from sweep.pack import Pack
-from sweep.run import Run
-from sweep.train import EXAM_STEPS, PASSES, Training, tile_size
+from relusweep.sweep.pack import Pack
+from relusweep.sweep.run import Run
+from relusweep.sweep.train import EXAM_STEPS, PASSES, Training, tile_size
 
 CPU = torch.device("cpu")
 
@@ -83,7 +83,7 @@ def test_interrupted_window_goes_on_at_the_next_tile():
 class Tiles2:
     """The reference kernel in tiles of two runs."""
 
-    from sweep.kernels.plain import advance
+    from relusweep.sweep.kernels.training.plain import advance
 
     advance = staticmethod(advance)
 

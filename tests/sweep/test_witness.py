@@ -5,13 +5,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from analysis.witness import Witness
-from sweep.data import dataset
-from sweep.execute import execute
-from sweep.model import initial_parameters
-from sweep.pack import Pack
-from sweep.run import Run
-from sweep.spec import Measure
+from relusweep.analysis.witness import Witness
+from relusweep.sweep.data import dataset
+from relusweep.sweep.execute import execute
+from relusweep.sweep.model import initial_parameters
+from relusweep.sweep.pack import Pack
+from relusweep.sweep.run import Run
+from relusweep.sweep.spec import Measure
 from tests import oracles
 
 

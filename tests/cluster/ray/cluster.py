@@ -9,7 +9,7 @@ import psutil
 ROOT = Path(__file__).parents[3]
 _CODE = """
 import os, sys
-from cluster.ray_cluster import started
+from relusweep.cluster.ray.cluster import started
 os.environ.pop("RAY_ADDRESS", None)
 with started(int(sys.argv[1]), 0, lambda said: None):
     import ray

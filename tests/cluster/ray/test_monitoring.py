@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from sweep.spec import Spec
+from relusweep.sweep.spec import Spec
 from tests.cluster.ray.cluster import ROOT, Cluster
 
 MONITORING = ROOT / "slurm" / "monitoring"

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from cluster.submission import Submission
-from sweep.ids import RunIds
-from sweep.probe import Cost
-from sweep.spec import Spec
-from sweep.store import Store
+from relusweep.cluster.slurm.submission import Submission
+from relusweep.sweep.probe import Cost
+from relusweep.sweep.spec import Spec
+from relusweep.sweep.store.run_ids import RunIds
+from relusweep.sweep.store.store import Store
 from tests.cluster.slurm.cluster import Cluster, lacking
 
 
@@ -42,9 +42,9 @@ ROOT = Path(__file__).parents[3]
 
 # What a launcher does in seconds here, and in minutes elsewhere; a run is said to take a second.
 HASTE = {
-    "cluster.queue.LEAST_SECONDS": 2.0,
-    "cluster.queue.SETTLE_SECONDS": 1.0,
-    "cluster.cost.probe": lambda runs, device: Cost(0.0, 1.0),
+    "relusweep.cluster.slurm.queue.LEAST_SECONDS": 2.0,
+    "relusweep.cluster.slurm.queue.SETTLE_SECONDS": 1.0,
+    "relusweep.cluster.cost.probe": lambda runs, device: Cost(0.0, 1.0),
 }
 
 
@@ -55,7 +55,7 @@ def submitting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
     def make(spec: Path, store: Path, seconds: float = 600, **machine: Any) -> list[object]:
         for place, value in HASTE.items():
             monkeypatch.setattr(place, value)
-        monkeypatch.setattr("cluster.array.LEAST_SECONDS", seconds)
+        monkeypatch.setattr("relusweep.cluster.slurm.arrays.LEAST_SECONDS", seconds)
         asked = {"partition": "main", "time": "60", "gpus_per_node": 2} | machine
         path = tmp_path / "machine.toml"
         path.write_text("\n".join(f"{key} = {value!r}" for key, value in asked.items()))
@@ -69,7 +69,7 @@ def from_a_shell(*arguments: object, kills_itself_in: str = "", **started: Any) 
     code = f"""
 import os, signal, sys
 from pytest import MonkeyPatch
-from relusweep import main
+from relusweep.cli import main
 from tests.cluster.slurm.conftest import HASTE
 killing = {{place: lambda *_, **__: os.kill(os.getpid(), 9) for place in {[kills_itself_in]} if place}}
 for place, value in (HASTE | killing).items():

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.scheduler import largest_array
+from relusweep.cluster.slurm.scheduler import largest_array
 from tests.cluster.slurm.cluster import KILL_WAIT, Cluster
 
 ROOT = Path(__file__).parents[3]

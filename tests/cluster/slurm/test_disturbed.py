@@ -14,9 +14,9 @@ from typing import Any
 import psutil
 import pytest
 
-from cluster.element import steps_taken
-from cluster.submission import Submission, open_submissions
-from sweep.store import Store
+from relusweep.cluster.slurm.array_task import steps_taken
+from relusweep.cluster.slurm.submission import Submission, open_submissions
+from relusweep.sweep.store.store import Store
 from tests.cluster.slurm.cluster import Cluster
 from tests.cluster.slurm.conftest import from_a_shell
 

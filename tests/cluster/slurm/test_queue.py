@@ -5,13 +5,13 @@ import time
 
 import pytest
 
-import cluster.queue
-from cluster.backend import Job
-from cluster.queue import Pending, Queue, cancel_submissions
-from cluster.submission import Draft, Element
-from sweep.pack import Pack
-from sweep.spec import Spec
-from sweep.store import Store
+from relusweep.cluster.backend import Job
+from relusweep.cluster.slurm import queue as queues
+from relusweep.cluster.slurm.queue import Pending, Queue, cancel_submissions
+from relusweep.cluster.slurm.submission import Draft, Element
+from relusweep.sweep.pack import Pack
+from relusweep.sweep.spec import Spec
+from relusweep.sweep.store.store import Store
 
 
 @pytest.fixture
@@ -26,15 +26,15 @@ def submission(tiny, tmp_path):
 @pytest.fixture
 def calls(monkeypatch):
     """When squeue was called."""
-    made, ask = [], cluster.queue.squeue
-    monkeypatch.setattr(cluster.queue, "squeue", lambda names: made.append(time.monotonic()) or ask(names))
-    monkeypatch.setattr(cluster.queue, "SETTLE_SECONDS", 0.5)
+    made, ask = [], queues.squeue
+    monkeypatch.setattr(queues, "squeue", lambda names: made.append(time.monotonic()) or ask(names))
+    monkeypatch.setattr(queues, "SETTLE_SECONDS", 0.5)
     return made
 
 
 def test_queue_is_asked_ever_more_rarely_while_nothing_changes(slurm, submission, calls, monkeypatch):
-    monkeypatch.setattr(cluster.queue, "LEAST_SECONDS", 0.3)
-    monkeypatch.setattr(cluster.queue, "MOST_SECONDS", 1.2)
+    monkeypatch.setattr(queues, "LEAST_SECONDS", 0.3)
+    monkeypatch.setattr(queues, "MOST_SECONDS", 1.2)
     job = slurm.sbatch("true", "--hold", f"--job-name={submission.job_name(0)}", "--output=/dev/null")
     queue, end = Queue(), time.monotonic() + 5
     while time.monotonic() < end:
@@ -49,7 +49,7 @@ def test_queue_is_asked_ever_more_rarely_while_nothing_changes(slurm, submission
 
 
 def test_element_counts_as_gone_when_two_answers_in_a_row_lack_it(slurm, submission, calls, monkeypatch):
-    monkeypatch.setattr(cluster.queue, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(queues, "LEAST_SECONDS", 0.0)
     job = slurm.sbatch("true", "--hold", f"--job-name={submission.job_name(0)}", "--output=/dev/null")
     pending = Pending(submission.store)
     assert pending.runs() == submission.run_ids[0]
@@ -77,8 +77,8 @@ def test_report_that_is_to_be_written_when_all_elements_have_ended_is_cancelled_
 
 
 def test_element_that_is_back_at_the_second_look_is_not_gone(slurm, submission, calls, monkeypatch):
-    monkeypatch.setattr(cluster.queue, "LEAST_SECONDS", 0.0)
-    ask = cluster.queue.squeue
+    monkeypatch.setattr(queues, "LEAST_SECONDS", 0.0)
+    ask = queues.squeue
 
     def and_then_it_is_back(names):
         answer = ask(names)
@@ -86,7 +86,7 @@ def test_element_that_is_back_at_the_second_look_is_not_gone(slurm, submission, 
             slurm.sbatch("true", "--hold", f"--job-name={submission.job_name(0)}", "--output=/dev/null")
         return answer
 
-    monkeypatch.setattr(cluster.queue, "squeue", and_then_it_is_back)
+    monkeypatch.setattr(queues, "squeue", and_then_it_is_back)
     assert Pending(submission.store).runs() == submission.run_ids[0]
     assert len(calls) == 2
     assert submission.ended is None

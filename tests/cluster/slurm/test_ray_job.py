@@ -16,14 +16,13 @@ import psutil
 import pytest
 import torch
 
-import cluster.ray_job
-from cluster.backend import BackendError
-from cluster.ray_job import Nodes
-from cluster.submission import Submission
-from sweep.execute import CHECKPOINT_FORMAT, load_checkpoint
-from sweep.pack import Pack
-from sweep.spec import Spec
-from sweep.store import Store
+from relusweep.cluster.backend import BackendError
+from relusweep.cluster.ray.job import Nodes
+from relusweep.cluster.slurm.submission import Submission
+from relusweep.sweep.execute import CHECKPOINT_FORMAT, load_checkpoint
+from relusweep.sweep.pack import Pack
+from relusweep.sweep.spec import Spec
+from relusweep.sweep.store.store import Store
 from tests.cluster.slurm.cluster import Cluster
 from tests.cluster.slurm.conftest import ROOT
 
@@ -246,11 +245,13 @@ def test_nodes_that_do_not_come_are_named_when_the_time_is_up(
     slurm: Cluster, tiny: Callable[..., Path], tmp_path: Path, until: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    hasty = f"import sys, cluster.ray_job as job; job.READY_SECONDS = 1; sys.exit(job.main(['{tiny()}']))"
+    hasty = (
+        f"import sys; from relusweep.cluster.ray import job; job.READY_SECONDS = 1; sys.exit(job.main(['{tiny()}']))"
+    )
     script = f'PYTHONPATH={ROOT} exec {sys.executable} -c "{hasty}"'
     job = slurm.sbatch(script, "--nodes=2", f"--output={tmp_path}/log", f"--chdir={tmp_path}")
     monkeypatch.setenv("SLURM_JOB_NODELIST", "node[1-3]")
-    monkeypatch.setattr(cluster.ray_job, "READY_SECONDS", 0.1)
+    monkeypatch.setattr(job, "READY_SECONDS", 0.1)
     some = Nodes(print, lambda: None)
     some.up = {"node1": "10.0.0.1", "node3": "10.0.0.3"}
     with subprocess.Popen(["sleep", "60"]) as some.step:
@@ -275,7 +276,7 @@ def test_what_cannot_be_swept_is_refused_before_any_node_starts(
     tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def said(*arguments: str) -> tuple[int, str]:
-        command = [sys.executable, "-m", "cluster.ray_job", *arguments]
+        command = [sys.executable, "-m", "relusweep.cluster.ray.job", *arguments]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         return done.returncode, done.stderr
 

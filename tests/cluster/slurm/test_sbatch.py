@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from cluster.machine import Machine
-from cluster.sbatch import _submit, parameters
-from cluster.submission import Submission
+from relusweep.cluster.slurm.machine import Machine
+from relusweep.cluster.slurm.sbatch import _submit, parameters
+from relusweep.cluster.slurm.submission import Submission
 from tests.cluster.slurm.cluster import Cluster
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.kernels.program import home, program
+from relusweep.sweep.kernels.jit.program import home, program
 
 
 @pytest.fixture

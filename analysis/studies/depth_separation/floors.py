@@ -1,0 +1,172 @@
+"""Floors of the depth study: what no shallow network as flat as a run could do better on its data.
+
+At *any* weights of a shallow ReLU network with biases S̃ ≤ λ_max/2 - ½ + ½√(1+R²) mean |r| [derived here]. So the
+certified floor with slack at the budget λ_max/2 - ½ holds for every shallow run, whether or not it has settled; at a
+minimum where gradient descent is stable, λ_max ≤ 2/η and the budget is at most 1/η - ½.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import chain
+from math import comb
+from typing import Any
+
+import numpy as np
+import polars as pl
+from rich.console import Console
+from rich.progress import track
+
+from relusweep.analysis.floor.certificate import Certificate, FloorError, Floors, budget, residual_slack
+from relusweep.analysis.studies.depth_separation.arms import Arms
+from relusweep.sweep.data import DATA_KEYS, Dataset
+
+# What a report may spend: seconds to a minute a data set. Least squares over the units grow with the samples, the
+# units with the hyperplanes through d of them.
+MOST_SAMPLES = 256
+MOST_HYPERPLANES = 400_000
+MOST_SETS = 16
+MOST_STEP_SIZES = 4  # at which a floor is computed; its certificate holds at every other step size too
+Row = dict[str, Any]
+FROM = 0.5  # smaller steps have no floor above 0 on data that a report can afford
+_ROUNDING = 1e-6  # relative, of λ_max
+
+
+def with_floors(found: Arms) -> tuple[Arms, pl.DataFrame, list[str]]:
+    """Add floors of the root mean square error to the runs, where they can be had.
+
+    Returns:
+        The arms, whose runs have `floor_rmse` and `floor_loss` (½ floor²; of a minimum that is stable at the run's
+        step size, for gd and sgd) and `own_floor` (at the run's own sharpness; null where none can be had); the table
+        of floors, a row a data set and step size; and sentences that say where they cannot be had.
+    """
+    runs, subjects = found.runs, _subjects(found)
+
+    def compute(row: Row, data: Dataset) -> tuple[Row, list[Row], pl.DataFrame]:
+        floors, proofs = _proofs(data, chosen(row["rates"]))
+        mine = subjects.filter(pl.all_horizontal(pl.col(name).eq_missing(pl.lit(row[name])) for name in DATA_KEYS))
+        return row, [{name: row[name] for name in NAMES} | floor for floor in floors], _of_runs(mine, data, proofs)
+
+    results, given_up = of_each(affordable(found), found, "floor of the root mean square error", compute)
+    sets, rows, columns = zip(*results, strict=True) if results else ((), (), ())
+    schema = {"run_id": pl.String, "floor_rmse": pl.Float64, "own_floor": pl.Float64}
+    floors = pl.concat([pl.DataFrame(schema=schema), *columns])
+    joined = runs.join(floors, on="run_id", how="left", maintain_order="left").with_columns(
+        floor_loss=pl.col("floor_rmse") ** 2 / 2
+    )
+    note = (
+        f"Floors were computed for {len(sets)} of {subjects.select(DATA_KEYS).n_unique()} data sets "
+        f"({'; '.join(map(_named, sets)) or 'none'}), which {len(floors)} of {len(subjects)} shallow runs share: at "
+        f"most {MOST_SETS}, of up to {MOST_SAMPLES} samples with up to {MOST_HYPERPLANES} hyperplanes through d of "
+        "them, with shallow runs at step sizes from "
+        f"{FROM:g} to below 2. Elsewhere nothing is claimed of a floor."
+    )
+    table = pl.DataFrame(list(chain.from_iterable(rows)), schema=FLOOR_SCHEMA)
+    return replace(found, grouping=replace(found.grouping, runs=joined)), table, [note, *given_up]
+
+
+def affordable(found: Arms) -> list[Row]:
+    """Choose the data sets that a report can afford: pyramids first, then by data seed and size.
+
+    Returns:
+        For each its names, and `rates`: step sizes of its shallow runs below 2.
+    """
+    sizes = (
+        _subjects(found)
+        .group_by(DATA_KEYS)
+        .agg(rates=pl.col("lr").filter(pl.col("lr") < 2).unique().sort())
+        .sort(DATA_KEYS)
+    )
+    return sorted(
+        (row for row in sizes.iter_rows(named=True) if key(row) in found.data and _is_affordable(row)),
+        key=lambda row: (row["problem"] != "pyramid", row["data_seed"], hyperplanes(row)),
+    )[:MOST_SETS]
+
+
+def key(row: Row) -> tuple[object, ...]:
+    """Name a row's data set as `Arms.data` does."""
+    return tuple(row[name] for name in DATA_KEYS)
+
+
+def hyperplanes(row: Row) -> int:
+    """Count those through d of the n samples: what floors cost grows with them."""
+    return comb(row["n"], row["d"])
+
+
+def chosen(rates: list[float]) -> list[float]:
+    """Choose the step sizes at which floors are computed."""
+    large = [lr for lr in rates if lr >= FROM]
+    last = max(1, min(MOST_STEP_SIZES, len(large)) - 1)
+    return [large[i] for i in sorted({round(i * (len(large) - 1) / last) for i in range(last + 1)})] if large else []
+
+
+def of_each(
+    sets: Sequence[Row], found: Arms, what: str, compute: Callable[[Row, Dataset], Any]
+) -> tuple[list[Any], list[str]]:
+    """Compute something of each data set; on a terminal one sees how far it is.
+
+    Returns:
+        What was computed; and a sentence for each data set whose solver gave up.
+    """
+    results, given_up, screen = [], [], Console(stderr=True)
+    for row in track(sets, what, console=screen, transient=True, disable=not screen.is_terminal):
+        try:
+            results.append(compute(row, found.data[key(row)]))
+        except FloorError as error:
+            given_up.append(f"No {what} of {_named(row)}: {error}")
+    return results, given_up
+
+
+def _named(row: Row) -> str:
+    return ", ".join(f"{name} {row[name]}" for name in NAMES if row[name] is not None)
+
+
+def _subjects(found: Arms) -> pl.DataFrame:
+    """Take the runs that floors are about."""
+    return found.runs.filter(pl.col("arm") == "shallow", pl.col("activation") == "relu", pl.col("bias"))
+
+
+def _is_affordable(row: Row) -> bool:
+    return row["n"] <= MOST_SAMPLES and hyperplanes(row) <= MOST_HYPERPLANES and len(chosen(row["rates"])) > 0
+
+
+def _proofs(data: Dataset, rates: list[float]) -> tuple[list[Row], list[Certificate]]:
+    """Compute the floors at some step sizes, as rows and as certificates."""
+    floors, slack = Floors(data.x, data.y, "oriented_stability"), residual_slack(data.x)
+    rows, proofs = [], []
+    for lr in rates:
+        found = floors.least_error(budget(lr), slack, "rms")
+        proofs.append(found.certificate)
+        rows.append({
+            "lr": lr, "budget": budget(lr), "slack": slack, "floor_rmse": found.lower, "reached_rmse": found.upper,
+            "gap": found.gap, "constant_rmse": float(np.std(data.y)),
+        })  # fmt: skip
+    return rows, proofs
+
+
+def _of_runs(runs: pl.DataFrame, data: Dataset, proofs: list[Certificate]) -> pl.DataFrame:
+    slack = residual_slack(data.x)
+
+    def best(norm: float) -> float:
+        """Every certificate holds at every budget; the largest floor counts."""
+        return max(proof.least_error(norm, slack, "rms") for proof in proofs)
+
+    at_step = {lr: best(budget(lr)) for lr in runs["lr"].unique() if lr < 2}
+    own = [
+        None if sharpness is None else best(max(0.0, sharpness * (1 + _ROUNDING) / 2 - 0.5))
+        for sharpness in runs["sharpness"]
+    ]
+    # 2/η is the edge of plain steps on the loss alone
+    plain = pl.col("optimizer").is_in(["gd", "sgd"]) & (pl.col("lr_ratio") == 1) & (pl.col("weight_decay") == 0)
+    return runs.select(
+        "run_id",
+        floor_rmse=pl.when(plain).then(pl.col("lr").replace_strict(at_step, default=None, return_dtype=pl.Float64)),
+        own_floor=pl.Series(own, dtype=pl.Float64),
+    )
+
+
+NAMES = ("problem", "d", "n", "bandwidth", "data_seed")
+FLOOR_SCHEMA = {
+    "problem": pl.String, "bandwidth": pl.Float64, "d": pl.Int64, "n": pl.Int64, "data_seed": pl.Int64,
+    "lr": pl.Float64, "budget": pl.Float64, "slack": pl.Float64, "floor_rmse": pl.Float64,
+    "reached_rmse": pl.Float64, "gap": pl.Float64, "constant_rmse": pl.Float64,
+}  # fmt: skip

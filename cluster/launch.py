@@ -1,0 +1,123 @@
+"""Sweeping: train whatever a store lacks of a spec, sharing the work with any other launcher on the same store."""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from itertools import chain, islice
+from pathlib import Path
+
+from relusweep.cluster.backend import Backend, Job, Outcome
+from relusweep.cluster.slurm.queue import Pending
+from relusweep.sweep.execute import load_checkpoint
+from relusweep.sweep.pack import Pack, make_packs
+from relusweep.sweep.run import Run
+from relusweep.sweep.spec import Spec
+from relusweep.sweep.store.lease import bury, claimed_runs, living_packs
+from relusweep.sweep.store.run_ids import RunIds
+from relusweep.sweep.store.store import Store
+from relusweep.sweep.tally import Tally
+
+_WAIT_SECONDS = 1.0  # between looks at what other launchers are doing
+_PATIENCE = 2  # looks before the user is told
+
+
+def sweep(
+    spec: Spec,
+    tally: Tally,
+    backend: Backend,
+    job: Job,
+    tick: Callable[[], None],
+    say: Callable[[str], None],
+    *,
+    stay: bool = True,
+) -> list[Outcome]:
+    """Train until every planned run is recorded or has failed; returns the packs that failed.
+
+    Packs that were interrupted go on first, as they were; then the other missing runs are packed. What a living
+    launcher is training already, or has put into a queue, is left to it, and waited for.
+
+    Args:
+        spec: What to train.
+        tally: All its runs, those that recorded rows ask for included, and where to record them.
+        backend: Where to train.
+        job: What every worker needs to know.
+        tick: Called about twice a second, to show progress.
+        say: Tells the user why nothing moves, and what is thrown away.
+        stay: Until everything has been trained; else only until everything is in somebody's hands.
+    """
+    store = tally.store
+    pending = Pending(store)
+    failed: list[Outcome] = []
+    waited = 0
+    while True:
+        queued, claimed = pending.runs(), claimed_runs(store)  # asked first: what is let go meanwhile is recorded
+        tally.look()
+        left = tally.missing - {run.id for outcome in failed for run in outcome.pack.runs}
+        if not left:
+            _delete_finished(store, say)
+            bury(store)
+            return failed
+        free = left - claimed - queued
+        if not free and not stay:
+            return failed
+        if not free:
+            waited += 1
+            if waited == _PATIENCE:  # a launcher killed just now needs a moment to be gone
+                who = "jobs of another launcher are to train" if queued else "another launcher is training"
+                say(f"{store.path}: {who} the last {len(left)} runs; waiting for {'them' if queued else 'it'}.")
+                if pending.queue.error:
+                    say(f"SLURM cannot be asked about them just now: {pending.queue.error}")
+            tick()
+            time.sleep(_WAIT_SECONDS)
+            continue
+        gave_way = True
+        for outcome in backend.train(job, _packs(spec, tally, backend, free, len(left)), tick):
+            gave_way &= outcome.kind == "elsewhere"
+            if outcome.kind == "failed":  # the others are let go: a pack holds thousands of runs
+                failed.append(outcome)
+        if not stay:
+            return failed
+        if gave_way:
+            time.sleep(_WAIT_SECONDS * random.random())  # two launchers that gave way to each other part again
+
+
+def _packs(spec: Spec, tally: Tally, backend: Backend, free: RunIds, left: int) -> Iterator[Pack]:
+    """Pack the runs that nobody trains: first as they were interrupted, then the others as they come."""
+    for path in tally.store.checkpoints():
+        pack = _interrupted(spec, path)
+        ids = {run.id for run in pack.runs} if pack else set()
+        if pack and ids <= free:
+            free -= ids
+            yield pack
+    runs = (run for run in chain(tally.asked(), spec.expand()) if run.id in free)
+    yield from make_packs(islice(runs, len(free)), lambda run: backend.pack_size(run, spec.measure, left))
+
+
+def _interrupted(spec: Spec, path: Path) -> Pack | None:
+    """Read which pack a state is of; None if it cannot go on with what the spec measures."""
+    saved = load_checkpoint(path)
+    if not saved or not saved["runs"] or saved["measure"] != spec.measure.model_dump():
+        return None
+    return Pack(tuple(Run.model_validate(run) for run in saved["runs"]))
+
+
+def _delete_finished(store: Store, say: Callable[[str], None]) -> None:
+    """Delete states whose runs are all recorded: their worker was killed between the record and the deletion.
+
+    And failures of runs that have been recorded in other packs; and states that cannot be read: nobody can go on from
+    them, and their pack may never be asked for again. A pack that someone is training keeps its state, whoever wrote
+    it.
+    """
+    paths, failures = store.checkpoints(), store.failures()
+    recorded = store.recorded() if paths or failures else RunIds()
+    for failure in failures:
+        if set(failure["run_ids"]) <= recorded:
+            store.clear_failure(failure["pack_id"])
+    training = living_packs(store)
+    for path in paths:
+        saved = load_checkpoint(path)
+        if saved is None and path.stem not in training and path.exists():
+            say(f"{path}: a state that cannot be read (damaged, or of another version); deleted.")
+        elif saved is None or not set(saved["training"]["ids"]) <= recorded:
+            continue
+        path.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""The back-end `local`: this machine, a process a GPU or one a core."""

@@ -1,0 +1,41 @@
+"""Forks: workers are copies of a process that has loaded everything, and begins to while the launcher still loads."""
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.context import ForkServerContext
+from types import ModuleType
+
+CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")  # a launcher's own fork would lack its threads
+
+
+def load_ahead() -> None:
+    """Begin to load what workers need in a process of its own; takes a moment, and the load a second or two."""
+    CONTEXT.set_forkserver_preload(["relusweep.cluster.local.backend"])
+    resource_tracker.ensure_running()  # what it starts lifts the block below
+    block = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: Ctrl-C is the launcher's to answer
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, block)
+
+
+@contextmanager
+def nameless() -> Iterator[None]:
+    """Hide the launcher's main module from multiprocessing, which would run it again in every worker."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def adopt(environment: Mapping[str, str]) -> None:
+    """Take over the launcher's environment: a fork has that of the moment when loading began."""
+    os.environ.clear()
+    os.environ.update(environment)

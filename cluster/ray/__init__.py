@@ -1,0 +1,1 @@
+"""The back-end `ray`: packs as trials of Ray Tune."""

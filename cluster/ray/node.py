@@ -1,0 +1,180 @@
+"""One node of a Ray cluster inside a job of SLURM: what `cluster.ray.job` has srun start on each of its nodes.
+
+Its output, which srun brings to the launcher, is lines of JSON: Ray is up here, Ray has ended here, a signal came. It
+ends, and Ray with it, when its input is closed. Ray itself hears none of SLURM's signals, which go to every process of
+a job: its workers have states to write first, and the launcher sees to that.
+"""
+
+import ctypes
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from relusweep.cluster.ray.cluster import RAYS, STORE_BYTES, folder
+from relusweep.cluster.signals import STOP_SIGNALS, answer
+
+_STARTS = 3  # of Ray on one node: beyond, the node itself is ill
+_LOOK_SECONDS = 0.1
+_LAST_LINES = 8  # of what Ray said, for the launcher's log
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+class Node:
+    """Ray on this node, for as long as the launcher wants it."""
+
+    def __init__(self, port: int, dashboard_port: int) -> None:
+        self.name = os.environ["SLURMD_NODENAME"]
+        self.is_head = os.environ["SLURM_NODEID"] == "0"
+        self.head = os.environ["SLURM_LAUNCH_NODE_IPADDR"]  # srun runs where the job's first node is
+        self.port, self.dashboard_port = port, dashboard_port
+        self.unwanted = threading.Event()
+
+    def stay(self) -> int:
+        """Keep Ray up until the input ends; the head cannot be replaced, another node's Ray starts again."""
+        threading.Thread(target=self._read_input, daemon=True).start()
+        for start in range(1, _STARTS + 1):
+            if not self._await_head():
+                break
+            was_up, said = self._run()
+            if self.unwanted.is_set():
+                break
+            again = was_up and start < _STARTS and not self.is_head
+            self._tell(ended=said, again=again)
+            if not again:
+                return 1
+        return 0
+
+    def _run(self) -> tuple[bool, str]:
+        """Run Ray; gives whether it got up, and its last words."""
+        is_up = False
+        with folder() as home, open(home / "start.log", "w+") as log:
+            with _deaf():
+                ray = subprocess.Popen(
+                    self.command(home), env=self._environment(home), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                    start_new_session=True,
+                )  # fmt: skip
+            while ray.poll() is None and not self.unwanted.wait(_LOOK_SECONDS):
+                if not is_up and (home / RAYS / "ray_current_cluster").exists():  # written when the head knows us
+                    is_up = True
+                    self._tell(up=self.address)
+            _end_all_below()
+            log.seek(0)
+            said = [line.strip() for line in log if line.strip()][-_LAST_LINES:]
+            with suppress(OSError, IndexError):  # where Ray says in one line which of its processes died
+                said = (home / RAYS / "session_latest/logs/ray_process_exit.log").read_text().strip().splitlines()[-1:]
+        return is_up, "\n".join(said).strip()
+
+    def command(self, home: Path) -> list[str]:
+        """Say how Ray is started here: on free ports, with what SLURM gave to the job and no more."""
+        gpus = [device for device in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if device]
+        place = [f"--address={self.head}:{self.port}"]
+        if self.is_head:
+            place = ["--head", f"--port={self.port}"]
+            place += [f"--dashboard-host={self.address}", f"--dashboard-port={self.dashboard_port}"]
+        return [
+            *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *place),
+            *(f"--node-name={self.name}", f"--node-ip-address={self.address}", f"--temp-dir={home / RAYS}"),
+            *(f"--num-cpus={cpus()}", f"--num-gpus={len(gpus)}", f"--object-store-memory={STORE_BYTES}"),
+            *("--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"),
+            *(f"--ray-client-server-port={free_ports(1)[0]}", "--include-log-monitor=false", "--disable-usage-stats"),
+        ]
+
+    @property
+    def address(self) -> str:
+        """Address of this node on the network over which the job reaches its first one."""
+        if self.is_head:
+            return self.head
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((self.head, self.port))  # sends nothing
+            return probe.getsockname()[0]
+
+    def _environment(self, home: Path) -> dict[str, str]:
+        """Give Ray the ports for which it has no options, and keep its temporary files in one place."""
+        ports = dict(zip(("AUTOSCALER_METRIC_PORT", "DASHBOARD_METRIC_PORT"), map(str, free_ports(2)), strict=True))
+        return os.environ | ports | {"TMPDIR": str(home)}
+
+    def _await_head(self) -> bool:
+        """Wait until the head answers, however long: the launcher knows a deadline. False if it has given up."""
+        while not self.is_head:
+            try:
+                socket.create_connection((self.head, self.port), 5).close()
+                break
+            except OSError:
+                if self.unwanted.wait(_LOOK_SECONDS):
+                    return False
+        return not self.unwanted.is_set()
+
+    def _read_input(self) -> None:
+        while os.read(0, 4096):
+            pass
+        self.unwanted.set()
+
+    def heed(self, number: int, _: object) -> None:
+        """Pass a signal on to the launcher, which may not have got it."""
+        self._tell(signal=number)
+
+    def _tell(self, **what: Any) -> None:
+        os.write(1, (json.dumps({"node": self.name} | what) + "\n").encode())  # whole, whatever interrupts
+
+
+def cpus() -> int:
+    """Count the cores of the job on this node, whether SLURM confines it to them or not."""
+    confined = len(os.sched_getaffinity(0))
+    return min(confined, int(os.environ.get("SLURM_CPUS_ON_NODE", confined)))
+
+
+def free_ports(count: int) -> list[int]:
+    """Choose ports that nobody uses here, by chance, below those which the kernel gives to connections."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(15000, 32000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
+        if port not in found:
+            found.append(port)
+    return found
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Let processes that are started now, and those that they start, hear no signal but SIGKILL."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of whatever is left below us without one, so that we find it."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _end_all_below() -> None:
+    """Kill what we started, and nothing else of Ray's on this machine."""
+    while below := psutil.Process().children(recursive=True):
+        for process in below:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(below, timeout=1)
+
+
+if __name__ == "__main__":
+    _adopt_orphans()
+    node = Node(*map(int, sys.argv[1:3]))
+    answer(node.heed)
+    sys.exit(node.stay())

@@ -1,0 +1,1 @@
+"""The back-end `slurm`: packs as array tasks, submitted through submitit."""

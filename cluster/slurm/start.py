@@ -1,0 +1,24 @@
+"""Start: what SLURM runs for an element. It heeds signals before it loads what takes long on a slow disk."""
+
+import sys
+
+from relusweep.cluster.signals import answer
+
+
+def main(path: str, first: str) -> None:
+    """Train what is left of an element's packs, or be queued again.
+
+    Args:
+        path: Where the submission lies.
+        first: Number of the first element of the array that this job belongs to.
+    """
+    came: list[int] = []
+    # without a handler each of them would be the end of the job: as a failed one it would not come back
+    answer(lambda number, _: came.append(number))
+    from relusweep.cluster.slurm.array_task import run
+
+    run(path, first, came)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,7 @@
+"""`python -m relusweep`: the command line."""
+
+import sys
+
+from relusweep.cli import main
+
+sys.exit(main())

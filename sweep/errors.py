@@ -1,0 +1,5 @@
+"""Errors: the base of those that a user is told in one line."""
+
+
+class RelusweepError(Exception):
+    """Something that the user can put right: the message says where, what is wrong, what was expected and the cure."""

@@ -1,0 +1,1 @@
+"""Measures on the CPU: compiled programs, a network at a time."""

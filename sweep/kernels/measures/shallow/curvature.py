@@ -1,0 +1,157 @@
+"""Top eigenpairs of Hessian and Gauss–Newton of shallow networks.
+
+One pass over the samples makes a product: with σ' the derivative at z_ij = w_i·x_j, h̃_j the hidden units, and
+v = (V, v_a, v_c),
+
+    s_j = ∇f(x_j)·v = Σ_i a_i σ'_ij V_i·x_j + v_a·h_j + v_c          (1/n) JᵀJ v = (1/n) Σ_j s_j ∇f(x_j)
+
+and off the kinks the residual term couples the weights of each unit alone: with m_i = (1/n) Σ_j r_j σ'_ij x_j it adds
+v_a,i m_i to the rows of w_i and m_i·V_i to that of a_i. Vectors are kept as rows over the units: one row for each
+feature, one of v_a, then v_c.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from relusweep.sweep.kernels.jit.compiled import compiled
+from relusweep.sweep.kernels.measures.krylov import BASIS, assign, has_product, improve
+from relusweep.sweep.kernels.measures.shallow.arrays import arrays
+from relusweep.sweep.lanczos import Eigenpair, stir
+from relusweep.sweep.model import Architecture, Inputs, Slope
+
+
+class Network(NamedTuple):
+    """What a product needs of a network."""
+
+    axes: Any  # (0, …, i - 1)
+    x: Any  # inputs (n, i)
+    gains: Any  # a σ' (n, k)
+    hidden: Any  # units (n, k)
+    coupling: Any  # rows m (i k,), or nothing for Gauss–Newton
+    bias: Any  # whether units have biases
+
+
+def top_eigenpair(
+    architecture: Architecture,
+    theta: Tensor,
+    x: Inputs,
+    y: Tensor,
+    slope: Slope,
+    *,
+    exact: bool,
+    start: Tensor | None = None,
+    tolerance: float = 1e-6,
+) -> Eigenpair:
+    """Find the top eigenpair of the Hessian, or of Gauss–Newton if not `exact`, of every network.
+
+    Args:
+        architecture: Of all networks.
+        theta: Weights (B, p), float64 as everything else.
+        x: Inputs with the column of ones, (n, i) or (B, n, i).
+        y: Targets (B, n).
+        slope: Of the negative side, (B, 1, 1).
+        exact: Whether the residual term counts.
+        start: Where to begin, (B, p); the mean gradient if not given.
+        tolerance: Wanted residual, relative to the eigenvalue.
+    """
+    order = architecture.by_feature
+    vector = torch.empty_like(theta) if start is None else start[:, order]
+    value, residual = torch.empty_like(theta[:, 0]), torch.empty_like(theta[:, 0])
+    _top_eigenpairs(
+        *arrays(architecture, theta, x, y, slope), stir(theta)[order].numpy(), exact, tolerance, start is not None,
+        value.numpy(), vector.numpy(), residual.numpy(),
+    )  # fmt: skip
+    return Eigenpair(value, vector[:, torch.argsort(order)], residual)
+
+
+@compiled
+def prepare(axes, weights, x, y, slope, bias, gains, hidden, coupling, ascent):
+    """Fill a_i σ'_ij and h_ij, both (n, k), the rows m_q one after the other, and the mean of ∇f (p,)."""
+    n, k = gains.shape
+    end = len(axes) * k
+    a, mean = weights[end : end + k], ascent[end : end + k]
+    c = weights[end + k] if bias else 0.0
+    coupling[:] = 0.0
+    ascent[:] = 0.0
+    ascent[end + k :] = 1.0
+    for j in range(n):
+        gain, h = gains[j], hidden[j]
+        f = c
+        for i in range(k):
+            z = 0.0
+            for q in range(len(axes)):
+                z += weights[q * k + i] * x[j, q]
+            gain[i] = 1.0 if z > 0.0 else slope
+            h[i] = gain[i] * z
+            f += a[i] * h[i]
+        weight = (f - y[j]) / n
+        for i in range(k):
+            mean[i] += h[i] / n
+            for q in range(len(axes)):
+                coupling[q * k + i] += weight * gain[i] * x[j, q]
+            gain[i] *= a[i]
+            for q in range(len(axes)):
+                ascent[q * k + i] += gain[i] / n * x[j, q]
+
+
+@compiled
+def _product(axes, v, x, gains, hidden, coupling, bias, image):
+    """Write (1/n) JᵀJ v, and the residual term if `coupling` is not empty, to `image`."""
+    n, k = gains.shape
+    end = len(axes) * k
+    output, image_output = v[end : end + k], image[end : end + k]  # known not to overlap the other rows
+    image[:] = 0.0
+    for j in range(n):
+        gain, h = gains[j], hidden[j]
+        s = v[end + k] if bias else 0.0
+        for i in range(k):
+            change = 0.0
+            for q in range(len(axes)):
+                change += v[q * k + i] * x[j, q]
+            s += gain[i] * change + output[i] * h[i]
+        s /= n
+        for i in range(k):
+            scaled = s * gain[i]
+            for q in range(len(axes)):
+                image[q * k + i] += scaled * x[j, q]
+            image_output[i] += s * h[i]
+        if bias:
+            image[end + k] += s
+    if len(coupling):
+        for i in range(k):
+            for q in range(len(axes)):
+                image[q * k + i] += output[i] * coupling[q * k + i]
+                image_output[i] += v[q * k + i] * coupling[q * k + i]
+
+
+has_product(
+    Network,
+    lambda network, v, image: _product(
+        network.axes, v, network.x, network.gains, network.hidden, network.coupling, network.bias, image
+    ),
+)
+
+
+@compiled
+def _top_eigenpairs(axes, theta, x, y, slopes, bias, stir, exact, tolerance, given, value, vector, residual):
+    """Fill value (B,), vector (B, p) and residual (B,) of the Hessian, or of Gauss–Newton if not `exact`.
+
+    The first arguments are those of `shallow.arrays`; `stir` (p,) is added to every unit start; `given` says to start
+    from what is in `vector`, and not from the mean gradient.
+    """
+    (count, p), n = theta.shape, x.shape[1]
+    k = (p - bias) // (len(axes) + 1)
+    gains, hidden, coupling = np.empty((n, k)), np.empty((n, k)), np.empty(len(axes) * k)
+    basis, projected = np.empty((BASIS + 1, p)), np.zeros((BASIS, BASIS))
+    current, image = np.empty(p), np.empty(p)
+    for b in range(count):
+        inputs = x[b if len(x) > 1 else 0]
+        prepare(axes, theta[b], inputs, y[b], slopes[b], bias, gains, hidden, coupling, current)
+        if given:
+            assign(current, 0.0, 1.0, vector[b])
+        network = Network(axes, inputs, gains, hidden, coupling if exact else coupling[:0], bias)
+        value[b], residual[b] = improve(network, basis, projected, stir, current, image, tolerance)
+        assign(vector[b], 0.0, 1.0, current)

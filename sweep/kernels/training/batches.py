@@ -1,0 +1,31 @@
+"""Mini-batches as `sweep.optimize.draw_batches` draws them, one at a time, for compiled loops."""
+
+import numpy as np
+
+from relusweep.sweep.kernels.jit.compiled import compiled
+
+
+@compiled
+def _mix(z):
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@compiled
+def draw(stream, step, order, picks):
+    """Bring the batch of this step to the front of `order`; `stream` and `step` are unsigned."""
+    n = np.uint64(len(order))
+    for t in range(len(picks)):
+        place = np.uint64(t)
+        key = _mix(stream + (step * n + place) * np.uint64(0x9E3779B97F4A7C15))
+        pick = np.int64(place + (((key >> np.uint64(33)) * (n - place)) >> np.uint64(31)))
+        picks[t] = pick
+        order[t], order[pick] = order[pick], order[t]
+
+
+@compiled
+def undo(order, picks):
+    """Bring back what `draw` has brought to the front."""
+    for t in range(len(picks) - 1, -1, -1):
+        order[t], order[picks[t]] = order[picks[t]], order[t]

@@ -1,0 +1,214 @@
+"""The kernel for networks too large to be unrolled: each run alone, its matrix products made by BLAS on one thread.
+
+Between two products one pass over the activations, compiled by numba, does all the rest. A run is computed alone and
+always in the same order, so that its numbers do not depend on the others of its pack.
+"""
+
+from functools import cache
+
+import numpy as np
+import torch
+from threadpoolctl import ThreadpoolController
+from torch import Tensor
+
+from relusweep.sweep.kernels.jit.compiled import compiled
+from relusweep.sweep.kernels.training import loop
+from relusweep.sweep.kernels.training.batches import draw, undo
+from relusweep.sweep.model import Architecture, Inputs
+from relusweep.sweep.optimize import Rates
+from relusweep.sweep.run import Run
+
+NAME = "blas"
+_FLOPS = 2**33  # over the runs of a tile: a fraction of a second for a window
+
+
+def supports(run: Run, device: torch.device) -> bool:
+    """Tell whether this kernel trains runs of this shape."""
+    return device.type == "cpu" and run.optimizer != "adam"
+
+
+def tile_size(run: Run, device: torch.device) -> int:
+    """How many runs to advance between two looks at the world: they do not share the cache."""
+    weights = run.width * run.d + run.width * (run.width2 or 0)
+    return max(1, min(256, _FLOPS // (200 * 4 * (run.batch_size or run.n) * weights)))
+
+
+def advance(
+    run: Run,
+    theta: Tensor,
+    buffers: tuple[Tensor, ...],
+    peak: Tensor,
+    rates: Rates,
+    x: Inputs,
+    y: Tensor,
+    start: int,
+    stop: int,
+    warming_until: int,
+) -> None:
+    """Take the steps start … stop-1 in place; arguments as those of the reference kernel."""
+    one_thread()
+    architecture = Architecture.of(run)
+    _advance(
+        *loop.arguments(run, theta, buffers, peak, rates, x, y), _places(architecture), run.width, run.width2 or 0,
+        run.bias, run.batch_size, start, stop,
+    )  # fmt: skip
+
+
+def losses(run: Run, theta: Tensor, rates: Rates, x: Inputs, y: Tensor) -> Tensor:
+    """Compute the losses (B,) over all samples."""
+    return loop.losses(advance, run, theta, rates, x, y)
+
+
+@cache
+def one_thread() -> None:
+    """Keep BLAS on one thread, once a process: sums over several would depend on their number."""
+    import scipy.linalg.cython_blas  # noqa: F401 - what numba calls, so that it is loaded
+
+    ThreadpoolController().select(user_api="blas").limit(limits=1)
+
+
+@cache
+def _places(architecture: Architecture) -> np.ndarray:
+    """Where in theta is each of W₁, b₁, W₂, b₂, a, c: matrices without their biases, for the products."""
+    blocks, first = [], 0
+    for units, inputs in architecture.shapes:
+        rows = torch.arange(first, first + units * inputs).view(units, inputs)
+        blocks += [rows[:, : inputs - architecture.bias].flatten(), rows[:, inputs - architecture.bias :].flatten()]
+        first += units * inputs
+    return torch.cat(blocks).numpy()
+
+
+@compiled
+def _activate(h, b, leak):
+    """Turn products h (m, q) into activations, in place."""
+    zero = h.dtype.type(0)
+    for j in range(len(h)):
+        row = h[j]
+        for i in range(len(row)):
+            z = row[i] + b[i]
+            row[i] = z if z > zero else leak * z
+
+
+@compiled
+def _residuals(h, b, a, c, y, rows, gb, leak):
+    """Replace the products h (m, q) of the last layer by e σ' of the residuals e, and add them to gb (q,).
+
+    Returns:
+        Σ e² and Σ e.
+    """
+    zero = h.dtype.type(0)
+    squares, total = zero, zero
+    for j in range(len(h)):
+        row = h[j]
+        e = c - y[rows[j]]
+        for i in range(len(row)):
+            z = row[i] + b[i]
+            row[i] = z
+            e += a[i] * (z if z > zero else leak * z)
+        squares += e * e
+        total += e
+        for i in range(len(row)):
+            delta = e if row[i] > zero else leak * e
+            row[i] = delta
+            gb[i] += delta
+    return squares, total
+
+
+@compiled
+def _mask(delta, h, gb, leak):
+    """Multiply delta (m, q) by σ', known from the activations h, in place, and add it to gb (q,)."""
+    zero = h.dtype.type(0)
+    for j in range(len(h)):
+        row, active = delta[j], h[j]
+        for i in range(len(row)):
+            masked = row[i] if active[i] > zero else leak * row[i]
+            row[i] = masked
+            gb[i] += masked
+
+
+@compiled
+def _output(w, b, gw, gb, a, ga):
+    """Finish the last hidden layer: its gradients lack the factor a, and σ(z) = σ'(z) z makes those of a from them."""
+    for i in range(len(a)):
+        g = b[i] * gb[i]
+        for q in range(w.shape[1]):
+            g += w[i, q] * gw[i, q]
+            gw[i, q] *= a[i]
+        gb[i] *= a[i]
+        ga[i] = g
+
+
+@compiled
+def _advance(
+    weights, memory, rates, decays, momenta, warmups, leaks, streams, xs, ys, peaks, places, units, units2, bias,
+    batch, start, stop,
+):  # fmt: skip
+    T = weights.dtype.type  # noqa: N806
+    (count,), (_, n, d) = places.shape, xs.shape
+    m = batch if batch else n
+    w, grad = np.zeros(count, weights.dtype), np.zeros(count, weights.dtype)
+    rate, decayed, moved = np.zeros_like(w), np.zeros_like(w), np.zeros_like(w)
+    none = np.zeros(max(units, units2), weights.dtype)
+    # the parts of both, one after the other
+    at1, at2 = units * d, units * d + units * bias
+    at3 = at2 + units2 * units
+    at4 = at3 + units2 * bias if units2 else at2
+    last = units2 if units2 else units
+    w1, g1 = w[:at1].reshape(units, d), grad[:at1].reshape(units, d)
+    w2, g2 = w[at2:at3].reshape(units2, units), grad[at2:at3].reshape(units2, units)
+    b1, gb1 = (w[at1:at2], grad[at1:at2]) if bias else (none[:units], np.zeros(units, weights.dtype))
+    b2, gb2 = (w[at3:at4], grad[at3:at4]) if bias else (none[:units2], np.zeros(units2, weights.dtype))
+    a, ga = w[at4 : at4 + last], grad[at4 : at4 + last]
+    h1, h2 = np.empty((m, units), weights.dtype), np.empty((m, units2), weights.dtype)
+    delta1, scaled = np.empty((m, units if units2 else 0), weights.dtype), np.empty_like(w2)
+    order, picks, gathered = np.arange(n), np.empty(batch, np.int64), np.empty((batch, d), weights.dtype)
+    for run in range(len(weights)):
+        x, y, leak, peak = xs[run if len(xs) > 1 else 0], ys[run], leaks[run], peaks[run]
+        for i in range(count):
+            w[i] = weights[run, places[i]]
+            rate[i] = rates[run, places[i]]
+            decayed[i] = decays[run, places[i]] if len(decays) else T(0)
+            moved[i] = memory[run, places[i]] if len(memory) else T(0)
+        for step in range(start, stop):
+            inputs = x
+            if batch:
+                draw(np.uint64(streams[run]), np.uint64(step), order, picks)
+                for t in range(batch):
+                    gathered[t] = x[order[t]]
+                inputs = gathered
+            gb1[:], gb2[:] = T(0), T(0)
+            c = w[count - 1] if bias else T(0)
+            np.dot(inputs, w1.T, h1)
+            if units2:
+                _activate(h1, b1, leak)
+                np.dot(h1, w2.T, h2)
+                squares, total = _residuals(h2, b2, a, c, y, order, gb2, leak)
+                np.dot(h2.T, h1, g2)
+                for i in range(units2):
+                    for q in range(units):
+                        scaled[i, q] = a[i] * w2[i, q]
+                np.dot(h2, scaled, delta1)
+                _mask(delta1, h1, gb1, leak)
+                np.dot(delta1.T, inputs, g1)
+                _output(w2, b2, g2, gb2, a, ga)
+            else:
+                squares, total = _residuals(h1, b1, a, c, y, order, gb1, leak)
+                np.dot(h1.T, inputs, g1)
+                _output(w1, b1, g1, gb1, a, ga)
+            if bias:
+                grad[count - 1] = total
+            if batch:
+                undo(order, picks)
+            loss = squares / T(2 * m)
+            if not loss <= peak and peak == peak:  # the first NaN stays
+                peak = loss
+            warm = min(T(1), T(step + 1) / warmups[run]) if warmups[run] > T(0) else T(1)
+            for i in range(count):
+                g = grad[i] / T(m) + decayed[i] * w[i] + momenta[run] * moved[i]
+                moved[i] = g
+                w[i] -= warm * rate[i] * g
+        peaks[run] = peak
+        for i in range(count):
+            weights[run, places[i]] = w[i]
+            if len(memory):
+                memory[run, places[i]] = moved[i]

@@ -1,0 +1,109 @@
+"""Replay: one recorded run, trained again alone; and its export with data and weights."""
+
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from relusweep.sweep.data import dataset
+from relusweep.sweep.device import devices
+from relusweep.sweep.execute import Tables, execute
+from relusweep.sweep.kernels.jit.compiled import told_once
+from relusweep.sweep.pack import Pack
+from relusweep.sweep.record import CIRCUMSTANCES, KEYS, SCHEMAS, WEIGHTS
+from relusweep.sweep.run import PARAMETERS, Run
+from relusweep.sweep.spec import Measure
+from relusweep.sweep.store.atomic import StoreError, replacing, said
+from relusweep.sweep.store.part import distinct, stack
+from relusweep.sweep.store.store import Store
+
+
+def find(store: Store, run_id: str) -> dict[str, Any]:
+    """Find the recorded row of a run, by its id or the beginning of it.
+
+    Raises:
+        StoreError: if no run, or more than one, begins so.
+    """
+    rows = _rows(store, "runs", run_id)
+    if len(rows) != 1:
+        what = "no recorded run" if not len(rows) else f"{len(rows)} recorded runs"
+        raise StoreError(
+            f"{store.path}: {what} with an id that begins with {run_id!r}; expected exactly one. "
+            "The ids are the column run_id of runs/*.parquet."
+        )
+    return rows[0]
+
+
+def _rows(store: Store, table: str, run_id: str) -> list[dict[str, Any]]:
+    def chosen(rows: Iterator[pa.Table]) -> pa.Table:
+        return stack((_beginning(piece, run_id) for piece in rows), SCHEMAS[table])
+
+    return distinct(stack(store.each(table, chosen)[0], SCHEMAS[table]), KEYS[table]).to_pylist()
+
+
+def _beginning(rows: pa.Table, run_id: str) -> pa.Table:
+    chosen = [index for index, name in enumerate(rows["run_id"].to_pylist()) if name.startswith(run_id)]
+    return rows.take(pa.array(chosen, pa.int64()))
+
+
+def train_alone(row: dict[str, Any], measure: Measure, say: Callable[[str], None]) -> Tables:
+    """Train the run of a recorded row in a pack of its own, on this machine; says why if that takes a while."""
+    run = Run.model_validate({key: row[key] for key in PARAMETERS})
+    if run.id != row["run_id"]:
+        raise StoreError(f"run {row['run_id']}: its parameters give the id {run.id}; expected the same. Broken row?")
+    torch.set_num_threads(1)
+    with told_once(say):
+        return execute(Pack((run,)), measure, devices()[0], "replay")
+
+
+def difference(old: dict[str, Any], new: dict[str, Any]) -> Iterator[tuple[str, Any, Any, float | None]]:
+    """Yield (measure, recorded, replayed, relative difference) for all that the run itself determines."""
+    for name in old:
+        if name in PARAMETERS or name in CIRCUMSTANCES or name == "run_id":
+            continue
+        before, after = old[name], new.get(name)
+        gap = None
+        if isinstance(before, (int, float)) and isinstance(after, (int, float)):
+            gap = abs(after - before) / abs(before) if before else math.copysign(0, 1) if after == before else math.inf
+        yield name, before, after, gap
+
+
+def write_npz(store: Store, run_id: str, file: Path, say: Callable[[str], None]) -> bool:
+    """Write x, y, x_test, y_test, the weights and the record (JSON text) of a run.
+
+    Returns:
+        Whether the run had to be trained again because its weights were not saved. The record is the stored one.
+    """
+    if file.suffix != ".npz":
+        raise StoreError(f"{file}: expected a name that ends in .npz")
+    row = find(store, run_id)
+    run = Run.model_validate({key: row[key] for key in PARAMETERS})
+    if row["status"] == "diverged":
+        raise StoreError(
+            f"run {row['run_id']}: it diverged after {row['steps']} steps; there are no weights to export."
+        )
+    saved = _rows(store, "weights", row["run_id"])
+    weights = saved[0] if saved else train_alone(row, Measure(save_weights=True), say)["weights"].to_pylist()[0]
+    data = dataset(run.model_dump())
+    arrays: dict[str, Any] = {"x": data.x, "y": data.y, "x_test": data.x_test, "y_test": data.y_test}
+    shapes = _shapes(run)
+    arrays |= {name: np.array(weights[name]).reshape(shapes[name]) for name in WEIGHTS if weights.get(name) is not None}
+    infinite = {key: str(value) for key, value in row.items() if value == math.inf}  # JSON has no infinity: "inf"
+    record = json.dumps(row | infinite, allow_nan=False)
+    with said(file), replacing(file) as temporary, open(temporary, "wb") as stream:
+        np.savez(stream, record=np.array(record), **arrays)
+    return not saved
+
+
+def _shapes(run: Run) -> dict[str, tuple[int, ...]]:
+    sizes = [run.d, run.width, *([run.width2] if run.width2 else [])]
+    shapes: dict[str, tuple[int, ...]] = {}
+    for index, (inputs, units) in enumerate(itertools.pairwise(sizes), 1):
+        shapes |= {f"w{index}": (units, inputs), f"b{index}": (units,)}
+    return shapes | {f"w{len(sizes)}": (sizes[-1],), f"b{len(sizes)}": ()}

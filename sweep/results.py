@@ -1,0 +1,99 @@
+"""Harvest: what the runs of a pack have yielded so far, in columns until the pack is recorded.
+
+A trajectory of a thousand moments of thousands of runs is gigabytes as Python's rows, and a tenth of that in columns.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from relusweep.sweep.model import Architecture
+from relusweep.sweep.record import MOMENT_MEASURES, SCHEMAS
+
+
+@dataclass
+class Harvest:
+    """Rows of the table runs; moments (step, positions (B,), measures (9, B)); weights (positions (B,), theta (B, p)).
+
+    A position says which run of the pack a number belongs to. Measures are float64 and NaN where a row says null.
+    """
+
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    moments: list[tuple[int, Tensor, Tensor]] = field(default_factory=list)
+    weights: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+
+    def add_moment(self, step: int, tiles: Sequence[tuple[Tensor, Mapping[str, Tensor]]]) -> None:
+        """Add the measures of a step, tile by tile, each with the positions of its runs; a lacking measure is null."""
+        if tiles:
+            columns = [
+                torch.stack([_column(measures, name, len(at)) for name in MOMENT_MEASURES]) for at, measures in tiles
+            ]
+            self.moments.append((step, torch.cat([at for at, _ in tiles]).cpu(), torch.cat(columns, 1)))
+
+    def add(self, other: "Harvest") -> None:
+        """Take over what another has."""
+        self.runs += other.runs
+        self.moments += other.moments
+        self.weights += other.weights
+
+    def tables(self, ids: Sequence[str], architecture: Architecture, seconds: float) -> dict[str, pa.Table]:
+        """Give the three tables of a whole pack.
+
+        Args:
+            ids: Of the pack's runs, position by position.
+            architecture: Of its networks.
+            seconds: Wall time a run.
+        """
+        names = pa.array(ids, pa.string())
+        trajectories, weights = self._trajectories(names), self._weights(names, architecture)
+        moments = Counter(trajectories["run_id"].to_pylist())
+        saved = set(weights["run_id"].to_pylist())
+        rows = [
+            row | {"seconds": seconds, "moments": moments[row["run_id"]], "weights_saved": row["run_id"] in saved}
+            for row in self.runs
+        ]
+        return {
+            "runs": pa.Table.from_pylist(rows, schema=SCHEMAS["runs"]),
+            "trajectories": trajectories,
+            "weights": weights,
+        }
+
+    def _trajectories(self, names: pa.Array) -> pa.Table:
+        schema = SCHEMAS["trajectories"]
+        if not self.moments:
+            return schema.empty_table()
+        steps = np.concatenate([np.full(len(at), step) for step, at, _ in self.moments])
+        columns = {"run_id": names.take(_joined([at for _, at, _ in self.moments])), "step": pa.array(steps)}
+        for index, name in enumerate(MOMENT_MEASURES):
+            values = torch.cat([measures[index] for _, _, measures in self.moments]).numpy()
+            columns[name] = pa.array(values, mask=~np.isfinite(values))
+        return pa.table(columns, schema=schema)
+
+    def _weights(self, names: pa.Array, architecture: Architecture) -> pa.Table:
+        schema = SCHEMAS["weights"]
+        if not self.weights:
+            return schema.empty_table()
+        pieces = []
+        for at, theta in self.weights:  # one by one: what a list's offsets can reach is limited
+            columns: dict[str, pa.Array] = {"run_id": names.take(pa.array(at.numpy()))}
+            for name, values in architecture.named(theta).items():
+                flat = values.reshape(len(values), -1).numpy()
+                offsets = pa.array(np.arange(len(flat) + 1, dtype=np.int32) * flat.shape[1])
+                columns[name] = pa.ListArray.from_arrays(offsets, pa.array(flat.ravel()))
+            filled = {field.name: columns.get(field.name, pa.nulls(len(at), field.type)) for field in schema}
+            pieces.append(pa.table(filled, schema=schema))
+        return pa.concat_tables(pieces)
+
+
+def _column(measures: Mapping[str, Tensor], name: str, count: int) -> Tensor:
+    return measures[name].cpu() if name in measures else torch.full((count,), torch.nan, dtype=torch.float64)
+
+
+def _joined(positions: Sequence[Tensor]) -> pa.Array:
+    return pa.array(torch.cat(list(positions)).numpy())

@@ -1,0 +1,1 @@
+"""The store: Parquet parts, atomic files, run ids, leases, repair."""

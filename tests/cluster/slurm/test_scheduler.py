@@ -1,0 +1,58 @@
+"""Scheduler: what SLURM 22.05 said, word for word, is understood; without SLURM there is one line."""
+
+import pytest
+
+from relusweep.cluster.slurm.scheduler import (
+    MOST_ELEMENTS,
+    SchedulerError,
+    ends,
+    largest_array,
+    read_largest_array,
+    read_squeue,
+    squeue,
+    this_element,
+)
+
+ARRAY = """\
+12|0|relusweep-5f3a9c2e1b07.0|PENDING|JobArrayTaskLimit|
+12|1|relusweep-5f3a9c2e1b07.0|RUNNING|None|node1
+12|2|relusweep-5f3a9c2e1b07.0|COMPLETING|None|node2
+12|3|relusweep-5f3a9c2e1b07.0|CANCELLED|None|node1
+13|N/A|relusweep-5f3a9c2e1b07.1|PENDING|Nodes required for job are DOWN, DRAINED or reserved|
+14|4|relusweep-5f3a9c2e1b07.2|FAILED|NonZeroExitCode|node1
+"""
+
+
+def test_lines_of_squeue_become_tasks():
+    tasks = read_squeue(ARRAY)
+    assert [task.id for task in tasks] == ["12_0", "12_1", "12_2", "12_3", "13_0", "14_4"]
+    assert [task.is_live for task in tasks] == [True, True, True, False, True, False]
+    assert (tasks[1].name, tasks[1].node) == ("relusweep-5f3a9c2e1b07.0", "node1")
+    assert tasks[4].reason == "Nodes required for job are DOWN, DRAINED or reserved"
+    assert read_squeue("") == []
+
+
+def test_largest_array_is_that_of_the_configuration():
+    text = "KillWait                = 30 sec\nMaxArraySize            = 40000\nMaxBatchRequeue         = 5\n"
+    assert read_largest_array(text) == 40000
+    for given, largest in {"max_array_tasks=1000,bf_interval=1": 1000, "defer,max_array_tasks=50000": 40000}.items():
+        assert read_largest_array(f"{text}SchedulerParameters     = {given}\n") == largest
+    assert read_largest_array("KillWait = 30 sec\n") == MOST_ELEMENTS
+
+
+def test_element_of_an_array_is_never_called_by_the_number_that_means_them_all(monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    assert this_element() == "12"
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")  # that of the last element is the array's own
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    assert this_element() == "12_3"
+
+
+def test_machine_without_slurm_is_told_so(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(
+        SchedulerError, match=r"^squeue: not found on this machine; expected SLURM\. Use a login node\.$"
+    ):
+        squeue(["a"])
+    assert ends(["12_0"]) == {}
+    assert largest_array() == MOST_ELEMENTS

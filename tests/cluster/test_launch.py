@@ -1,0 +1,298 @@
+"""Interruptions of every kind, and company: the table stays that of one undisturbed run."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+from relusweep.sweep.execute import load_checkpoint
+from relusweep.sweep.pack import Pack
+from relusweep.sweep.spec import Spec
+from relusweep.sweep.store.lease import claimed
+from relusweep.sweep.store.store import Store
+
+LONG: dict[str, Any] = {
+    "grid": "lr = [0.05, 0.1], seed = [0, 1], width = [3, 4]",
+    "measure": "every = 'log:2'\nsave_weights = true",
+    "max_steps": 400_000,
+    "tolerance": 0.0,
+}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_text: Callable[..., str]) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "long.toml").write_text(tiny_text(**LONG))
+    command = [sys.executable, "-m", "relusweep", "run", "long.toml", "--out", "store", "--workers", "1"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return folder / "store"
+
+
+@pytest.fixture
+def run(launch: Callable[..., Any]) -> Callable[..., tuple[int, str, str]]:
+    """Run a command to its end in a process of its own; gives exit code, output and errors."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        process = launch("run", *arguments)
+        out, err = process.communicate(timeout=100)
+        return process.returncode, out, err
+
+    return call
+
+
+def is_training(store: Path) -> bool:
+    return any((store / "progress").glob("[!.]*.json"))
+
+
+def has_state(store: Path) -> bool:
+    return any((store / "checkpoints").glob("[!.]*.pt"))
+
+
+def has_part(store: Path) -> bool:
+    """Tell that the parts of a pack are being written: the first table's is there, or its temporary file."""
+    return any((store / "weights").glob("*")) or any((store / "weights").glob(".*"))
+
+
+@pytest.mark.parametrize(("workers", "moments"), [(1, (is_training, has_part)), (2, (has_state,))])
+def test_kill_9_at_any_moment_and_the_same_command_again_give_the_table_of_an_undisturbed_run(
+    workers: int,
+    moments: tuple[Callable[[Path], bool], ...],
+    run: Callable[..., Any],
+    launch: Callable[..., Any],
+    until: Callable[..., Any],
+    tiny: Callable[..., Path],
+    tmp_path: Path,
+    undisturbed: Path,
+    rows_on_disk: Callable[..., Any],
+    equal_tables: Callable[[Path, Path], None],
+) -> None:
+    store = tmp_path / "store"
+    command = (tiny(**LONG), "--out", store, "--checkpoint-minutes", 0)
+    chance = random.Random(workers)
+    for moment in moments:
+        process = launch("run", *command, "--workers", workers)
+        until(lambda moment=moment, process=process: moment(store) or process.poll() is not None)
+        time.sleep(chance.uniform(0, 0.1))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    code, out, err = run(*command, "--workers", 1)
+    assert (code, err) == (0, "")
+    assert f"{store}: all 8 runs are recorded" in out
+    assert rows_on_disk(store) == rows_on_disk(undisturbed) == {"runs": 8, "trajectories": 16, "weights": 8}
+    equal_tables(store, undisturbed)
+    assert not [*Store(store).checkpoints(), *(store / "claims").iterdir(), *(store / "aside").iterdir()]
+
+
+def test_kill_9_while_runs_are_added_gives_the_table_of_an_undisturbed_run(
+    cli: Callable[..., Any],
+    launch: Callable[..., Any],
+    until: Callable[..., Any],
+    tiny: Callable[..., Path],
+    tmp_path: Path,
+    rows_on_disk: Callable[..., Any],
+    equal_tables: Callable[[Path, Path], None],
+) -> None:
+    refine = "parameter = 'lr'\ncolumn = 'train_rmse'\nthreshold = 100\nratio = 2.6"
+    spec = tiny(grid="lr = [0.05, 10], seed = [0, 1]", refine=refine, max_steps=200_000, tolerance=0.0, width=3)
+    store, whole = tmp_path / "store", tmp_path / "whole"
+    command = (spec, "--workers", 1, "--checkpoint-minutes", 0, "--out")
+    process = launch("run", *command, store)
+    until(lambda: (len(Store(store).parts()) > 1 and is_training(store)) or process.poll() is not None)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert len(Store(store).recorded()) > 4
+    said = cli("run", *command, store)
+    assert (said.code, said.err) == (0, "")
+    assert cli("run", *command, whole).code == 0
+    assert f"{store}: all {rows_on_disk(whole)['runs']} runs are recorded" in said.out
+    assert rows_on_disk(store) == rows_on_disk(whole)
+    equal_tables(store, whole)
+    assert not [*Store(store).checkpoints(), *(store / "claims").iterdir(), *(store / "aside").iterdir()]
+
+
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 1), (signal.SIGUSR1, 2)])
+def test_signal_keeps_the_state_says_so_in_one_line_and_training_goes_on_from_there(
+    number: int,
+    workers: int,
+    run: Callable[..., Any],
+    launch: Callable[..., Any],
+    until: Callable[..., Any],
+    tiny: Callable[..., Path],
+    tmp_path: Path,
+    undisturbed: Path,
+    equal_tables: Callable[[Path, Path], None],
+) -> None:
+    store = tmp_path / "store"
+    command = (tiny(**LONG), "--out", store)
+    process = launch("run", *command, "--workers", workers)
+    until(lambda: is_training(store) or process.poll() is not None)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+
+    # The state is marked: were the pack to start anew, the mark would be gone.
+    (path, *_) = Store(store).checkpoints()
+    saved = load_checkpoint(path)
+    assert saved is not None
+    assert saved["training"]["step"] + saved["training"]["cursor"] > 0
+    torch.save(saved | {"seconds": saved["seconds"] + 1e6}, path)
+    assert run(*command, "--workers", 1)[0] == 0
+    rows = Store(store).read("runs", ["seconds", "pack_id", "pack_size"])[0].to_pylist()
+    marked = [row for row in rows if row["pack_id"] == path.stem]
+    assert len(marked) == len(saved["runs"]) > 0
+    assert all(row["seconds"] * row["pack_size"] > 1e6 for row in marked)
+    equal_tables(store, undisturbed)
+    assert err == "relusweep: stopped; what was in training is kept. The same command goes on from there.\n"
+
+
+def test_workers_whose_launcher_was_killed_write_their_state_and_end(
+    launch: Callable[..., Any], until: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    process = launch("run", tiny(max_steps=100_000_000, tolerance=0.0), "--out", store, "--workers", 2)
+    until(lambda: is_training(store))
+    workers = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    assert not alive
+    assert has_state(store)
+    assert not any((store / "claims").iterdir())
+
+
+def test_two_launchers_on_one_store_share_the_work_and_double_nothing(
+    cli: Callable[..., Any],
+    launch: Callable[..., Any],
+    tiny: Callable[..., Path],
+    tree: Callable[..., Any],
+    tmp_path: Path,
+    rows_on_disk: Callable[..., Any],
+) -> None:
+    store = tmp_path / "store"
+    spec = tiny(grid="lr = [0.05, 0.1], width = [3, 4, 5, 6, 7, 8], seed = [0, 1]", max_steps=60_000, tolerance=0.0)
+    command = ("run", spec, "--out", store, "--workers", 1)
+    first, second = launch(*command), launch(*command)
+    assert [process.wait(timeout=100) for process in (first, second)] == [0, 0]
+    assert rows_on_disk(store)["runs"] == len(Store(store).recorded()) == 24
+    before = tree(store)
+    assert cli(*command).code == 0
+    assert tree(store) == before
+
+
+def test_launcher_that_comes_late_packs_otherwise_waits_and_doubles_nothing(
+    launch: Callable[..., Any],
+    until: Callable[..., Any],
+    tiny: Callable[..., Path],
+    tmp_path: Path,
+    rows_on_disk: Callable[..., Any],
+) -> None:
+    store = tmp_path / "store"
+    spec = tiny(
+        grid="lr = [0.1], seed = { range = [0, 160] }", max_steps=100_000, tolerance=0.0
+    )  # 4 packs of 40; 4 of 32 for the late
+    first = launch("run", spec, "--out", store, "--workers", 1)
+    until(lambda: any((store / "claims").glob("[!.]*.json")))
+    late = launch("run", spec, "--out", store, "--workers", 1)
+    assert [process.wait(timeout=100) for process in (first, late)] == [0, 0]
+    assert rows_on_disk(store)["runs"] == len(Store(store).recorded()) == 160
+
+
+def test_launcher_waits_for_the_last_runs_of_another(
+    cli: Callable[..., Any],
+    launch: Callable[..., Any],
+    until: Callable[..., Any],
+    tiny: Callable[..., Path],
+    tmp_path: Path,
+    rows_on_disk: Callable[..., Any],
+) -> None:
+    store = tmp_path / "store"
+    command = ("run", tiny(max_steps=5_000_000, tolerance=0.0), "--out", store, "--workers", 1)
+    first = launch(*command)
+    until(lambda: any((store / "claims").glob("[!.]*.json")))
+    second = cli(*command)
+    assert (second.code, first.wait(timeout=60)) == (0, 0)
+    assert second.err == f"{store}: another launcher is training the last 4 runs; waiting for it.\n"
+    assert rows_on_disk(store)["runs"] == 4
+
+
+@pytest.fixture
+def with_state(
+    launch: Callable[..., Any], until: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path
+) -> tuple[Path, Path]:
+    """A spec, and a store whose only pack was interrupted."""
+    spec, store = tiny(max_steps=1_500_000, tolerance=0.0), tmp_path / "store"
+    process = launch("run", spec, "--out", store, "--workers", 1)
+    until(lambda: is_training(store) or process.poll() is not None)
+    process.terminate()
+    assert process.wait(timeout=60) == 130
+    return spec, store
+
+
+def test_state_of_runs_that_are_recorded_by_now_is_deleted(
+    run: Callable[..., Any], cli: Callable[..., Any], with_state: tuple[Path, Path]
+) -> None:
+    spec, store = with_state
+    (path,) = Store(store).checkpoints()
+    content = path.read_bytes()
+    assert run(spec, "--out", store, "--workers", 1)[0] == 0
+    path.write_bytes(content)  # as a kill between the record and the deletion leaves it
+    assert cli("run", spec, "--out", store, "--workers", 1).code == 0
+    assert not Store(store).checkpoints()
+
+
+@pytest.mark.parametrize("damage", ["cut", "garbage", "empty"])
+def test_damaged_state_is_no_obstacle(
+    cli: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, damage: str
+) -> None:
+    spec, store = tiny(max_steps=200), Store.create(tmp_path / "store")
+    path = store.checkpoint(Pack(tuple(Spec.read(spec).expand())).id)
+    torch.save({"format": 1, "runs": []}, path)
+    path.write_bytes({"cut": path.read_bytes()[:-20], "garbage": b"\x80\x02garbage", "empty": b""}[damage])
+    assert cli("run", spec, "--out", store.path, "--workers", 1).code == 0
+    assert len(store.recorded()) == 4
+    assert not store.checkpoints()
+
+
+def test_unreadable_state_that_no_pack_asks_for_is_deleted_at_the_end_and_said(
+    cli: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    spec, store = tiny(max_steps=1), Store.create(tmp_path / "store")
+    damaged, in_training = store.checkpoint("of-another-spec"), store.checkpoint("in-training")
+    for path in (damaged, in_training):
+        path.write_bytes(b"garbage")
+    with claimed(store, "in-training", ["f" * 32]):
+        said = cli("run", spec, "--out", store.path, "--workers", 1)
+    assert said.code == 0
+    assert said.err == f"{damaged}: a state that cannot be read (damaged, or of another version); deleted.\n"
+    assert store.checkpoints() == [in_training]
+
+
+def test_state_is_read_without_running_code_from_it(tmp_path: Path) -> None:
+    import pickle
+
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "ran",))
+
+    (tmp_path / "pack.pt").write_bytes(pickle.dumps(Bomb()))
+    assert load_checkpoint(tmp_path / "pack.pt") is None
+    assert not (tmp_path / "ran").exists()
+
+
+def test_other_measures_are_recorded_though_a_state_has_none(
+    run: Callable[..., Any], tiny: Callable[..., Path], with_state: tuple[Path, Path]
+) -> None:
+    _, store = with_state
+    spec = tiny(max_steps=1_500_000, tolerance=0.0, measure="every = 'log:3'")
+    assert run(spec, "--out", store, "--workers", 1)[0] == 0
+    assert len(Store(store).read("trajectories")[0]) == 4 * 3
+    assert not Store(store).checkpoints()

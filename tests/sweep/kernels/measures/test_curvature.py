@@ -1,0 +1,118 @@
+"""The compiled Lanczos against dense spectra and against the one on tensors, over random shapes."""
+
+import pytest
+import torch
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from relusweep.sweep import measure
+from relusweep.sweep.model import with_ones
+from relusweep.sweep.point import Point
+from tests import oracles
+from tests.sweep.test_model import make
+
+_ANY = {"n": st.integers(1, 40), "bias": st.booleans(), "activation": st.sampled_from(["relu", "leaky_relu"])}
+_SHALLOW = {"d": st.sampled_from([1, 2, 5]), "width": st.integers(1, 33)}  # each d is a program of its own
+_WIDE = {"d": st.integers(16, 30), "width": st.integers(1, 20)}
+_DEEP = {"depth": st.just(2), "d": st.integers(1, 20), "width": st.integers(1, 17), "width2": st.integers(1, 9)}
+CASES = st.one_of([st.fixed_dictionaries(_ANY | kind) for kind in (_SHALLOW, _WIDE, _DEEP)])
+LARGE = [{"width": 9, "d": 2}, {"width": 9, "d": 20}, {"depth": 2, "width": 9, "width2": 5, "d": 2}]
+
+
+def point_of(case, *, shared=False, seed=0):
+    runs, architecture, theta, x, y, slope = make(case, seed=seed)
+    x = x[0] if shared else x
+    return runs, x, Point(architecture, theta, with_ones(x, runs[0].bias), y, slope)
+
+
+def top_eigenpair(point, **options):
+    return point.programs.top_eigenpair(*point.networks, **options)
+
+
+def dense(runs, x, point, b, *, exact):
+    weights = oracles.weights_of(point.theta[b].numpy(), runs[b])
+    slope = 0.0 if point.slope is None else float(point.slope[b])
+    inputs = x if x.ndim == 2 else x[b]
+    if exact:
+        return oracles.hessian(weights, inputs, point.y[b], slope)
+    j = oracles.jacobian(weights, inputs, slope)
+    return j.T @ j / runs[b].n
+
+
+@settings(deadline=None, max_examples=60, derandomize=True, phases=[Phase.generate])
+@given(CASES, st.booleans(), st.booleans(), st.integers(0, 2**31))
+def test_equals_the_top_of_the_dense_spectrum(case, shared, exact, seed):
+    runs, x, point = point_of(case, shared=shared, seed=seed)
+    found = top_eigenpair(point, exact=exact, tolerance=1e-9)
+    for b in range(len(runs)):
+        top = torch.linalg.eigvalsh(dense(runs, x, point, b, exact=exact))[-1]
+        torch.testing.assert_close(found.value[b], top, rtol=1e-9, atol=1e-11)
+        assert abs(found.value[b] - top) <= found.residual[b] + 1e-11 * top.abs()
+        assert abs(float(found.vector[b].norm()) - 1) < 1e-12
+
+
+@pytest.mark.parametrize("case", LARGE, ids=str)
+def test_eigenvector_has_the_order_of_the_weights(case):
+    _, _, point = point_of(case | {"n": 20})
+    for exact, product in ((True, measure.hessian_product(point)), (False, measure.gauss_newton_product(point))):
+        pair = top_eigenpair(point, exact=exact, tolerance=1e-12)
+        torch.testing.assert_close(product(pair.vector), pair.value[:, None] * pair.vector, rtol=1e-9, atol=1e-9)
+
+
+def test_residual_is_the_true_one():
+    _, _, point = point_of({"width": 60, "n": 100, "d": 5})
+    pair = top_eigenpair(point, exact=True, tolerance=0.1)
+    image = measure.hessian_product(point)(pair.vector)
+    expected = torch.linalg.vector_norm(image - pair.value[:, None] * pair.vector, dim=1)
+    torch.testing.assert_close(pair.residual, expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_start_in_another_eigenvector_is_left(exact):
+    runs, x, point = point_of({"width": 30, "n": 40, "d": 2})
+    start = torch.stack([
+        torch.linalg.eigh(dense(runs, x, point, b, exact=exact))[1][:, -2] for b in range(len(runs))
+    ])  # fmt: skip
+    # the oracle orders weights w1 b1 w2 b2; carry its second vector over
+    order = torch.cat([torch.cat([torch.tensor([2 * i, 2 * i + 1, 60 + i]) for i in range(30)]), torch.arange(90, 121)])
+    pair = top_eigenpair(point, exact=exact, start=start[:, order])
+    for b in range(len(runs)):
+        top = torch.linalg.eigvalsh(dense(runs, x, point, b, exact=exact))[-1]
+        torch.testing.assert_close(pair.value[b], top, rtol=1e-8, atol=0)
+
+
+def test_dead_networks_have_the_curvature_of_their_output_bias():
+    _, _, point = point_of({"width": 6, "n": 9, "d": 2})
+    theta = torch.zeros_like(point.theta)
+    pair = top_eigenpair(Point(point.architecture, theta, point.x, point.y, None), exact=True)
+    torch.testing.assert_close(pair.value, torch.ones(3, dtype=torch.float64))
+    without = point_of({"width": 6, "n": 9, "d": 2, "bias": False})[2]
+    zeros = torch.zeros_like(without.theta)
+    pair = top_eigenpair(Point(without.architecture, zeros, without.x, without.y, None), exact=True)
+    assert pair.value.tolist() == [0.0] * 3
+    assert pair.residual.tolist() == [0.0] * 3
+
+
+def test_networks_too_steep_for_numbers_have_no_sharpness():
+    _, _, point = point_of({"width": 6, "n": 9, "d": 2})
+    theta = point.theta * torch.tensor([[1.0], [1e200], [1.0]], dtype=torch.float64)
+    pair = top_eigenpair(Point(point.architecture, theta, point.x, point.y, None), exact=True)
+    assert torch.isnan(pair.value).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("case", LARGE, ids=str)
+def test_a_network_is_measured_alike_in_any_company(case):
+    _, _, point = point_of(case | {"n": 33})
+    whole = measure.hessian_top(point)
+    for b in range(3):
+        alone = measure.hessian_top(point.rows(slice(b, b + 1)))
+        assert [torch.equal(one[b : b + 1], other) for one, other in zip(whole, alone, strict=True)] == [True] * 3
+
+
+@pytest.mark.parametrize("case", LARGE, ids=str)
+def test_agrees_with_lanczos_on_tensors(case, monkeypatch):
+    _, _, point = point_of(case | {"n": 60})
+    compiled = measure.gauss_newton_top(point), measure.hessian_top(point)
+    monkeypatch.setattr(Point, "programs", None)
+    for one, other in zip(compiled, (measure.gauss_newton_top(point), measure.hessian_top(point)), strict=True):
+        torch.testing.assert_close(one.value, other.value, rtol=1e-10, atol=0)
