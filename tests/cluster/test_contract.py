@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from relusweep.cluster.backend import ATTEMPTS, Backend, Job, Outcome, backend
-from relusweep.cluster.launch import sweep
+from relusweep.cluster.launch import train_missing
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.store.store import Store
@@ -62,7 +62,7 @@ def train(tmp_path: Path, place: Callable[[int], Backend]) -> Callable[..., tupl
         made.keep_spec(planned.text)
         job = Job(made.path, planned.measure, "contract", seconds)
         tally = Tally.of(planned, made)
-        return made, sweep(planned, tally, place(workers), job, lambda: None, lambda said: None)
+        return made, train_missing(planned, tally, place(workers), job, lambda: None, lambda said: None)
 
     return call
 

@@ -8,7 +8,7 @@ import pytest
 
 from relusweep.cluster import launch as launching
 from relusweep.cluster.backend import Job, backend
-from relusweep.cluster.launch import sweep as train
+from relusweep.cluster.launch import train_missing as train
 from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.store.lease import claimed
