@@ -12,7 +12,7 @@ from relusweep.sweep.execute import load_checkpoint
 from relusweep.sweep.pack import Pack, make_packs
 from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Spec
-from relusweep.sweep.store.lease import bury, claimed_runs, living_packs
+from relusweep.sweep.store.lease import active_packs, leased_runs, remove_expired
 from relusweep.sweep.store.run_ids import RunIds
 from relusweep.sweep.store.store import Store
 from relusweep.sweep.tally import Tally
@@ -50,12 +50,12 @@ def sweep(
     failed: list[Outcome] = []
     waited = 0
     while True:
-        queued, claimed = pending.runs(), claimed_runs(store)  # asked first: what is let go meanwhile is recorded
+        queued, claimed = pending.runs(), leased_runs(store)  # asked first: what is let go meanwhile is recorded
         tally.look()
         left = tally.missing - {run.id for outcome in failed for run in outcome.pack.runs}
         if not left:
             _delete_finished(store, say)
-            bury(store)
+            remove_expired(store)
             return failed
         free = left - claimed - queued
         if not free and not stay:
@@ -113,7 +113,7 @@ def _delete_finished(store: Store, say: Callable[[str], None]) -> None:
     for failure in failures:
         if set(failure["run_ids"]) <= recorded:
             store.clear_failure(failure["pack_id"])
-    training = living_packs(store)
+    training = active_packs(store)
     for path in paths:
         saved = load_checkpoint(path)
         if saved is None and path.stem not in training and path.exists():

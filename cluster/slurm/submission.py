@@ -29,7 +29,7 @@ from relusweep.sweep.pack import Pack
 from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Measure
 from relusweep.sweep.store.atomic import StoreError, replacing, said, write_json
-from relusweep.sweep.store.lease import claimed, living_packs
+from relusweep.sweep.store.lease import active_packs, leased
 from relusweep.sweep.store.part import UNREADABLE
 from relusweep.sweep.store.run_ids import RunIds, keys_of
 from relusweep.sweep.store.store import Store
@@ -203,12 +203,12 @@ class Submission:
     @property
     def is_being_submitted(self) -> bool:
         """Whether its launcher is calling sbatch just now."""
-        return self.id in living_packs(self.store)
+        return self.id in active_packs(self.store)
 
     @contextmanager
     def being_submitted(self) -> Iterator[None]:
         """Tell other launchers that jobs of it may yet come."""
-        with claimed(self.store, self.id, ()):
+        with leased(self.store, self.id, ()):
             yield
 
     @property
@@ -312,7 +312,7 @@ def open_submissions(store: Store) -> list[Submission]:
 def _remove_left_drafts(store: Store) -> None:
     """Delete what killed launchers left: before `publish` there is no job."""
     found = [Submission(path) for path in (store.path / "jobs").glob("[0-9a-f]" * 2 * _ID_BYTES)]
-    living = living_packs(store)  # asked afterwards: who makes a draft has claimed it
+    living = active_packs(store)  # asked afterwards: who makes a draft has claimed it
     for draft in found:
         if draft.id not in living and not draft.is_published:
             draft.remove()
