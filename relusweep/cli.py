@@ -109,7 +109,7 @@ def run(
     from relusweep.cluster.plan import check
     from relusweep.cluster.progress import Display, Watcher, failed_packs
     from relusweep.sweep.bracket import Brackets
-    from relusweep.sweep.store.repair import mend
+    from relusweep.sweep.store.repair import repair
     from relusweep.sweep.store.store import Store
     from relusweep.sweep.tally import Tally
 
@@ -123,11 +123,11 @@ def run(
     if (former := Store.at(path)) and (name := former.sweep_name()) not in (None, sweep.name):
         raise MisuseError(f"{path}: holds the sweep {name!r}, got {sweep.name!r}; choose another --out, or that name.")
     store = Store.create(path)
-    store.sweep_up()
+    store.remove_leftovers()
     job = Job(store.path, sweep.measure, on, 60 * checkpoint_minutes)
-    for part, (why, moved) in mend(store).items():
+    for part, (why, moved) in repair(store).items():
         err.print(f"{part}: broken ({why}); set aside as {moved}, its runs are trained again.")
-    store.keep_spec(sweep.text)
+    store.write_spec(sweep.text)
     tally = Tally(store, planned, brackets)
     with _jobs_go_on(store), Display(Watcher(tally), out) as tick:
         failed = train(sweep, tally, place, job, tick, say=err.print, stay=not detach)

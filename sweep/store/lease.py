@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from relusweep.sweep.store.atomic import said
+from relusweep.sweep.store.atomic import store_errors
 from relusweep.sweep.store.store import Store
 
 HEARTBEAT_SECONDS = 10
@@ -39,7 +39,7 @@ def leased(store: Store, pack_id: str, run_ids: Iterable[str]) -> Iterator[bool]
     """
     path = store.path / "claims" / f"{pack_id}.json"
     lease = json.dumps(_owner() | {"runs": list(run_ids)}).encode()
-    with said(path):
+    with store_errors(path):
         held = _create(path, lease)
     if not held:
         yield False

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from relusweep.sweep.record import KEYS, SCHEMA_VERSION, SCHEMAS, STATUSES
-from relusweep.sweep.store.atomic import replacing, said
+from relusweep.sweep.store.atomic import replacing, store_errors
 
 UNREADABLE = (pa.ArrowException, OSError, ValueError)  # damaged names of columns are not even text
 _PIECE_ROWS = 2**14  # in memory at once: a compacted part may hold a million
@@ -16,7 +16,7 @@ _PIECE_ROWS = 2**14  # in memory at once: a compacted part may hold a million
 
 def write_part(path: Path, content: pa.Table) -> None:
     """Write a part whole or not at all."""
-    with said(path), replacing(path) as temporary:
+    with store_errors(path), replacing(path) as temporary:
         pq.write_table(content, temporary, compression="zstd", write_page_checksum=True)
 
 

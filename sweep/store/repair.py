@@ -1,4 +1,4 @@
-"""Mend: set broken parts aside, and see to it that what was in them is trained again."""
+"""Repair: set broken parts aside, so that what was in them is trained again."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from relusweep.sweep.record import promised
 from relusweep.sweep.store.store import TABLES, Store
 
 
-def mend(store: Store) -> dict[Path, tuple[str, Path]]:
+def repair(store: Store) -> dict[Path, tuple[str, Path]]:
     """Read every part with its checksums, and move those that are broken to `aside/`.
 
     Runs in a broken part of `runs` are missing from then on. Runs whose moments or weights were in a broken part are

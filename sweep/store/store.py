@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from relusweep.sweep.record import KEYS, SCHEMA_VERSION, SCHEMAS, promised, provenance
-from relusweep.sweep.store.atomic import StoreError, replacing, said, write_json
+from relusweep.sweep.store.atomic import StoreError, replacing, store_errors, write_json
 from relusweep.sweep.store.part import UNREADABLE, columns_of, distinct, pieces, read_part, stack, write_part
 from relusweep.sweep.store.run_ids import Keys, RunIds, keys_of
 
@@ -68,7 +68,7 @@ class Store:
         """
         path = Path(path)
         Store.at(path)
-        with said(path):
+        with store_errors(path):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
             # one of an earlier schema becomes one of this: who knows only that one would take our parts for broken
             if not (path / "store.json").exists() or _schema(path) < SCHEMA_VERSION:
@@ -84,7 +84,7 @@ class Store:
         Raises:
             StoreError: if something else is there.
         """
-        with said(path):
+        with store_errors(path):
             if not path.exists():
                 return None
             names = {child.name for child in path.iterdir()}
@@ -97,9 +97,9 @@ class Store:
             )
         return None
 
-    def keep_spec(self, text: str) -> None:
+    def write_spec(self, text: str) -> None:
         """Make `text` the plan of this store; `verify`, `status` and `report` read it."""
-        with said(self.path), replacing(self.path / "spec.toml") as temporary:
+        with store_errors(self.path), replacing(self.path / "spec.toml") as temporary:
             temporary.write_text(text, encoding="utf-8")
 
     @property
@@ -266,7 +266,7 @@ class Store:
     def set_aside(self, parts: Iterable[Path]) -> list[Path]:
         """Move broken parts out of the tables, so that their runs count as missing; returns where they went."""
         moved = []
-        with said(self.path):
+        with store_errors(self.path):
             (self.path / "aside").mkdir(exist_ok=True, mode=0o700)
             for part in parts:
                 target = self.path / "aside" / f"{part.parent.name}-{secrets.token_hex(4)}-{part.name}"
@@ -324,7 +324,7 @@ class Store:
 
     def write_failure(self, pack_id: str, failure: Mapping[str, Any]) -> None:
         """List a pack whose worker crashed; its runs stay missing and are trained by the next `run`."""
-        with said(self.path):
+        with store_errors(self.path):
             write_json(self.path / "failures" / f"{pack_id}.json", failure)
 
     def clear_failure(self, pack_id: str) -> None:
@@ -343,7 +343,7 @@ class Store:
         """Say where a worker stands; for `watch`, and not worth an fsync."""
         path = self.path / "progress" / f"{worker}.json"
         temporary = path.with_name(f".{path.name}.tmp")
-        with said(self.path):
+        with store_errors(self.path):
             temporary.write_text(json.dumps(dict(progress)), encoding="utf-8")
             os.replace(temporary, path)
 
@@ -355,7 +355,7 @@ class Store:
         """What the workers said last."""
         return _read_jsons(self.path / "progress")
 
-    def sweep_up(self) -> None:
+    def remove_leftovers(self) -> None:
         """Delete what killed processes left: temporary files older than an hour, progress older than a day."""
         now = time.time()
         for pattern, age in (("*/.*.tmp", 3600), ("progress/*.json", 86400)):

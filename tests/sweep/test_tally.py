@@ -178,13 +178,13 @@ def test_row_that_is_lost_is_asked_for_again_and_what_followed_from_it_is_kept(r
 MEASURED = """
 import resource, sys
 from relusweep.sweep.store.run_ids import RunIds
-from relusweep.sweep.store.repair import mend
+from relusweep.sweep.store.repair import repair
 from relusweep.sweep.store.store import Store
 from relusweep.sweep.tally import Tally
 
 def work(path):
     store = Store.open(path)
-    mend(store)
+    repair(store)
     tally = Tally(store, store.recorded())
     tally.look()
     assert not tally.missing

@@ -198,7 +198,9 @@ def test_lease_that_was_taken_over_is_not_given_up_by_its_old_owner(
 def test_store_without_its_folder_of_leases_is_named(store: Store) -> None:
     (store.path / "claims").rmdir()
     with (
-        pytest.raises(StoreError, match=r"claims/pack\.json: No such file or directory\. Mend it, then run the same"),
+        pytest.raises(
+            StoreError, match=r"claims/pack\.json: No such file or directory\. Correct it, then run the same"
+        ),
         leased(store, "pack", ["a"]),
     ):
         pytest.fail("leased without a file")

@@ -1,4 +1,4 @@
-"""Store: parts written whole or not at all, read once each, mended and merged."""
+"""Store: parts written whole or not at all, read once each, repaired and merged."""
 
 import json
 import os
@@ -178,7 +178,7 @@ def test_leftovers_of_killed_processes_are_swept_up(store):
     for path in (old, new):
         path.write_bytes(b"x")
     os.utime(old, (time.time() - 7200,) * 2)
-    store.sweep_up()
+    store.remove_leftovers()
     assert not old.exists()
     assert new.exists()
 
