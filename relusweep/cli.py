@@ -109,7 +109,7 @@ def run(
     from relusweep.cluster.plan import check
     from relusweep.cluster.progress import Display, Watcher, failed_packs
     from relusweep.sweep.bracket import Brackets
-    from relusweep.sweep.store.repair import repair
+    from relusweep.sweep.store.repair import remove_leftovers, repair
     from relusweep.sweep.store.store import Store
     from relusweep.sweep.tally import Tally
 
@@ -123,7 +123,7 @@ def run(
     if (former := Store.at(path)) and (name := former.sweep_name()) not in (None, sweep.name):
         raise MisuseError(f"{path}: holds the sweep {name!r}, got {sweep.name!r}; choose another --out, or that name.")
     store = Store.create(path)
-    store.remove_leftovers()
+    remove_leftovers(store)
     job = Job(store.path, sweep.measure, on, 60 * checkpoint_minutes)
     for part, (why, moved) in repair(store).items():
         err.print(f"{part}: broken ({why}); set aside as {moved}, its runs are trained again.")
@@ -235,9 +235,10 @@ def verify(store: StoreArgument) -> None:
 @app.command()
 def compact(store: StoreArgument) -> None:
     """Merge the parts of a store into few sorted ones."""
+    from relusweep.sweep.store.compaction import compact as merge
     from relusweep.sweep.store.store import Store
 
-    for table, (before, after) in Store.open(store).compact().items():
+    for table, (before, after) in merge(Store.open(store)).items():
         if before:
             out.print(f"{table}: {before} parts → {after}")
 

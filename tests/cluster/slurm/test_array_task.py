@@ -18,6 +18,7 @@ from relusweep.cluster.slurm.array_task import IDLE_STARTS, _Account, _train, st
 from relusweep.cluster.slurm.submission import Draft, Element
 from relusweep.sweep.pack import make_packs
 from relusweep.sweep.spec import Measure, Spec
+from relusweep.sweep.store.compaction import compact
 from relusweep.sweep.store.lease import EXPIRY_SECONDS
 from relusweep.sweep.store.store import Store
 
@@ -277,7 +278,7 @@ def test_store_may_be_compacted_while_elements_train(two, monkeypatch, rows_on_d
 
     def writes(store, *given):
         write(store, *given)
-        store.compact()
+        compact(store)
 
     monkeypatch.setattr(Store, "write", writes)
     assert {kind for kind, _ in _train(submission, 0, []).values()} == {"recorded"}

@@ -3,6 +3,7 @@
 import pytest
 
 from relusweep.sweep.run import Run
+from relusweep.sweep.store.compaction import compact
 from relusweep.sweep.store.repair import repair
 from relusweep.sweep.store.store import Store
 
@@ -36,7 +37,7 @@ def seeds(store):
 @pytest.mark.parametrize("compacted", [False, True])
 def test_only_runs_whose_rows_were_lost_are_missing(store, table, compacted):
     if compacted:
-        store.compact()
+        compact(store)
     (part,) = store.parts(table)
     part.write_bytes(part.read_bytes()[:40])
     found = repair(store)
