@@ -18,8 +18,8 @@ from relusweep.sweep.execute import load_checkpoint
 from relusweep.sweep.pack import Pack, make_packs
 from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Spec
-from relusweep.sweep.store.lease import bury, claimed_runs, living_packs
-from relusweep.sweep.store.repair import mend
+from relusweep.sweep.store.lease import active_packs, leased_runs, remove_expired
+from relusweep.sweep.store.repair import remove_leftovers, repair
 from relusweep.sweep.store.run_ids import RunIds
 from relusweep.sweep.store.store import Store, StoreError
 from relusweep.sweep.tally import Tally
@@ -74,11 +74,11 @@ def launch(
     if (former := Store.at(path)) and (sweep := former.sweep_name()) not in (None, spec.name):
         raise StoreError(f"{path}: holds the sweep {sweep!r}, got {spec.name!r}; choose another --out, or that name.")
     store = Store.create(path)
-    store.sweep_up()
+    remove_leftovers(store)
     job = Job(store.path, spec.measure, name, checkpoint_seconds)  # before the first look at what is recorded
-    for part, (why, moved) in mend(store).items():
+    for part, (why, moved) in repair(store).items():
         say(f"{part}: broken ({why}); set aside as {moved}, its runs are trained again.")
-    store.keep_spec(spec.text)
+    store.write_spec(spec.text)
     tally = Tally(store, planned, brackets)
     with _naming_open_jobs(store, say), show(tally) as tick:
         return Launched(tally, train_missing(spec, tally, backend, job, tick, say, stay=stay))
@@ -125,12 +125,12 @@ def train_missing(
     failed: list[Outcome] = []
     waited = 0
     while True:
-        queued, claimed = pending.runs(), claimed_runs(store)  # asked first: what is let go meanwhile is recorded
+        queued, claimed = pending.runs(), leased_runs(store)  # asked first: what is let go meanwhile is recorded
         tally.look()
         left = tally.missing - {run.id for outcome in failed for run in outcome.pack.runs}
         if not left:
             _delete_finished(store, say)
-            bury(store)
+            remove_expired(store)
             return failed
         free = left - claimed - queued
         if not free and not stay:
@@ -188,7 +188,7 @@ def _delete_finished(store: Store, say: Callable[[str], None]) -> None:
     for failure in failures:
         if set(failure["run_ids"]) <= recorded:
             store.clear_failure(failure["pack_id"])
-    training = living_packs(store)
+    training = active_packs(store)
     for path in paths:
         saved = load_checkpoint(path)
         if saved is None and path.stem not in training and path.exists():

@@ -18,7 +18,7 @@ from relusweep.sweep.data import DataError
 from relusweep.sweep.execute import Interrupted, Progress, execute
 from relusweep.sweep.kernels.jit.compiled import told
 from relusweep.sweep.pack import Pack
-from relusweep.sweep.store.lease import claimed, claimed_runs, worker_name
+from relusweep.sweep.store.lease import leased, leased_runs, worker_name
 from relusweep.sweep.store.run_ids import MergedIds
 from relusweep.sweep.store.store import Store, StoreError
 
@@ -54,9 +54,9 @@ class Worker:
     def train(self, pack: Pack) -> Outcome:
         """Train one pack and record it; a crash becomes an outcome, a store that cannot be written an exception."""
         checkpoint = self.store.checkpoint(pack.id)
-        with claimed(self.store, pack.id, (run.id for run in pack.runs)) as mine:
+        with leased(self.store, pack.id, (run.id for run in pack.runs)) as mine:
             ids = {run.id for run in pack.runs}
-            if not mine or ids & claimed_runs(self.store, besides=pack.id):
+            if not mine or ids & leased_runs(self.store, besides=pack.id):
                 return Outcome(pack, "elsewhere")
             self._recorded.add(self.store.recorded_since(self.job.since, self._read))
             recorded = self._recorded.among(ids)

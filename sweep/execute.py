@@ -19,7 +19,7 @@ from relusweep.sweep.point import Point
 from relusweep.sweep.record import SCHEMA_VERSION, code_version
 from relusweep.sweep.results import Harvest
 from relusweep.sweep.spec import Measure
-from relusweep.sweep.store.atomic import replacing, said
+from relusweep.sweep.store.atomic import replacing, store_errors
 from relusweep.sweep.train import EXAM_STEPS, PASSES, Training
 
 CHECKPOINT_FORMAT = 2
@@ -238,7 +238,7 @@ class _Execution:
         }
         content = io.BytesIO()  # torch reports a full disk as an error of its own kind; a file says which
         torch.save(saved, content)
-        with said(self.path), replacing(self.path) as temporary:
+        with store_errors(self.path), replacing(self.path) as temporary:
             temporary.write_bytes(content.getbuffer())
         self.written = time.monotonic()
         self.saving = self.written - started

@@ -19,7 +19,7 @@ from relusweep.sweep.pack import Pack
 from relusweep.sweep.record import CIRCUMSTANCES, KEYS, SCHEMAS, WEIGHTS
 from relusweep.sweep.run import PARAMETERS, Run
 from relusweep.sweep.spec import Measure
-from relusweep.sweep.store.atomic import StoreError, replacing, said
+from relusweep.sweep.store.atomic import StoreError, replacing, store_errors
 from relusweep.sweep.store.part import distinct, stack
 from relusweep.sweep.store.store import Store
 
@@ -96,7 +96,7 @@ def write_npz(store: Store, run_id: str, file: Path, say: Callable[[str], None])
     arrays |= {name: np.array(weights[name]).reshape(shapes[name]) for name in WEIGHTS if weights.get(name) is not None}
     infinite = {key: str(value) for key, value in row.items() if value == math.inf}  # JSON has no infinity: "inf"
     record = json.dumps(row | infinite, allow_nan=False)
-    with said(file), replacing(file) as temporary, open(temporary, "wb") as stream:
+    with store_errors(file), replacing(file) as temporary, open(temporary, "wb") as stream:
         np.savez(stream, record=np.array(record), **arrays)
     return not saved
 

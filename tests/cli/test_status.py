@@ -41,7 +41,7 @@ def test_watch_follows_a_sweep_of_another_process_to_its_end(
 def test_watch_does_not_end_while_planned_runs_are_missing(
     cli: Callable[..., Any], launch: Callable[..., Any], tiny: Callable[..., Path], store: Path
 ) -> None:
-    Store(store).keep_spec(tiny(grid="lr = [0.07], seed = [0, 1, 2, 3]").read_text())  # 4 others are recorded
+    Store(store).write_spec(tiny(grid="lr = [0.07], seed = [0, 1, 2, 3]").read_text())  # 4 others are recorded
     process = launch("watch", store)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(timeout=4)

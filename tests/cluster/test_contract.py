@@ -59,7 +59,7 @@ def train(tmp_path: Path, place: Callable[[int], Backend]) -> Callable[..., tupl
     def call(spec: Path, workers: int = 1, store: str = "store", seconds: float = 120.0) -> tuple[Store, list[Outcome]]:
         made = Store.create(tmp_path / store)
         planned = Spec.read(spec)
-        made.keep_spec(planned.text)
+        made.write_spec(planned.text)
         job = Job(made.path, planned.measure, "contract", seconds)
         tally = Tally.of(planned, made)
         return made, train_missing(planned, tally, place(workers), job, lambda: None, lambda said: None)

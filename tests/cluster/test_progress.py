@@ -10,6 +10,7 @@ from relusweep.sweep.kernels.jit.program import home
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Measure
+from relusweep.sweep.store.compaction import compact
 from relusweep.sweep.store.run_ids import RunIds
 from relusweep.sweep.store.store import Store
 from relusweep.sweep.tally import Tally
@@ -71,7 +72,7 @@ def test_watcher_counts_a_part_once(tmp_path: Path) -> None:
         row = run.model_dump() | {"run_id": run.id, "status": "budget", "steps": 1}
         store.write(f"pack{seed}", {"runs": [row]}, {})
         assert [watcher.look().recorded for _ in range(2)] == [{"budget": min(seed + 1, 2)}] * 2
-    store.compact()
+    compact(store)
     assert watcher.look().recorded == {"budget": 2}
 
 

@@ -12,7 +12,7 @@ from relusweep.cluster.launch import train_missing as train
 from relusweep.sweep import tally as tallies
 from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Spec
-from relusweep.sweep.store.lease import claimed
+from relusweep.sweep.store.lease import leased
 from relusweep.sweep.store.run_ids import RunIds
 from relusweep.sweep.store.store import Store
 from relusweep.sweep.tally import Tally
@@ -42,7 +42,7 @@ def test_waiting_launcher_reads_only_what_is_new(
         if len(ticks) in (4, 8):
             store.write(f"of-{len(ticks)}", {"runs": rows(runs[2:3] if len(ticks) == 4 else runs[3:])}, {})
 
-    with claimed(store, "other", [run.id for run in runs[2:]]):
+    with leased(store, "other", [run.id for run in runs[2:]]):
         failed = train(spec, tally, backend("local", 1), Job(store.path, spec.measure, "local", 60), tick, said.append)
     assert not failed
     assert len(ticks) == 8
