@@ -14,7 +14,7 @@ import torch
 from relusweep.sweep.data import dataset
 from relusweep.sweep.device import devices
 from relusweep.sweep.execute import Tables, execute
-from relusweep.sweep.kernels.jit.compiled import told_once
+from relusweep.sweep.kernels.jit.compiled import announced_once
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.record import CIRCUMSTANCES, KEYS, SCHEMAS, WEIGHTS
 from relusweep.sweep.run import PARAMETERS, Run
@@ -58,7 +58,7 @@ def train_alone(row: dict[str, Any], measure: Measure, say: Callable[[str], None
     if run.id != row["run_id"]:
         raise StoreError(f"run {row['run_id']}: its parameters give the id {run.id}; expected the same. Broken row?")
     torch.set_num_threads(1)
-    with told_once(say):
+    with announced_once(say):
         return execute(Pack((run,)), measure, devices()[0], "replay")
 
 
