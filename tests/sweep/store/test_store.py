@@ -1,8 +1,6 @@
 """Store: parts written whole or not at all, read once each, repaired and merged."""
 
 import json
-import os
-import time
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,7 +10,7 @@ from relusweep.sweep.record import SCHEMA_VERSION, SCHEMAS
 from relusweep.sweep.run import Run
 from relusweep.sweep.store.atomic import StoreError, replacing
 from relusweep.sweep.store.compaction import compact
-from relusweep.sweep.store.repair import remove_leftovers, set_aside
+from relusweep.sweep.store.repair import set_aside
 from relusweep.sweep.store.store import Store
 
 
@@ -129,15 +127,70 @@ def test_compaction_leaves_broken_parts_where_they_are(store):
     assert part.exists()
 
 
-def test_older_part_without_a_later_column_is_read_with_nulls(store):
+# Other schemas: a part without these columns, that says it is of that version ----------------------------------------
+
+
+def strip(part, version, *lacking):
+    older = pq.read_table(part).drop_columns(list(lacking))
+    pq.write_table(
+        older.replace_schema_metadata(None if version is None else {"relusweep.schema_version": str(version)}), part
+    )
+
+
+@pytest.mark.parametrize("version", [None, 0, SCHEMA_VERSION])
+def test_part_without_a_parameter_is_read_with_its_default(store, version):
     part = store.parts()[0]
-    older = pq.read_table(part).drop_columns(["knot_points"])
-    pq.write_table(older, part)
-    assert list(store.read()[1]) == [part]  # a part of this version has all columns
-    pq.write_table(older.replace_schema_metadata({"relusweep.schema_version": "0"}), part)
+    strip(part, version, "tolerance", "optimizer", "seed", "radius")
+    table, broken = store.read()
+    assert not broken
+    found = [row for row in table.to_pylist() if row["run_id"] in {each["run_id"] for each in rows(0, 1, 2)}]
+    assert {(row["tolerance"], row["optimizer"], row["seed"], row["radius"]) for row in found} == {
+        (1e-8, "gd", 0, None)
+    }
+
+
+def test_older_part_without_a_result_is_read_with_nulls_and_one_of_this_version_is_broken(store):
+    part = store.parts()[0]
+    whole = part.read_bytes()
+    for version in (None, SCHEMA_VERSION):
+        part.write_bytes(whole)
+        strip(part, version, "knot_points")
+        assert store.read()[1] == {part: "its columns are not those of this table: it lacks knot_points"}
+    part.write_bytes(whole)
+    strip(part, 1, "knot_points")
     table, broken = store.read()
     assert not broken
     assert table["knot_points"].null_count == 5
+
+
+@pytest.mark.parametrize("column", ["run_id", "status", "lr", "problem"])
+def test_part_without_what_every_version_has_is_broken(store, column):
+    part = store.parts()[0]
+    strip(part, 1, column)
+    assert store.read()[1] == {part: f"its columns are not those of this table: it lacks {column}"}
+
+
+def test_part_with_a_column_that_no_version_knows_is_broken_and_says_which(store):
+    part = store.parts()[0]
+    strange = pq.read_table(part).append_column("clipp", [[1, 2, 3]]).append_column("aim", [[1, 2, 3]])
+    pq.write_table(strange, part)
+    assert store.read()[1] == {part: "its columns are not those of this table: unknown aim, clipp"}
+
+
+def test_part_of_a_later_schema_is_broken_and_says_so(store):
+    part = store.parts()[0]
+    strip(part, 99)
+    assert store.read()[1] == {
+        part: f"schema 99; this version reads up to {SCHEMA_VERSION}. Use the relusweep that wrote it"
+    }
+
+
+def test_parameter_that_a_row_lacks_is_recorded_with_its_default(store):
+    (row,) = rows(9)
+    del row["tolerance"], row["radius"]  # as of a run that had ended before a checkpoint of an earlier version
+    store.write("c", {"runs": [row]}, {})
+    (part,) = store.parts()[-1:]
+    assert pq.read_table(part).select(["tolerance", "radius"]).to_pylist() == [{"tolerance": 1e-8, "radius": None}]
 
 
 def test_store_is_refused_for_what_it_is_not(tmp_path):
@@ -174,16 +227,6 @@ def test_store_of_an_earlier_schema_is_read_and_becomes_one_of_this_when_it_is_w
     assert not store.read()[1]
     compact(store)
     assert len(store.read()[0]) == len(table) + 1
-
-
-def test_leftovers_of_killed_processes_are_swept_up(store):
-    old, new = (store.path / "runs" / f".{name}.tmp" for name in ("old", "new"))
-    for path in (old, new):
-        path.write_bytes(b"x")
-    os.utime(old, (time.time() - 7200,) * 2)
-    remove_leftovers(store)
-    assert not old.exists()
-    assert new.exists()
 
 
 def test_failures_and_progress_are_read_back(store):
