@@ -221,7 +221,7 @@ def test_doctor_finds_token_cluster_and_prometheus(
     said = cli("doctor", "--on", "ray")
     assert said.code == 0, said.out
     assert f"\nok       RAY_AUTH_TOKEN_PATH: {ray_cluster.token}, only you can read it\n" in said.out
-    assert f"\nok       RAY_ADDRESS={ray_cluster.address}: somebody listens\n" in said.out
+    assert f"\nok       RAY_ADDRESS={ray_cluster.address}: reachable\n" in said.out
     assert f"\nok       Prometheus: {prometheus} answers\n" in said.out
 
 

@@ -23,10 +23,12 @@ from relusweep.sweep.execute import CHECKPOINT_FORMAT, load_checkpoint
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.store.store import Store
+from tests.cluster.conftest import ROOT
 from tests.cluster.slurm.cluster import Cluster
-from tests.cluster.slurm.conftest import ROOT
 
 PACK_A_NODE = "lr = [0.05], seed = [0, 1], width = [3, 4, 5]"
+
+
 LONG: dict[str, Any] = {"max_steps": 4_000_000, "tolerance": 0.0}
 
 
@@ -193,7 +195,7 @@ def test_sweep_goes_from_slurm_to_ray_is_queued_again_twice_and_ends_under_slurm
     said = cli("run", *submitting(spec, store), "--detach")
     assert (said.code, said.err) == (0, "")
     until(lambda: trains_beyond(100_000))
-    node = submissions(store)[0].account_of(0)["node"]
+    node = submissions(store)[0].history(0)["node"]
     cli("cancel", store)
     (by_slurm,) = until(lambda: slurm.states()[node] == "idle" and steps())
 
