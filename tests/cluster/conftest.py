@@ -35,6 +35,24 @@ def ray_cluster() -> Iterator[RayCluster]:
 
 
 @pytest.fixture
+def on_ray(ray_cluster: RayCluster, monkeypatch: pytest.MonkeyPatch) -> RayCluster:
+    """Let commands use the Ray cluster of the tests instead of starting one."""
+    for name, value in ray_cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    return ray_cluster
+
+
+@pytest.fixture
+def training() -> Callable[[Path], list[int]]:
+    """Return the ids of the processes that have taken a step in a pack of a store."""
+
+    def find(store: Path) -> list[int]:
+        return [int(each["worker"].rpartition("-")[2]) for each in Store(store).progress() if each["run_steps"]]
+
+    return find
+
+
+@pytest.fixture
 def typed(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
     """Type a line of slurm/README.md for a sweep on Ray, in a shell with an active environment.
 

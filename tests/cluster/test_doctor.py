@@ -18,7 +18,7 @@ from tests.cluster.slurm.cluster import Cluster
 
 @pytest.fixture
 def nowhere() -> str:
-    """An address of this machine where nobody listens."""
+    """An address of this machine where nothing listens."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{free.getsockname()[1]}"

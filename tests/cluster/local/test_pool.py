@@ -1,4 +1,4 @@
-"""Worker pool: its workers stop when told to, and one that dies does not take the others along."""
+"""Worker pool: its workers stop on a signal, and one that dies does not take the others along."""
 
 import json
 import signal
@@ -42,7 +42,7 @@ def test_pack_that_needs_more_memory_than_there_is_fails_alone_and_is_tried_agai
         "import json, resource, sys, psutil\n"
         "from pathlib import Path\n"
         "from relusweep import main\n"
-        "from sweep.store import Store\n"
+        "from relusweep.sweep.store.store import Store\n"
         "small, large, store = sys.argv[1:]\n"
         "run = lambda spec: main(['run', spec, '--out', store, '--workers', '1'])\n"
         "assert run(small) == 0\n"

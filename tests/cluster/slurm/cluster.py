@@ -179,7 +179,7 @@ class Cluster:
                     ours = variables.get("SLURM_CONF") == str(self.configuration)
                     if ours and variables.get("SLURMD_NODENAME") == node:
                         yield process
-            except psutil.Error:  # somebody else's, or it has ended meanwhile
+            except psutil.Error:  # another user's, or it has ended meanwhile
                 continue
 
     def _succeeds(self, *command: str) -> bool:

@@ -34,6 +34,14 @@ def place(tmp_path, monkeypatch):
     return make
 
 
+@pytest.fixture
+def an_hour(tmp_path):
+    """A machine file of jobs of an hour, and nothing else."""
+    path = tmp_path / "machine.toml"
+    path.write_text("time = '60'")
+    return path
+
+
 SMALL = Run(problem="sine", lr=0.1, width=4, n=8)
 
 
@@ -69,20 +77,24 @@ def test_run_that_fits_no_job_is_refused_without_probing(place, monkeypatch):
     assert slurm.pack_size(SMALL, Measure(), 1) == 1
 
 
-def test_what_is_missing_or_in_vain_is_said(cli, tiny, tmp_path):
-    path = tmp_path / "machine.toml"
-    path.write_text("time = '60'")
+def test_option_that_is_missing_or_of_no_use_is_one_line(cli, tiny, tmp_path, an_hour):
     for arguments, message in {
         (
             "--on",
             "slurm",
         ): "BackendError: --on slurm: no machine file; expected --machine FILE. Copy slurm/example.toml.\n",
-        ("--on", "slurm", "--machine", path, "--workers", 2): "BackendError: --workers 2: the machine file says what a "
-        "job has; leave it out.\n",
+        (
+            "--on",
+            "slurm",
+            "--machine",
+            an_hour,
+            "--workers",
+            2,
+        ): "BackendError: --workers 2: the machine file says what a job has; leave it out.\n",
         (
             "--machine",
-            path,
-        ): f"BackendError: --machine {path}: local trains on this machine; expected --on slurm with it.\n",
+            an_hour,
+        ): f"BackendError: --machine {an_hour}: local trains on this machine; expected --on slurm with it.\n",
         ("--detach",): "MisuseError: --detach: --on local submits no jobs; expected --on slurm.\n",
         ("--report",): "MisuseError: --report: --on local submits no jobs; expected --on slurm.\n",
     }.items():
@@ -91,21 +103,17 @@ def test_what_is_missing_or_in_vain_is_said(cli, tiny, tmp_path):
     assert not (tmp_path / "store").exists()
 
 
-def test_machine_without_sbatch_is_told_so(cli, tiny, tmp_path, monkeypatch):
-    path = tmp_path / "machine.toml"
-    path.write_text("time = '60'")
+def test_machine_without_sbatch_is_one_line(cli, tiny, tmp_path, monkeypatch, an_hour):
     monkeypatch.setenv("PATH", str(tmp_path))
-    said = cli("run", tiny(), "--on", "slurm", "--machine", path, "--out", tmp_path / "store")
+    said = cli("run", tiny(), "--on", "slurm", "--machine", an_hour, "--out", tmp_path / "store")
     assert said.code == 2
     assert said.err == "BackendError: sbatch: not found on this machine; expected SLURM. Use a login node.\n"
 
 
-def test_store_whose_path_slurm_would_read_in_its_own_way_is_refused(cli, tiny, tmp_path, monkeypatch):
-    path = tmp_path / "machine.toml"
-    path.write_text("time = '60'")
+def test_store_whose_path_slurm_would_read_in_its_own_way_is_refused(cli, tiny, tmp_path, monkeypatch, an_hour):
     (tmp_path / "sbatch").touch(mode=0o700)
     monkeypatch.setenv("PATH", str(tmp_path))
-    said = cli("run", tiny(), "--on", "slurm", "--machine", path, "--out", tmp_path / "100%j")
+    said = cli("run", tiny(), "--on", "slurm", "--machine", an_hour, "--out", tmp_path / "100%j")
     assert said.code == 2
     assert "100%j: SLURM reads '%' in a path in its own way; expected none. Choose another --out." in said.err
 

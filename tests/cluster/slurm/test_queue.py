@@ -204,7 +204,7 @@ def test_cancel_ends_what_was_submitted_for_a_store_and_nothing_else(
     until(lambda: slurm.jobs()[submission.jobs[0]] == "CANCELLED")
     assert slurm.jobs()[other] == "RUNNING"
     assert cli("cancel", store).out == f"{store}: no job of it is in the queue\n"
-    assert len(Store(store).checkpoints()) == 1  # it was told, and wrote its state
+    assert len(Store(store).checkpoints()) == 1  # it got a signal, and wrote its state
 
     assert cli("run", *submitting(spec, store)).code == 0
     assert len(submissions(store)) == 2

@@ -65,7 +65,7 @@ def test_job_may_use_all_cores_that_it_asked_for(
 
 @pytest.fixture
 def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Have a command of SLURM do what it is asked for, and say that no answer came."""
+    """Have a command of SLURM do what it is asked for, and print that no answer came."""
     folder = tmp_path / "broken"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
@@ -96,7 +96,7 @@ def test_job_that_sbatch_got_no_answer_about_is_found_by_its_name(
     assert (tmp_path / "broken" / "sbatch.said").read_text() == f"Submitted batch job {submission.jobs[0]}\n"
 
 
-def test_job_of_which_nobody_knows_whether_it_is_there_is_not_submitted_again(
+def test_job_of_which_it_is_unknown_whether_it_is_there_is_not_submitted_again(
     broken: Callable[[str], None],
     submitting: Callable[..., list[object]],
     cli: Callable[..., Any],
@@ -123,7 +123,7 @@ def test_job_of_which_nobody_knows_whether_it_is_there_is_not_submitted_again(
     verified(store)
 
 
-def test_refusal_of_sbatch_is_one_line_in_its_own_words_and_leaves_nothing_pending(
+def test_refusal_of_sbatch_is_one_line_with_its_message_and_leaves_nothing_pending(
     submitting: Callable[..., list[object]],
     cli: Callable[..., Any],
     tiny: Callable[..., Path],

@@ -1,4 +1,4 @@
-"""Scheduler: what SLURM 22.05 said, word for word, is understood; without SLURM there is one line."""
+"""Scheduler: what SLURM 22.05 printed, word for word, is understood; without SLURM there is one line."""
 
 import pytest
 
@@ -48,7 +48,7 @@ def test_task_of_an_array_is_never_called_by_the_number_that_means_them_all(monk
     assert this_job() == "12_3"
 
 
-def test_machine_without_slurm_is_told_so(monkeypatch, tmp_path):
+def test_machine_without_slurm_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(
         SchedulerError, match=r"^squeue: not found on this machine; expected SLURM\. Use a login node\.$"
