@@ -19,7 +19,7 @@ from relusweep.sweep.pack import Pack
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.store.store import Store
 from relusweep.sweep.tally import Tally
-from tests.cluster.slurm.conftest import HASTE, slurm  # noqa: F401 - a fixture
+from tests.cluster.conftest import HASTE
 from tests.conftest import FLIPS
 
 BACKENDS = ["local", "slurm", "ray"]
