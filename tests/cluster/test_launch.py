@@ -16,7 +16,7 @@ import torch
 
 from relusweep.cluster import launch as launching
 from relusweep.cluster.backend import Job, backend
-from relusweep.cluster.launch import sweep as train
+from relusweep.cluster.launch import train_missing as train
 from relusweep.sweep.execute import load_checkpoint
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.run import Run
