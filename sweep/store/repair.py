@@ -66,6 +66,7 @@ def set_aside(store: Store, parts: Iterable[Path]) -> dict[Path, Path]:
     """
     moved = {}
     with store_errors(store.path):
+        (store.path / "aside").mkdir(exist_ok=True, mode=0o700)
         for part in parts:
             target = _place_aside(store, part)
             try:
@@ -101,8 +102,11 @@ def forget(store: Store, run_ids: RunIds) -> None:
         else:
             write_part(part, rows.filter(pa.array(~forgotten)).replace_schema_metadata(metadata))
 
-    if run_ids:
-        take_each(lambda: [part for part, inode in store.inodes().items() if (part, inode) not in done], reduce)
+    if not run_ids:
+        return
+    with store_errors(store.path):
+        (store.path / "aside").mkdir(exist_ok=True, mode=0o700)
+    take_each(lambda: [part for part, inode in store.inodes().items() if (part, inode) not in done], reduce)
 
 
 def remove_leftovers(store: Store) -> None:
@@ -130,9 +134,7 @@ def _refuse_later(part: Path) -> None:
 
 
 def _place_aside(store: Store, part: Path) -> Path:
-    folder = store.path / "aside"
-    folder.mkdir(exist_ok=True, mode=0o700)
-    return folder / f"{part.parent.name}-{secrets.token_hex(4)}-{part.name}"
+    return store.path / "aside" / f"{part.parent.name}-{secrets.token_hex(4)}-{part.name}"
 
 
 def _copy_aside(store: Store, part: Path) -> bool:
