@@ -20,7 +20,7 @@ from relusweep.sweep.store.part import UNREADABLE, read_part, schema_version, ta
 from relusweep.sweep.store.run_ids import RunIds, keys_of
 from relusweep.sweep.store.store import TABLES, Store
 
-_TEMPORARY_SECONDS = 3600  # from then on a temporary file is nobody's: writing the largest takes minutes
+_TEMPORARY_SECONDS = 3600  # an older temporary file was left behind: writing the largest takes minutes
 _PROGRESS_SECONDS = 86400
 _LEFTOVERS = {  # every folder into which something is written under a temporary name
     ".*.tmp": _TEMPORARY_SECONDS,
@@ -48,7 +48,7 @@ def repair(store: Store) -> dict[Path, tuple[str, Path]]:
     for part in broken:
         _refuse_later(part)
     for table in {part.parent.name for part in broken} - {"runs"}:
-        # first, so that after a kill the broken part still tells the next repair that there is something to do
+        # first, so that after a kill the broken part is still there for the next repair
         forget(store, store.run_ids("runs", promised(table)) - store.run_ids(table))
     now = {part: inode for table in TABLES for part, inode in store.inodes(table).items()}
     moved = set_aside(store, [part for part in broken if part in listed and now.get(part) == listed[part]])

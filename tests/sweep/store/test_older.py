@@ -13,10 +13,14 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
+from relusweep.sweep.execute import Interrupted, execute, load_checkpoint
+from relusweep.sweep.pack import Pack
 from relusweep.sweep.record import SCHEMA_DIGESTS, SCHEMA_VERSION, WEIGHTS, schema_digest
 from relusweep.sweep.replay import difference, train_alone
-from relusweep.sweep.spec import Spec
+from relusweep.sweep.run import Run
+from relusweep.sweep.spec import Measure, Spec
 from relusweep.sweep.store.part import schema_version
 from relusweep.sweep.store.store import TABLES, Store
 
@@ -140,6 +144,48 @@ def test_report_is_written_of_all_runs(older: Store, cli: Callable[..., Any]) ->
     done = cli("report", older.path)
     assert (done.code, done.err) == (0, "")
     assert f"{len(older.recorded())} runs" in (older.path / "report" / "index.html").read_text()
+
+
+def test_checkpoint_without_a_later_parameter_is_resumed_and_its_runs_are_recorded_with_the_default(
+    tmp_path: Path, unchecked_shapes: None
+) -> None:
+    shared = {"problem": "sine", "d": 2, "n": 8, "n_test": 4, "width": 4, "max_steps": 600, "optimizer": "adam"}
+    pack = Pack(tuple(Run.model_validate(shared | {"lr": lr}) for lr in (0.01, 1e150)))
+    path, later = tmp_path / "pack.pt", ("noise", "decay_bias", "dtype", "radius")
+
+    def stop(progress: Any) -> None:
+        if progress.ended["diverged"] and progress.step < 600:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        execute(pack, Measure(), torch.device("cpu"), "local", checkpoint=path, pulse=stop)
+    saved = load_checkpoint(path)
+    assert saved is not None
+    reached = saved["training"]["step"]
+    assert [row["status"] for row in saved["harvest"]["runs"]] == ["diverged"]
+    for row in (*saved["runs"], *saved["harvest"]["runs"]):
+        for name in later:
+            del row[name]
+    torch.save(saved, path)
+    again = Pack(tuple(Run.model_validate(run) for run in saved["runs"]))  # as the launcher reads it
+    assert again.id == pack.id
+    seen: list[int] = []
+    tables = execute(
+        again,
+        Measure(),
+        torch.device("cpu"),
+        "local",
+        checkpoint=path,
+        pulse=lambda progress: seen.append(progress.step),
+    )
+    assert min(seen) >= reached > 0
+    store = Store.create(tmp_path / "store")
+    store.write(again.id, tables, {})
+    (part,) = store.parts()
+    found = pq.read_table(part)
+    assert sorted(found["run_id"].to_pylist()) == sorted(run.id for run in pack.runs)
+    values = {tuple(row.values()) for row in found.select(["noise", "decay_bias", "dtype"]).to_pylist()}
+    assert values == {(0.0, False, "float64")}
 
 
 # A version of tomorrow -----------------------------------------------------------------------------------------------
