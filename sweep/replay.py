@@ -19,6 +19,7 @@ from relusweep.sweep.kernels.jit.compiled import announced_once
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.record import CIRCUMSTANCES, KEYS, SCHEMAS, WEIGHTS
 from relusweep.sweep.run import PARAMETERS, Run
+from relusweep.sweep.shape import layer_sizes
 from relusweep.sweep.spec import Measure
 from relusweep.sweep.store.atomic import StoreError, replacing, store_errors
 from relusweep.sweep.store.part import distinct, stack
@@ -134,7 +135,7 @@ def write_npz(store: Store, run_id: str, file: Path, say: Callable[[str], None])
 
 
 def _shapes(run: Run) -> dict[str, tuple[int, ...]]:
-    sizes = [run.d, run.width, *([run.width2] if run.width2 else [])]
+    sizes = layer_sizes(run)[:-1]
     shapes: dict[str, tuple[int, ...]] = {}
     for index, (inputs, units) in enumerate(itertools.pairwise(sizes), 1):
         shapes |= {f"w{index}": (units, inputs), f"b{index}": (units,)}
