@@ -139,8 +139,11 @@ class _Crew:
     def _hire(self, device: torch.device) -> _Member:
         ours, theirs = CONTEXT.Pipe()
         process = CONTEXT.Process(target=_work, args=(self.job, device, theirs, dict(os.environ)), daemon=True)
-        with nameless():
-            process.start()
+        try:
+            with nameless():
+                process.start()
+        except EOFError:  # which the command line would take for Ctrl-D
+            raise BackendError("no worker process can be started; expected one. See above, what ended it.") from None
         theirs.close()
         return _Member(device, process, ours)
 

@@ -10,27 +10,31 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext
 from types import ModuleType
 
+from relusweep.cluster.safe_path import Secured
+
 CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")  # a launcher's own fork would lack its threads
 
 
 def load_ahead() -> None:
     """Begin to load what workers need in a process of its own; takes a moment, and the load a second or two."""
     CONTEXT.set_forkserver_preload(["relusweep.cluster.local.backend"])
-    resource_tracker.ensure_running()  # what it starts lifts the block below
-    block = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: Ctrl-C is the launcher's to answer
-    try:
-        forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, block)
+    with Secured():
+        resource_tracker.ensure_running()  # what it starts lifts the block below
+        block = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: Ctrl-C is the launcher's
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, block)
 
 
 @contextmanager
 def nameless() -> Iterator[None]:
-    """Hide the launcher's main module from multiprocessing, which would run it again in every worker."""
+    """Hide the launcher's main module from multiprocessing, which would run it again in every worker, and its path."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
-        yield
+        with Secured():
+            yield
     finally:
         sys.modules["__main__"] = main
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from relusweep.cluster.backend import BackendError
+from relusweep.cluster.safe_path import Secured
 
 STORE_BYTES = 80 * 2**20  # of shared memory: packs travel through files, and Ray asks for 75 MiB at least
 RAYS = "ray"  # within our folder, which only its owner enters: Ray lets everybody write into its own
@@ -98,7 +99,7 @@ def connected(title: str = "") -> Iterator[None]:
     try:
         if where != "auto":
             _check_token(where)
-        with _own_signals():
+        with _own_signals(), _nowhere():
             ray.init(
                 where, namespace="relusweep", log_to_driver=False, logging_level=logging.ERROR,
                 job_config=_named(title),
@@ -125,7 +126,7 @@ def started(cpus: int, gpus: int, say: Callable[[str], None], title: str = "") -
         token = home / "token"
         ask_for_token(token)
         try:
-            with _own_signals(), _away_from_signals(), _temporary_files_in(home):
+            with _own_signals(), _away_from_signals(), _temporary_files_in(home), _nowhere():
                 told = ray.init(
                     "local", num_cpus=cpus, num_gpus=gpus, object_store_memory=STORE_BYTES, include_dashboard=True,
                     namespace="relusweep", log_to_driver=False, logging_level=logging.ERROR,
@@ -261,6 +262,24 @@ def _temporary_files_in(folder: Path) -> Iterator[None]:
             del os.environ["TMPDIR"]
         else:
             os.environ["TMPDIR"] = old
+
+
+@contextmanager
+def _nowhere() -> Iterator[None]:
+    """Let processes that are started now, and workers of the driver that connects, import nothing of this folder.
+
+    Ray puts the current folder of the driver, and that of its script, in front of the path of every worker.
+    """
+    if token := os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        os.environ["RAY_AUTH_TOKEN_PATH"] = os.path.abspath(token)
+    here = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.chdir("/")
+        with Secured():
+            yield
+    finally:
+        os.fchdir(here)
+        os.close(here)
 
 
 _leads_session = False

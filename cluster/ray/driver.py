@@ -95,6 +95,8 @@ class Driver(tune.Callback):
     def _fit(self) -> None:
         folder, ids = self.draft.submission.path, [bundle.pack_id for bundle in self.draft.bundles]
         told = {name: value for name, value in os.environ.items() if name.startswith("RELUSWEEP_")}
+        if data := told.get("RELUSWEEP_DATA"):  # workers are in another folder
+            told["RELUSWEEP_DATA"] = os.path.abspath(data)
         given = {"job": self.job, "packs": folder, "sweep": self.sweep, "title": self.title, "environment": told}
         trainable = tune.with_resources(
             tune.with_parameters(PackTrial, **given), {"cpu": 1} if self.unit == "CPU" else {"cpu": 0, "gpu": 1}
