@@ -25,7 +25,7 @@ from relusweep.analysis.study import Study, StudyResult
 from relusweep.analysis.table import PARAMETERS, Table, load, varied
 from relusweep.sweep.errors import RelusweepError
 from relusweep.sweep.record import code_version
-from relusweep.sweep.store.store import Store, said
+from relusweep.sweep.store.store import Store, store_errors
 
 DEFAULT = "stability"
 MOST_ROWS = 200  # of a table on the page; the files have all
@@ -68,7 +68,7 @@ def write(stores: Sequence[str | Path], study: str | None = None, out: str | Pat
     files[MANIFEST] = _manifest(name, result, notes, [*files, "index.html", MANIFEST])
     files["index.html"] = _page(name, result, table, notes, files).encode()
     folder = Path(out) if out else Path(stores[0]) / "report"
-    with said(folder):
+    with store_errors(folder):
         _replace(folder, files)
     return folder / "index.html"
 

@@ -18,9 +18,9 @@ import torch
 from relusweep.cluster.backend import BackendError, check_name
 from relusweep.cluster.ray.cluster import STORE_BYTES, address, is_short, reachable
 from relusweep.sweep.device import device_name, devices
-from relusweep.sweep.kernels.jit.compiled import kept_in
-from relusweep.sweep.kernels.jit.program import home
-from relusweep.sweep.kernels.training.persistent import lacking
+from relusweep.sweep.kernels.jit.compiled import cache_directory
+from relusweep.sweep.kernels.jit.program import user_cache
+from relusweep.sweep.kernels.training.persistent import unsupported_reason
 from relusweep.sweep.store.atomic import replacing
 
 _SECONDS = 10.0  # for an answer of SLURM
@@ -70,7 +70,7 @@ def _devices() -> Iterator[Finding]:
     for device in found if found[0].type == "cuda" else ():
         free, whole = torch.cuda.mem_get_info(device)
         yield Finding("ok", f"{device}: {device_name(device)}, {free / 2**30:.1f} of {whole / 2**30:.1f} GiB free")
-        if why := lacking(device):
+        if why := unsupported_reason(device):
             cure = "Install gcc and Python's headers (python3-dev)."
             yield Finding("absent", f"{device}: Triton makes no code for it, and slower kernels train: {why}. {cure}")
     if found[0].type == "cpu":
@@ -85,7 +85,7 @@ def _devices() -> Iterator[Finding]:
 
 
 def _kernels() -> Finding:
-    kept, programs = kept_in(), home()
+    kept, programs = cache_directory(), user_cache()
     if kept is None:
         return Finding("absent", "compiled kernels: nowhere to keep them. Set NUMBA_CACHE_DIR to a folder of yours.")
     if programs is None:

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from relusweep.sweep.store.lease import living_packs
+from relusweep.sweep.store.lease import active_packs
 from relusweep.sweep.tally import Tally
 
 _LINE_SECONDS = 10  # between lines where there is no terminal
@@ -51,7 +51,7 @@ class Watcher:
         """Read what has changed and sum up."""
         self.tally.look()
         store = self.tally.store
-        living = living_packs(store)
+        living = active_packs(store)
         said = [p for p in store.progress() if living.get(p["pack_id"]) == p["worker"]]  # the dead said things too
         working = [p for p in said if not store.has_pack(p["pack_id"])]
         in_packs: Counter[str] = sum((Counter(p["ended"]) for p in working), Counter())

@@ -9,7 +9,7 @@ from typing import Any
 
 from relusweep.cluster.backend import BackendError
 from relusweep.cluster.slurm.array_task import IDLE_STARTS, steps_taken
-from relusweep.sweep.store.atomic import said, write_json
+from relusweep.sweep.store.atomic import store_errors, write_json
 from relusweep.sweep.store.store import Store
 
 
@@ -54,7 +54,7 @@ class Starts:
 
     def _keep(self, kept: dict[str, Any]) -> None:
         self.kept = kept
-        with said(self.path):
+        with store_errors(self.path):
             write_json(self.path, kept)
         if max(kept["idle"], kept["unready"]) > IDLE_STARTS:
             raise BackendError(

@@ -16,9 +16,9 @@ from relusweep.cluster.backend import Job, Outcome
 from relusweep.cluster.signals import answered
 from relusweep.sweep.data import DataError
 from relusweep.sweep.execute import Interrupted, Progress, execute
-from relusweep.sweep.kernels.jit.compiled import told
+from relusweep.sweep.kernels.jit.compiled import announcing
 from relusweep.sweep.pack import Pack
-from relusweep.sweep.store.lease import claimed, claimed_runs, worker_name
+from relusweep.sweep.store.lease import leased, leased_runs, worker_name
 from relusweep.sweep.store.run_ids import MergedIds
 from relusweep.sweep.store.store import Store, StoreError
 
@@ -54,9 +54,9 @@ class Worker:
     def train(self, pack: Pack) -> Outcome:
         """Train one pack and record it; a crash becomes an outcome, a store that cannot be written an exception."""
         checkpoint = self.store.checkpoint(pack.id)
-        with claimed(self.store, pack.id, (run.id for run in pack.runs)) as mine:
+        with leased(self.store, pack.id, (run.id for run in pack.runs)) as mine:
             ids = {run.id for run in pack.runs}
-            if not mine or ids & claimed_runs(self.store, besides=pack.id):
+            if not mine or ids & leased_runs(self.store, besides=pack.id):
                 return Outcome(pack, "elsewhere")
             self._recorded.add(self.store.recorded_since(self.job.since, self._read))
             recorded = self._recorded.among(ids)
@@ -64,10 +64,10 @@ class Worker:
                 return Outcome(pack, "recorded" if recorded == ids else "elsewhere")
             self.progress = Progress(pack.id, len(pack.runs), pack.shape.max_steps)
             try:
-                with told(self._compiling):
+                with announcing(self._compiling):
                     tables = execute(
                         pack, self.job.measure, self.device, self.job.backend, checkpoint=checkpoint,
-                        checkpoint_seconds=self.job.checkpoint_seconds, pulse=self._pulse,
+                        checkpoint_seconds=self.job.checkpoint_seconds, heartbeat=self._heartbeat,
                     )  # fmt: skip
                 self.store.write(pack.id, tables, {"device": str(self.device), "backend": self.job.backend})
             except Interrupted:
@@ -83,7 +83,7 @@ class Worker:
             checkpoint.unlink(missing_ok=True)
             return Outcome(pack, "recorded")
 
-    def _pulse(self, progress: Progress) -> None:
+    def _heartbeat(self, progress: Progress) -> None:
         self.progress = progress
         if self.stop.is_set() or self.gone():
             raise Interrupted
@@ -91,7 +91,7 @@ class Worker:
             self._tell(progress, compiling=False)
 
     def _compiling(self) -> None:
-        """Say that the pack waits for the compiler, until the next pulse."""
+        """Say that the pack waits for the compiler, until the next heartbeat."""
         assert self.progress is not None
         self._tell(self.progress, compiling=True)
         self._told = 0.0

@@ -27,7 +27,7 @@ from relusweep.cluster.slurm.scheduler import requeue_this_element, this_element
 from relusweep.cluster.slurm.submission import Submission
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.store.atomic import StoreError
-from relusweep.sweep.store.lease import LAPSE_SECONDS
+from relusweep.sweep.store.lease import EXPIRY_SECONDS
 from relusweep.sweep.store.run_ids import MergedIds
 from relusweep.sweep.store.store import Store
 
@@ -95,7 +95,7 @@ def _train(submission: Submission, number: int, came: list[int]) -> dict[str, An
             passed_on = True
             os.kill(os.getpid(), signal.SIGTERM)
 
-    patience = time.monotonic() + LAPSE_SECONDS + _LOOK_SECONDS
+    patience = time.monotonic() + EXPIRY_SECONDS + _LOOK_SECONDS
     while True:
         moved = False
         packs = account.begun(chain(account.left(), _spare(account, workers)))
@@ -107,7 +107,7 @@ def _train(submission: Submission, number: int, came: list[int]) -> dict[str, An
         if not account.left():
             return account.outcomes
         if moved:
-            patience = time.monotonic() + LAPSE_SECONDS + _LOOK_SECONDS
+            patience = time.monotonic() + EXPIRY_SECONDS + _LOOK_SECONDS
         elif time.monotonic() > patience:
             return account.outcomes  # whoever claimed them is alive: a claim of the dead would have lapsed
         else:

@@ -7,14 +7,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, final
 
 import torch
 
-from relusweep.cluster.backend import ATTEMPTS, BackendError, Job, Launch, Outcome, failure
+from relusweep.cluster.backend import ATTEMPTS, BackendError, Foreseen, Job, Launch, Outcome, failure
 from relusweep.cluster.cost import Costs, recorded_costs
 from relusweep.cluster.progress import duration
 from relusweep.cluster.slurm.array_task import steps_taken
@@ -43,15 +42,6 @@ _GPU_BYTES = 16 * 2**30  # and a GPU: a login node cannot look
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
-@dataclass(frozen=True)
-class Foreseen:
-    """What would be submitted, with the script of the first array."""
-
-    elements: list[Element]
-    arrays: list[range]
-    script: str
-
-
 @final
 class Slurm:
     """A SLURM cluster, as a machine file describes it."""
@@ -64,7 +54,7 @@ class Slurm:
         self.machine = Machine.read(machine)
         self.lengths = Lengths.on(self.machine)
         self.launch = launch or Launch()
-        self.reported = False  # whether a job that writes the report has been submitted
+        self.report_submitted = False  # whether a job that writes the report has been submitted
         self.workers_a_job = self.machine.gpus_per_job or self.machine.cpus_per_task
         self.workers = self.lengths.at_one_time * self.workers_a_job
         self._costs: Costs | None = None
@@ -126,8 +116,8 @@ class Slurm:
                     yield from retries.outcomes(submission, number, state)
             packs = retries.take()
 
-    def foresee(self, packs: Iterable[tuple[int, float]], store: Path) -> "Foreseen":
-        """Say what would be submitted for packs of so many runs and seconds each."""
+    def foresee(self, packs: Iterable[tuple[int, float]], store: Path) -> Foreseen:
+        """See `QueueingBackend`."""
         bundles = [Bundle("", *pack) for pack in packs]
         elements = make_elements(bundles, self.lengths, self.workers_a_job)
         elements, arrays = make_arrays(elements, self._largest_array())
@@ -135,11 +125,11 @@ class Slurm:
         folder = store.absolute() / "jobs" / "<submission>"
         name = "relusweep-<submission>.0"
         text = script(self.machine, name, folder / "logs", len(arrays[0]), shares[0]) if arrays else ""
-        return Foreseen(elements, arrays, text)
+        return Foreseen(self._rows(elements, arrays), text)
 
-    def rows(self, foreseen: Foreseen) -> dict[str, str]:
+    def _rows(self, elements: list[Element], arrays: list[range]) -> dict[str, str]:
         """Say what SLURM would be asked for."""
-        elements, arrays, gpus = foreseen.elements, foreseen.arrays, self.machine.gpus_per_job
+        gpus = self.machine.gpus_per_job
         hours = sum(element.seconds for element in elements) / 3600
         lengths = sorted(element.seconds for element in elements) or [0.0]
         between = f"{duration(lengths[0])} to {duration(lengths[-1])}" if len(lengths) > 1 else duration(lengths[0])
@@ -183,7 +173,7 @@ class Slurm:
                     others = [job for each in open_submissions(store) if each != submission for job in each.jobs]
                     report = submit_report(submission, [*others, *jobs])
                     submission.write_jobs(jobs, report)
-                    self.reported = True
+                    self.report_submitted = True
         except BaseException as error:
             refused = isinstance(error, BackendError) and not isinstance(error, SchedulerError)
             if not submission.is_published or (refused and not jobs):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from relusweep.cluster.progress import grouped
 from relusweep.cluster.slurm.scheduler import SchedulerError, Task, cancel, ends, squeue
 from relusweep.cluster.slurm.submission import Submission, open_submissions, submissions
-from relusweep.sweep.store.lease import living_packs
+from relusweep.sweep.store.lease import active_packs
 from relusweep.sweep.store.run_ids import RunIds
 from relusweep.sweep.store.store import Store
 
@@ -184,7 +184,7 @@ def describe(store: Store, queue: Queue | None = None) -> list[str]:
 
 def is_left_alone(store: Store, queue: Queue) -> bool:
     """Tell whether jobs of a store were to train, and neither they nor anybody else does so any more."""
-    if living_packs(store) or not any((store.path / "jobs").glob("*/submission.json")):
+    if active_packs(store) or not any((store.path / "jobs").glob("*/submission.json")):
         return False
     opened = open_submissions(store)
     waiting = ((each.id, k) for each in opened for k in range(len(each.elements)) if k not in each.ends())

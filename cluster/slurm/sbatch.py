@@ -13,7 +13,7 @@ from relusweep.cluster.backend import BackendError
 from relusweep.cluster.slurm.machine import Machine
 from relusweep.cluster.slurm.scheduler import SchedulerError, squeue
 from relusweep.cluster.slurm.submission import Submission
-from relusweep.sweep.store.atomic import said
+from relusweep.sweep.store.atomic import store_errors
 
 try:
     from submitit import SlurmExecutor
@@ -93,7 +93,7 @@ def _map_count(elements: int) -> int | None:
 
 def _submit(folder: Path, command: str, asked: dict[str, Any], map_count: int | None = None) -> str:
     """Submit a command as it is: of a pickled function, the job would wait for what we write after sbatch's answer."""
-    with said(folder), _outside_of_jobs(), redirect_stderr(io.StringIO()):  # submitit prints what it raises too
+    with store_errors(folder), _outside_of_jobs(), redirect_stderr(io.StringIO()):  # submitit prints what it raises too
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
             executor = SlurmExecutor(folder)

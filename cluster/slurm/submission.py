@@ -28,8 +28,8 @@ from relusweep.cluster.backend import Job
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Measure
-from relusweep.sweep.store.atomic import StoreError, replacing, said, write_json
-from relusweep.sweep.store.lease import claimed, living_packs
+from relusweep.sweep.store.atomic import StoreError, replacing, store_errors, write_json
+from relusweep.sweep.store.lease import active_packs, leased
 from relusweep.sweep.store.part import UNREADABLE
 from relusweep.sweep.store.run_ids import RunIds, keys_of
 from relusweep.sweep.store.store import Store
@@ -197,18 +197,18 @@ class Submission:
 
     def write_jobs(self, jobs: list[str], report: str | None = None) -> None:
         """Write down the ids that SLURM gave."""
-        with said(self.path):
+        with store_errors(self.path):
             write_json(self.path / "jobs.json", {"jobs": jobs, "report": report})
 
     @property
     def is_being_submitted(self) -> bool:
         """Whether its launcher is calling sbatch just now."""
-        return self.id in living_packs(self.store)
+        return self.id in active_packs(self.store)
 
     @contextmanager
     def being_submitted(self) -> Iterator[None]:
         """Tell other launchers that jobs of it may yet come."""
-        with claimed(self.store, self.id, ()):
+        with leased(self.store, self.id, ()):
             yield
 
     @property
@@ -218,7 +218,7 @@ class Submission:
 
     def end(self, why: str) -> None:
         """Say that none of its jobs is to train any more."""
-        with said(self.path):
+        with store_errors(self.path):
             write_json(self.path / "ended.json", {"why": why, "time": time.time()})
             if not self.is_being_submitted:
                 self.drop_claim()
@@ -235,7 +235,7 @@ class Submission:
     def end_element(self, element: int, outcomes: Mapping[str, Any], error: str = "", kind: str = "") -> None:
         """Say, as an element, that nothing is left to it."""
         ending = {"outcomes": dict(outcomes), "error": error, "kind": kind, "time": time.time()}
-        with said(self.path):
+        with store_errors(self.path):
             write_json(self.path / "elements" / f"{element}.ended.json", ending)
 
     def account_of(self, element: int) -> dict[str, Any]:
@@ -244,7 +244,7 @@ class Submission:
 
     def write_account(self, element: int, account: Mapping[str, Any]) -> None:
         """Keep something over restarts of an element."""
-        with said(self.path):
+        with store_errors(self.path):
             write_json(self.path / "elements" / f"{element}.json", dict(account))
 
     def _told(self, name: str) -> dict[str, Any]:
@@ -273,12 +273,16 @@ class Draft:
     def take(self, packs: Iterable[tuple[Pack, float]]) -> None:
         """Write packs, each with the seconds that it takes at most; while it is being submitted, or it goes again."""
         folder, path = self.submission.path, self.submission.path / "packs.parquet"
-        with said(folder):
+        with store_errors(folder):
             folder.parent.mkdir(exist_ok=True, mode=0o700)
             _remove_left_drafts(self.submission.store)
             for made in (folder, folder / "elements", folder / "logs"):
                 made.mkdir(mode=0o700)
-        with said(path), replacing(path) as temporary, pq.ParquetWriter(temporary, _SCHEMA, compression="zstd") as file:
+        with (
+            store_errors(path),
+            replacing(path) as temporary,
+            pq.ParquetWriter(temporary, _SCHEMA, compression="zstd") as file,
+        ):
             for pack, seconds in packs:
                 ids = [run.id for run in pack.runs]
                 texts = [json.dumps(run.model_dump(exclude_defaults=True)) for run in pack.runs]
@@ -293,7 +297,7 @@ class Draft:
             "elements": [[element.packs, element.runs, element.seconds] for element in elements],
             "arrays": [[array.start, array.stop] for array in arrays],
         }
-        with said(self.submission.path):
+        with store_errors(self.submission.path):
             write_json(self.submission.path / "submission.json", content)
         return self.submission
 
@@ -312,7 +316,7 @@ def open_submissions(store: Store) -> list[Submission]:
 def _remove_left_drafts(store: Store) -> None:
     """Delete what killed launchers left: before `publish` there is no job."""
     found = [Submission(path) for path in (store.path / "jobs").glob("[0-9a-f]" * 2 * _ID_BYTES)]
-    living = living_packs(store)  # asked afterwards: who makes a draft has claimed it
+    living = active_packs(store)  # asked afterwards: who makes a draft has claimed it
     for draft in found:
         if draft.id not in living and not draft.is_published:
             draft.remove()

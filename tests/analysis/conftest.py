@@ -76,7 +76,7 @@ def store(tmp_path: Path) -> Callable[..., Path]:
         made = Store.create(tmp_path / name)
         made.write("pack", {"runs": rows, "trajectories": trajectories or []}, {})
         if spec:
-            made.keep_spec(spec)
+            made.write_spec(spec)
         return made.path
 
     return make

@@ -17,7 +17,7 @@ import torch
 from relusweep.sweep.execute import load_checkpoint
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.spec import Spec
-from relusweep.sweep.store.lease import claimed
+from relusweep.sweep.store.lease import leased
 from relusweep.sweep.store.store import Store
 
 LONG: dict[str, Any] = {
@@ -269,7 +269,7 @@ def test_unreadable_state_that_no_pack_asks_for_is_deleted_at_the_end_and_said(
     damaged, in_training = store.checkpoint("of-another-spec"), store.checkpoint("in-training")
     for path in (damaged, in_training):
         path.write_bytes(b"garbage")
-    with claimed(store, "in-training", ["f" * 32]):
+    with leased(store, "in-training", ["f" * 32]):
         said = cli("run", spec, "--out", store.path, "--workers", 1)
     assert said.code == 0
     assert said.err == f"{damaged}: a state that cannot be read (damaged, or of another version); deleted.\n"

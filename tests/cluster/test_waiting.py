@@ -8,10 +8,11 @@ import pytest
 
 from relusweep.cluster import launch as launching
 from relusweep.cluster.backend import Job, backend
-from relusweep.cluster.launch import sweep as train
+from relusweep.cluster.launch import train_missing as train
+from relusweep.sweep import tally as tallies
 from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Spec
-from relusweep.sweep.store.lease import claimed
+from relusweep.sweep.store.lease import leased
 from relusweep.sweep.store.run_ids import RunIds
 from relusweep.sweep.store.store import Store
 from relusweep.sweep.tally import Tally
@@ -30,8 +31,8 @@ def test_waiting_launcher_reads_only_what_is_new(
     store.write("b", {"runs": rows(runs[1:2])}, {})
     tally = Tally(store, RunIds(run.id for run in runs))
     read, said, ticks = [], [], []
-    pieces = tally.pieces
-    monkeypatch.setattr(tally, "pieces", lambda part, columns: read.append(part.stem) or pieces(part, columns))
+    pieces = tallies.pieces
+    monkeypatch.setattr(tallies, "pieces", lambda part, columns: read.append(part.stem) or pieces(part, columns))
     monkeypatch.setattr(Spec, "expand", lambda self: pytest.fail("expanded while there was nothing to train"))
     monkeypatch.setattr(launching, "_WAIT_SECONDS", 0)
 
@@ -41,7 +42,7 @@ def test_waiting_launcher_reads_only_what_is_new(
         if len(ticks) in (4, 8):
             store.write(f"of-{len(ticks)}", {"runs": rows(runs[2:3] if len(ticks) == 4 else runs[3:])}, {})
 
-    with claimed(store, "other", [run.id for run in runs[2:]]):
+    with leased(store, "other", [run.id for run in runs[2:]]):
         failed = train(spec, tally, backend("local", 1), Job(store.path, spec.measure, "local", 60), tick, said.append)
     assert not failed
     assert len(ticks) == 8

@@ -18,7 +18,8 @@ from relusweep.cluster.slurm.array_task import IDLE_STARTS, _Account, _train, st
 from relusweep.cluster.slurm.submission import Draft, Element
 from relusweep.sweep.pack import make_packs
 from relusweep.sweep.spec import Measure, Spec
-from relusweep.sweep.store.lease import LAPSE_SECONDS
+from relusweep.sweep.store.compaction import compact
+from relusweep.sweep.store.lease import EXPIRY_SECONDS
 from relusweep.sweep.store.store import Store
 
 CORES = {"gpus_per_job": 0, "cpus_per_task": 1, "time": "1-0"}
@@ -162,7 +163,7 @@ def claim_of_another_host(submission):
 
 def test_claim_of_a_dead_host_is_waited_for_until_it_lapses(submission, claim_of_another_host, monkeypatch):
     monkeypatch.setattr(array_task, "_LOOK_SECONDS", 0.2)
-    claim_of_another_host(ago=LAPSE_SECONDS - 2)
+    claim_of_another_host(ago=EXPIRY_SECONDS - 2)
     outcomes = _train(submission, 0, [])
     assert {kind for kind, _ in outcomes.values()} == {"recorded"}
     assert len(submission.store.recorded()) == 4
@@ -170,7 +171,7 @@ def test_claim_of_a_dead_host_is_waited_for_until_it_lapses(submission, claim_of
 
 def test_pack_that_a_living_host_trains_is_left_to_it(submission, claim_of_another_host, monkeypatch):
     monkeypatch.setattr(array_task, "_LOOK_SECONDS", 0.2)
-    monkeypatch.setattr(array_task, "LAPSE_SECONDS", 1)  # of patience; the claim itself has 120
+    monkeypatch.setattr(array_task, "EXPIRY_SECONDS", 1)  # of patience; the claim itself has 120
     pack = claim_of_another_host(ago=0)
     outcomes = _train(submission, 0, [])
     assert [pack_id for pack_id, (kind, _) in outcomes.items() if kind == "elsewhere"] == [pack.id]
@@ -277,7 +278,7 @@ def test_store_may_be_compacted_while_elements_train(two, monkeypatch, rows_on_d
 
     def writes(store, *given):
         write(store, *given)
-        store.compact()
+        compact(store)
 
     monkeypatch.setattr(Store, "write", writes)
     assert {kind for kind, _ in _train(submission, 0, []).values()} == {"recorded"}

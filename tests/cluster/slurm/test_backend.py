@@ -13,6 +13,7 @@ import pytest
 
 from relusweep.cluster.slurm.queue import CANCELLED
 from relusweep.cluster.slurm.submission import Submission
+from relusweep.sweep.store.compaction import compact
 from relusweep.sweep.store.store import Store
 from tests.cluster.slurm.cluster import Cluster
 from tests.conftest import FLIPS
@@ -34,12 +35,12 @@ def test_500_runs_on_three_nodes_give_the_table_of_one_machine_though_it_is_comp
     spec, store = tiny(**FIVE_HUNDRED), tmp_path / "a store"
     arguments = submitting(spec, store, seconds=160, cpus_per_task=4)  # a node has room for one job
 
-    def compact() -> bool:
+    def is_done() -> bool:
         if len(Store(store).parts()) > 1:
-            Store(store).compact()
+            compact(Store(store))
         return len(Store(store).recorded()) == 500
 
-    meanwhile(lambda: until(compact))
+    meanwhile(lambda: until(is_done))
     said = cli("run", *arguments, "--report")
     assert (said.code, said.err) == (0, "")
     assert f"{store}: 3 element(s) with 16 pack(s) are in SLURM's hands, job " in said.out

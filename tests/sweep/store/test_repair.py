@@ -1,9 +1,10 @@
-"""Mend: broken parts are set aside, and only what was in them is trained again."""
+"""Repair: broken parts are set aside, and only what was in them is trained again."""
 
 import pytest
 
 from relusweep.sweep.run import Run
-from relusweep.sweep.store.repair import mend
+from relusweep.sweep.store.compaction import compact
+from relusweep.sweep.store.repair import repair
 from relusweep.sweep.store.store import Store
 
 
@@ -36,26 +37,26 @@ def seeds(store):
 @pytest.mark.parametrize("compacted", [False, True])
 def test_only_runs_whose_rows_were_lost_are_missing(store, table, compacted):
     if compacted:
-        store.compact()
+        compact(store)
     (part,) = store.parts(table)
     part.write_bytes(part.read_bytes()[:40])
-    found = mend(store)
+    found = repair(store)
     assert list(found) == [part]
     assert found[part][1].parent.name == "aside"
     assert seeds(store) == [0, 1, 2]
-    assert mend(store) == {}
+    assert repair(store) == {}
 
 
 def test_rows_that_are_taken_out_are_kept_aside(store):
     (part,) = store.parts("weights")
     part.write_bytes(b"")
-    mend(store)
+    repair(store)
     names = sorted(path.name.split("-")[0] for path in (store.path / "aside").iterdir())
     assert names == ["runs", "weights"]
 
 
 def test_sound_store_is_left_as_it_is(store):
-    assert mend(store) == {}
+    assert repair(store) == {}
     assert seeds(store) == [0, 1, 2, 3, 4]
     assert not (store.path / "aside").exists() or not list((store.path / "aside").iterdir())
 

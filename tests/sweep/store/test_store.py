@@ -1,4 +1,4 @@
-"""Store: parts written whole or not at all, read once each, mended and merged."""
+"""Store: parts written whole or not at all, read once each, repaired and merged."""
 
 import json
 import os
@@ -10,7 +10,10 @@ import pytest
 
 from relusweep.sweep.record import SCHEMA_VERSION, SCHEMAS
 from relusweep.sweep.run import Run
-from relusweep.sweep.store.store import Store, StoreError, replacing
+from relusweep.sweep.store.atomic import StoreError, replacing
+from relusweep.sweep.store.compaction import compact
+from relusweep.sweep.store.repair import remove_leftovers, set_aside
+from relusweep.sweep.store.store import Store
 
 
 def rows(*seeds, **columns):
@@ -96,7 +99,7 @@ def test_broken_part_is_named_and_its_runs_count_as_missing(store, damage):
     table, broken = store.read()
     assert list(broken) == [part]
     assert sorted(table["seed"].to_pylist()) == [3, 4]
-    (moved,) = store.set_aside(broken)
+    (moved,) = set_aside(store, broken).values()
     assert moved.parent.name == "aside"
     assert not part.exists()
     assert store.read()[1] == {}
@@ -106,7 +109,7 @@ def test_compaction_keeps_every_row_once_and_few_parts(store):
     store.write("c", {"runs": rows(2, 7), "trajectories": [{"run_id": "x", "step": s} for s in (2, 1)]}, {})
     store.write("d", {"runs": rows(8), "trajectories": [{"run_id": "w", "step": 5}]}, {})
     before = {row["run_id"]: row for row in store.read()[0].to_pylist()}
-    assert store.compact()["runs"] == (4, 1)
+    assert compact(store)["runs"] == (4, 1)
     table, _ = store.read()
     assert {row["run_id"]: row for row in table.to_pylist()} == before
     assert table["run_id"].to_pylist() == sorted(before)
@@ -115,14 +118,14 @@ def test_compaction_keeps_every_row_once_and_few_parts(store):
         ("x", 1),
         ("x", 2),
     ]
-    assert store.compact()["runs"] == (1, 1)
+    assert compact(store)["runs"] == (1, 1)
 
 
 def test_compaction_leaves_broken_parts_where_they_are(store):
     part = store.parts()[0]
     part.write_bytes(b"broken")
     store.write("c", {"runs": rows(7)}, {})
-    assert store.compact()["runs"] == (3, 2)
+    assert compact(store)["runs"] == (3, 2)
     assert part.exists()
 
 
@@ -169,7 +172,7 @@ def test_store_of_an_earlier_schema_is_read_and_becomes_one_of_this_when_it_is_w
     Store.create(store.path).write("c", {"runs": rows(7)}, {})
     assert json.loads(marker.read_text()) == {"relusweep_schema_version": SCHEMA_VERSION}
     assert not store.read()[1]
-    store.compact()
+    compact(store)
     assert len(store.read()[0]) == len(table) + 1
 
 
@@ -178,7 +181,7 @@ def test_leftovers_of_killed_processes_are_swept_up(store):
     for path in (old, new):
         path.write_bytes(b"x")
     os.utime(old, (time.time() - 7200,) * 2)
-    store.sweep_up()
+    remove_leftovers(store)
     assert not old.exists()
     assert new.exists()
 
