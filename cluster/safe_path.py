@@ -1,4 +1,4 @@
-"""Safe path: modules come from installations and from where PYTHONPATH says, never from the folder one happens to be in.
+"""Safe path: modules come from installations and from where PYTHONPATH says, not from the folder one happens to be in.
 
 A user's `random.py` or `signal.py` would otherwise take the place of Python's own: `python -m` and `python -c` put the
 current folder first, a script its own, and an empty element of PYTHONPATH, as `PYTHONPATH=$PYTHONPATH:/opt/lib` leaves

@@ -15,7 +15,7 @@ from relusweep.sweep.probe import Cost
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.store.run_ids import RunIds
 from relusweep.sweep.store.store import Store
-from tests.cluster.slurm.cluster import Cluster, lacking
+from tests.cluster.slurm.cluster import Cluster, lacking, room_for
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +56,8 @@ def submitting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
         for place, value in HASTE.items():
             monkeypatch.setattr(place, value)
         monkeypatch.setattr("relusweep.cluster.slurm.arrays.LEAST_SECONDS", seconds)
-        asked = {"partition": "main", "time": "60", "gpus_per_node": 2} | machine
+        room = {} if "gpus_per_node" in machine else room_for(machine.pop("gpus_per_job", 1))
+        asked = {"partition": "main", "time": "60"} | room | machine
         path = tmp_path / "machine.toml"
         path.write_text("\n".join(f"{key} = {value!r}" for key, value in asked.items()))
         return [spec, "--on", "slurm", "--machine", path, "--out", store]
