@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: install demo test lint bench clean
+.PHONY: install demo test lint bench figures clean
 install: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
@@ -45,6 +45,9 @@ bench: install
 	$(BIN)/python bench/slurm_overhead.py
 	$(BIN)/python bench/simulated_cluster.py
 	$(BIN)/python bench/ray_overhead.py
+
+figures: install # the pictures of the docs; of the long sweeps only those whose stores are in results/
+	$(BIN)/python docs/figures.py
 
 clean:
 	rm -rf .venv results build *.egg-info

@@ -1,14 +1,19 @@
-"""Sheet: what all figures share: their style, their layout, and the axes that most of them draw."""
+"""Plotting: what all figures share: style, colours, layout, the axes that most of them draw, and files.
+
+Studies hand in panels (title → data frame), aggregated; nothing here computes. Colours are those of Okabe and Ito
+(2008), which colour-blind readers tell apart; every line also has a marker or a dash of its own.
+"""
 
 import io
 import math
 import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Literal
 
 import matplotlib as mpl
 import polars as pl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
@@ -16,9 +21,12 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, NullFormatter
 
 Panels = Mapping[str, pl.DataFrame]
+"""The data of a figure's axes, by title."""
 
+BLUE, ORANGE, GREEN, RED, SKY, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#7F7F7F"
+SEQUENCE = ("#440154", "#414487", "#2A788E", "#22A884", "#7AD151", "#D0B800")  # dark to light: small to large
 MOST_POINTS = 3000  # of a scatter plot; more only make the file heavy
-STYLE: dict[Any, Any] = {
+STYLE: dict[str, str | float | bool] = {
     "font.family": "STIXGeneral",  # ships with matplotlib, hence the same file everywhere
     "mathtext.fontset": "stix",
     "font.size": 12,
@@ -48,18 +56,35 @@ def styled() -> Iterator[None]:
         yield
 
 
-def sheet(panels: Panels, height: float) -> tuple[Figure, list[tuple[str, pl.DataFrame, SubplotSpec]]]:
-    """Make a figure with a cell for each panel, in one column or two; `height` is that of a row in inches."""
+def layout(panels: Panels, height: float) -> tuple[Figure, list[tuple[str, pl.DataFrame, SubplotSpec]]]:
+    """Make a figure with a cell for each panel, in one column or two.
+
+    Args:
+        panels: At least one.
+        height: Of a row, in inches.
+
+    Returns:
+        The empty figure, and for each panel its title, its data and its cell.
+    """
     columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
-    layout = ConstrainedLayoutEngine(h_pad=0.02, hspace=0.01)
-    figure = Figure(figsize=((7.2, 10.5)[columns - 1], height * rows + 0.5), layout=layout)
+    engine = ConstrainedLayoutEngine(h_pad=0.02, hspace=0.01)
+    figure = Figure(figsize=((7.2, 10.5)[columns - 1], height * rows + 0.5), layout=engine)
     grid = figure.add_gridspec(rows, columns)
     return figure, [(title, data, grid[divmod(i, columns)]) for i, (title, data) in enumerate(panels.items())]
 
 
 def band(axes: Axes, data: pl.DataFrame, measure: str, colour: str, marker: str, label: str) -> None:
-    """Draw median and 10–90 % band of a measure; nothing where it was never recorded."""
+    """Draw median and 10–90 % band of a measure against `lr`; nothing where it was never recorded.
+
+    Args:
+        axes: Where to draw.
+        data: Sorted rows with `lr` and the quantiles `*_q10, *_median, *_q90` of the measure.
+        measure: Its name.
+        colour: Of line and band.
+        marker: Of the medians.
+        label: In the legend.
+    """
     if data[f"{measure}_median"].null_count() == len(data):
         return
     low, middle, high = (data[f"{measure}_{q}"].to_numpy() for q in ("q10", "median", "q90"))
@@ -90,7 +115,7 @@ def _plain(value: float, _: float) -> str:
 
 def legend(figure: Figure) -> None:
     """One legend for all panels, above them, each text once."""
-    entries: dict[str, Any] = {}
+    entries: dict[str, Artist] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
@@ -107,12 +132,12 @@ def thin(data: pl.DataFrame) -> pl.DataFrame:
 
 
 def heavy(points: pl.DataFrame) -> bool:
-    """Whether so many points are better an embedded image than markers."""
+    """Return whether so many points are better an embedded image than markers."""
     return len(points) > 500
 
 
 def save(figure: Figure, form: Literal["svg", "png"]) -> bytes:
-    """Render a figure; the same figure gives the same bytes, without date or program name."""
+    """Return a figure as a file; the same figure gives the same bytes, without date or program name."""
     buffer = io.BytesIO()
     nothing = {"svg": dict.fromkeys(("Date", "Creator", "Format", "Type")), "png": {"Software": None}}[form]
     with styled():

@@ -2,7 +2,6 @@
 
 import difflib
 import html
-import importlib
 import io
 import json
 import math
@@ -13,7 +12,6 @@ import shutil
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import polars as pl
@@ -22,10 +20,11 @@ from markupsafe import Markup
 from relusweep.analysis.plotting import save
 from relusweep.analysis.studies import STUDIES
 from relusweep.analysis.study import Study, StudyResult
+from relusweep.analysis.study import load as load_study
 from relusweep.analysis.table import PARAMETERS, Table, load, varied
 from relusweep.sweep.errors import RelusweepError
 from relusweep.sweep.record import code_version
-from relusweep.sweep.store.store import Store, said
+from relusweep.sweep.store.store import Store, store_errors
 
 DEFAULT = "stability"
 MOST_ROWS = 200  # of a table on the page; the files have all
@@ -58,17 +57,17 @@ def write(stores: Sequence[str | Path], study: str | None = None, out: str | Pat
     if not stores:
         raise ReportError("report: got no store; expected at least one. Name a directory written by `relusweep run`.")
     name, notes = (study, []) if study else _named_study([Path(store) for store in stores])
-    answer, moments = _study(name)
-    table = load(stores, moments)
-    result = answer(table)
+    question = _study(name)
+    table = load(stores, question.moments)
+    result = question(table)
     files = {
         **_table_files(result.tables),
         **{f"{key}.{form}": save(figure, form) for key, figure in result.figures.items() for form in ("svg", "png")},
     }
-    files[MANIFEST] = _manifest(name, result, notes, [*files, "index.html", MANIFEST])
-    files["index.html"] = _page(name, result, table, notes, files).encode()
+    files[MANIFEST] = _manifest(name, question, result, notes, [*files, "index.html", MANIFEST])
+    files["index.html"] = _page(name, question, result, table, notes, files).encode()
     folder = Path(out) if out else Path(stores[0]) / "report"
-    with said(folder):
+    with store_errors(folder):
         _replace(folder, files)
     return folder / "index.html"
 
@@ -91,15 +90,13 @@ def _named_study(stores: Sequence[Path]) -> tuple[str, list[str]]:
     return (named[0] if named else DEFAULT), notes
 
 
-def _study(name: str) -> tuple[Study, tuple[str, ...]]:
-    """Load a study, and tell which measures of the trajectories it reads."""
+def _study(name: str) -> Study:
+    """Load a study, or raise with the nearest name."""
     if name not in STUDIES:
         near = difflib.get_close_matches(name, STUDIES, 1)
         hint = f"Did you mean {near[0]!r}?" if near else "Name one with `study = ` in the spec."
         raise ReportError(f"study = {name!r}: unknown study; expected one of {', '.join(STUDIES)}. {hint}")
-    path, function = STUDIES[name].split(":")
-    module = importlib.import_module(path)
-    return getattr(module, function), module.MOMENTS
+    return load_study(STUDIES[name])
 
 
 # Files --------------------------------------------------------------------------------------------------------------
@@ -119,10 +116,10 @@ def _parquet(table: pl.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def _manifest(name: str, result: StudyResult, notes: list[str], files: list[str]) -> bytes:
+def _manifest(name: str, study: Study, result: StudyResult, notes: list[str], files: list[str]) -> bytes:
     content = {
         "study": name,
-        "question": result.question,
+        "question": study.question,
         "verdicts": [vars(verdict) | {"answer": verdict.answer} for verdict in result.verdicts],
         "notes": [*result.notes, *notes],
         "files": sorted(files),
@@ -168,7 +165,7 @@ def _former(folder: Path) -> set[str]:
 # The page -----------------------------------------------------------------------------------------------------------
 
 
-def _page(name: str, result: StudyResult, table: Table, notes: list[str], files: dict[str, bytes]) -> str:
+def _page(name: str, study: Study, result: StudyResult, table: Table, notes: list[str], files: dict[str, bytes]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -181,9 +178,10 @@ def _page(name: str, result: StudyResult, table: Table, notes: list[str], files:
     first, varying = runs.head(1).row(0, named=True), varied(runs)
     return environment.get_template("report.html").render(
         name=name,
+        study=study,
         result=result,
         notes=[*result.notes, *notes],
-        pictures={key: _inline(key, files[f"{key}.svg"], result.shown[key].title) for key in result.figures},
+        pictures={key: _inline(key, files[f"{key}.svg"], study.shown[key].title) for key in result.figures},
         most_rows=MOST_ROWS,
         setting={p: first[p] for p in PARAMETERS if p not in varying and first[p] is not None},
         varied={p: _range(runs[p]) for p in varying},
@@ -218,7 +216,7 @@ def _made_by(runs: pl.DataFrame) -> dict[str, str]:
     return {name: ", ".join(map(str, values)) or "–" for name, values in found.items()}
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     """Write a value for a reader: four digits, a dash for undefined."""
     if value is None:
         return "–"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from relusweep.analysis.floor.arrangement import Array
+from relusweep.sweep.data import Array
 
 # powers of (a, s) in the features: 1; p; σ(±x_i); 1 of the second layer; the first layer's
 _POWERS = np.array([[0, 0], [-1, 0], [1, 1], [1, 0], [0, -1]])
@@ -53,7 +53,7 @@ class Witness:
         self.powers = np.repeat(_POWERS, [1, 1, 2 * d, 1, 2 * d * (d + 1)], axis=0)
 
     def scaled(self, a: float = 1.0, s: float = 1.0) -> Scaling:
-        """Give the sharpness at a scaling of the layers, unit by default."""
+        """Return the sharpness at a scaling of the layers, unit by default."""
         return Scaling(a, s, float(np.exp(self._log_sharpness(np.log([a, s]))[0])))
 
     def flattest(self) -> Scaling:
@@ -62,7 +62,7 @@ class Witness:
         return self.scaled(*(float(value) for value in np.exp(found.x)))
 
     def _log_sharpness(self, logs: Array) -> tuple[float, Array]:
-        """Give log λ_max and its gradient: at the eigenvector v a factor e^t on feature k adds 2t v_k²."""
+        """Return log λ_max and its gradient: at the eigenvector v a factor e^t on feature k adds 2t v_k²."""
         scale = np.exp(self.powers @ logs)
         values, vectors = np.linalg.eigh(scale[:, None] * self.matrix * scale)
         return float(np.log(values[-1])), 2 * vectors[:, -1] ** 2 @ self.powers

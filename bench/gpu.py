@@ -25,12 +25,12 @@ from throughput import Jax, make_runs
 from relusweep.sweep.kernels.training import graphed, persistent, plain
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.run import Run
-from relusweep.sweep.train import EXAM_STEPS, Training
+from relusweep.sweep.train import CHECK_STEPS, Training
 
 RUNS, STEPS, REPETITIONS = 10_000, 200, 5
 MANY, MANY_STEPS = 100_000, 10_000
 LARGE, LARGE_RUNS = {"d": 64, "n": 512, "width": 128}, 1000
-CHECK_STEPS, AGREEMENT = 50, 1e-9
+COMPARED_STEPS, AGREEMENT = 50, 1e-9
 OPERATIONS = 16  # a unit and sample, as bench/README.md counts them
 
 
@@ -55,28 +55,28 @@ def check() -> str:
     runs = make_runs(1000, "float64")
     found = {}
     for kernel in (persistent, graphed, plain):
-        contender = Relusweep(runs, CHECK_STEPS, kernel)
+        contender = Relusweep(runs, COMPARED_STEPS, kernel)
         contender.advance()
         found[kernel] = contender.weights()
     for kernel in (graphed, persistent):
         off = max(float((row - found[plain][run]).norm() / row.norm()) for run, row in found[kernel].items())
         if not off <= AGREEMENT:
             sys.exit(
-                f"kernel {kernel.NAME} trains something else: weights differ by {off:.1e} after {CHECK_STEPS} steps"
+                f"kernel {kernel.NAME} trains something else: weights differ by {off:.1e} after {COMPARED_STEPS} steps"
             )
     for dtype in ("float32", "float64"):
         runs = make_runs(1000, dtype)
-        whole = Relusweep(runs, CHECK_STEPS, persistent)
+        whole = Relusweep(runs, COMPARED_STEPS, persistent)
         whole.advance()
         expected = whole.weights()
         for part in (runs[:1], runs[500:507], runs[::-1]):
             pieces = Relusweep(part, 0, persistent)
-            for stop in (*sorted(random.sample(range(1, CHECK_STEPS), 3)), CHECK_STEPS):
+            for stop in (*sorted(random.sample(range(1, COMPARED_STEPS), 3)), COMPARED_STEPS):
                 pieces.training.advance(stop, lambda: None)
             for run, row in pieces.weights().items():
                 if not torch.equal(row, expected[run]):
                     sys.exit(f"{dtype}: run {run} is another one in a pack of {len(part)}")
-    return f"weights after {CHECK_STEPS} steps are off the reference by {off:.0e}, and the same bit for bit in any pack"
+    return f"weights after {COMPARED_STEPS} steps: off the reference by {off:.0e}, the same bit for bit in any pack"
 
 
 def timed(work: Callable[[], object], repetitions: int = REPETITIONS) -> float:
@@ -147,13 +147,13 @@ def main() -> None:
         each = {kernel.NAME: f"{1e6 * time / STEPS / LARGE_RUNS:.3f}" for kernel, time in times.items()}
         out.print(f"{dtype}: {LARGE_RUNS} runs of {LARGE}, µs a run-step: {each}")
 
-    many = Relusweep(make_runs(MANY, "float32"), EXAM_STEPS, persistent)
+    many = Relusweep(make_runs(MANY, "float32"), CHECK_STEPS, persistent)
     start = time.perf_counter()
-    for _ in range(MANY_STEPS // EXAM_STEPS):
+    for _ in range(MANY_STEPS // CHECK_STEPS):
         many.advance()
-        many.training.exam()
+        many.training.check_convergence()
     torch.cuda.synchronize()
-    out.print(f"float32: {MANY} runs of {MANY_STEPS} steps, with exams: {time.perf_counter() - start:.1f} s")
+    out.print(f"float32: {MANY} runs of {MANY_STEPS} steps, with checks: {time.perf_counter() - start:.1f} s")
 
 
 if __name__ == "__main__":

@@ -3,13 +3,13 @@
     python bench/simulated_cluster.py        runs that take at most 10, 30 and 100 seconds on a GPU
     python bench/simulated_cluster.py 60     or another number
 
-Real is the planner: sizes of packs and elements, arrays, throttles. Measured is what it cannot know. It reckons with
+Real is the planner: sizes of packs and tasks, arrays, throttles. Measured is what it cannot know. It reckons with
 the most that runs can cost, while many converge early, and those of one step size alike: a simulated run takes the
 share of its steps that one of its step size took here. And packs are not trained at the pace that a probe foretells:
 that of a simulated pack is lognormal, with the mean and the spread of packs here. How long a run takes at most is
 assumed.
 
-The cluster: an array runs as many elements at one time as it may, the next one as soon as a GPU is free. An element
+The cluster: an array runs as many tasks at one time as it may, the next one as soon as a GPU is free. A task
 loads for `START` seconds, trains its packs, and then packs of others that nobody has begun, drawn at random, while its
 time is enough. It is pre-empted with the probability `PREEMPTED` an hour, loses what it did since its last state, may
 start again `REQUEUE` seconds later, and waits behind all others of its array, as on the test cluster; the pack that it
@@ -35,17 +35,16 @@ from rich.console import Console
 from rich.table import Table
 
 from relusweep.cluster import cost
-from relusweep.cluster.slurm.arrays import make_arrays, make_elements, throttles
+from relusweep.cluster.slurm.arrays import Bundle, make_arrays, make_tasks, throttles
 from relusweep.cluster.slurm.backend import Slurm
-from relusweep.cluster.slurm.scheduler import MOST_ELEMENTS
-from relusweep.cluster.slurm.submission import Bundle
+from relusweep.cluster.slurm.scheduler import MOST_TASKS
 from relusweep.sweep.execute import execute
 from relusweep.sweep.pack import Pack, make_packs
 from relusweep.sweep.probe import Cost, probe
 from relusweep.sweep.spec import Spec
 
 GPUS, RATES, SEEDS, SAMPLE_SEEDS, STEPS, REPETITIONS = 1000, 16, 62_500, 16, 40_000, 3
-START = 16.0  # what an element lasts besides its training, as slurm_overhead.py says
+START = 16.0  # what a task lasts besides its training, as slurm_overhead.py says
 PREEMPTED, REQUEUE = 0.05, 120.0
 CHECKPOINT = 120.0  # seconds between two states
 CPU = torch.device("cpu")
@@ -98,7 +97,7 @@ def measured(spec: Spec) -> Spread:
 
 @dataclass
 class Running:
-    """An element on a GPU: the earlier of its pre-emption and its time limit, and the pack that it has in hand."""
+    """A task on a GPU: the earlier of its pre-emption and its time limit, and the pack that it has in hand."""
 
     number: int
     array: int
@@ -109,10 +108,10 @@ class Running:
 
 
 class Cluster:
-    """Trains packs, event by event: an element has loaded, ends a pack, or is stopped."""
+    """Trains packs, event by event: a task has loaded, ends a pack, or is stopped."""
 
     def __init__(self, own: Sequence[Sequence[int]], at_most: Sequence[float], real: Sequence[float]) -> None:
-        """Take the packs of each element, and the seconds of each pack, as foretold and as they turn out."""
+        """Take the packs of each task, and the seconds of each pack, as foretold and as they turn out."""
         self.own, self.at_most, self.left = [list(packs) for packs in own], at_most, list(real)
         self.begun = [False] * len(self.left)  # in somebody's hands, or done
         self.spare = list(range(len(self.left)))  # those that nobody has begun, in no order …
@@ -120,7 +119,7 @@ class Cluster:
         self.last, self.times = 0.0, 0
 
     def run(self, arrays: Sequence[range], shares: Sequence[int], limit: float, chance: np.random.Generator) -> None:
-        """Run all elements, so many of each array at one time, none for longer than `limit`."""
+        """Run all tasks, so many of each array at one time, none for longer than `limit`."""
         waiting = [[(0.0, number) for number in array] for array in arrays]
         events: list[tuple[float, int, Running]] = []
 
@@ -135,27 +134,27 @@ class Cluster:
             for _ in range(share):
                 start(array, 0.0)
         while events:
-            now, number, element = heappop(events)
-            if now >= element.stops and self.stop(element):
-                heappush(waiting[element.array], (now + REQUEUE, number))
-            elif now < element.stops and (end := self.next_end(element, now, chance)) is not None:
-                heappush(events, (min(end, element.stops), number, element))
+            now, number, task = heappop(events)
+            if now >= task.stops and self.stop(task):
+                heappush(waiting[task.array], (now + REQUEUE, number))
+            elif now < task.stops and (end := self.next_end(task, now, chance)) is not None:
+                heappush(events, (min(end, task.stops), number, task))
                 continue
             self.last = max(self.last, now)
-            start(element.array, now)
+            start(task.array, now)
 
-    def next_end(self, element: Running, now: float, chance: np.random.Generator) -> float | None:
-        """Let an element go on with another pack; gives when that will end, or None if nothing is left to it."""
-        if element.pack is not None:
-            self.left[element.pack] = 0.0
-        own = self.own[element.number]
+    def next_end(self, task: Running, now: float, chance: np.random.Generator) -> float | None:
+        """Let a task go on with another pack; gives when that will end, or None if nothing is left to it."""
+        if task.pack is not None:
+            self.left[task.pack] = 0.0
+        own = self.own[task.number]
         while own and self.begun[own[0]] and not self.left[own[0]]:
             own.pop(0)
         pack = next((pack for pack in own if not self.begun[pack]), None)
         if pack is None and self.spare:
             drawn = self.spare[chance.integers(len(self.spare))]
-            pack = drawn if now + self.at_most[drawn] < element.told else None
-        element.pack, element.began = pack, now
+            pack = drawn if now + self.at_most[drawn] < task.told else None
+        task.pack, task.began = pack, now
         if pack is None:
             return None
         self.begun[pack] = True
@@ -166,13 +165,13 @@ class Cluster:
                 self.spare[at], self.at[last] = last, at
         return now + self.left[pack]
 
-    def stop(self, element: Running) -> bool:
-        """Take its pack, from its last state, out of an element's hands; tells whether it has to come again."""
-        self.times += element.stops < element.told
-        own, pack = self.own[element.number], element.pack
+    def stop(self, task: Running) -> bool:
+        """Take its pack, from its last state, out of a task's hands; tells whether it has to come again."""
+        self.times += task.stops < task.told
+        own, pack = self.own[task.number], task.pack
         if pack is not None:
-            self.left[pack] -= (element.stops - element.began) // CHECKPOINT * CHECKPOINT
-            self.begun[pack] = False  # and yet nobody takes it but its element, and who has taken it from there
+            self.left[pack] -= (task.stops - task.began) // CHECKPOINT * CHECKPOINT
+            self.begun[pack] = False  # and yet nobody takes it but its task, and who has taken it from there
             if pack not in own:
                 own.append(pack)
         return any(not self.begun[pack] for pack in own)
@@ -188,14 +187,14 @@ def simulated(spec: Spec, place: Slurm, at_most: float, spread: Spread) -> list[
         seconds = spread.seconds(pack, at_most, chance)
         longest = max(longest, seconds.max())
         real.append(seconds.sum())
-    elements, arrays = make_arrays(make_elements(bundles, place.lengths, place.workers_a_job), MOST_ELEMENTS)
-    gpus = Cluster([element.packs for element in elements], [bundle.seconds for bundle in bundles], real)
+    tasks, arrays = make_arrays(make_tasks(bundles, place.lengths, place.workers_a_job), MOST_TASKS)
+    gpus = Cluster([task.packs for task in tasks], [bundle.seconds for bundle in bundles], real)
     shares = [share or GPUS for share in throttles(len(arrays), place.machine.max_array_tasks)]
     gpus.run(arrays, shares, place.machine.sure_seconds, chance)
     if any(gpus.left):
         raise SystemExit("the simulation is wrong: packs are left")
     last, bound = gpus.last, max(sum(real) / GPUS, longest)
-    counts = (f"{count:,}" for count in (len(bundles), len(elements), len(arrays), gpus.times))
+    counts = (f"{count:,}" for count in (len(bundles), len(tasks), len(arrays), gpus.times))
     return [f"{at_most:g} s", *counts, f"{last / 3600:.2f} h", f"{bound / 3600:.2f} h", f"{last / bound:.3f}"]
 
 
@@ -211,7 +210,7 @@ def main() -> None:
         out.print(f"share of their steps that runs take, by step size: {shares}")
         low, middle, high = np.quantile(spread.pace, [0, 0.5, 1])
         out.print(f"seconds of packs over those foretold: median {middle:.2f}, from {low:.2f} to {high:.2f}")
-        table = Table("a run at most", "packs", "elements", "arrays", "pre-empted", "makespan", "bound", "ratio")
+        table = Table("a run at most", "packs", "tasks", "arrays", "pre-empted", "makespan", "bound", "ratio")
         table.box = box.SIMPLE
         for at_most in map(float, sys.argv[1:] or ("10", "30", "100")):
             table.add_row(*simulated(million, Slurm(machine=machine), at_most, spread))

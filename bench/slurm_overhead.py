@@ -63,24 +63,24 @@ def main() -> None:
         spec = Path(folder, "short.toml")
         spec.write_text(SPEC, encoding="utf-8")
         runs = list(Spec.read(str(spec)).expand())
-        elements, wall, training, besides = packed(cluster, spec, cores)
+        tasks, wall, training, besides = packed(cluster, spec, cores)
         ours = (wall * cores - training) / len(runs)
         table = Table("", "runs", "jobs for 2,000", "seconds", "training", "overhead, ms a run", box=box.SIMPLE)
         table.add_row(
-            "relusweep", f"{len(runs):,}", f"{elements:,}", f"{wall:.1f}", f"{training:.1f}", f"{1e3 * ours:.1f}"
+            "relusweep", f"{len(runs):,}", f"{tasks:,}", f"{wall:.1f}", f"{training:.1f}", f"{1e3 * ours:.1f}"
         )
         wall, training = one_by_one(runs[:: len(runs) // NAIVE], cores, Path(folder, "naive"))
         naive = (wall * cores - training) / NAIVE
         table.add_row("one job a run", str(NAIVE), "2,000", f"{wall:.1f}", f"{training:.1f}", f"{1e3 * naive:.1f}")
     out.print(table)
     out.print(
-        f"× fewer jobs: {len(runs) / elements:,.0f} (goal: 50); × less overhead a run: {naive / ours:,.0f} (goal: 20)"
+        f"× fewer jobs: {len(runs) / tasks:,.0f} (goal: 50); × less overhead a run: {naive / ours:,.0f} (goal: 20)"
     )
-    out.print(f"an element lasts {besides:.1f} s besides its training")
+    out.print(f"a task lasts {besides:.1f} s besides its training")
 
 
 def packed(cluster: Cluster, spec: Path, cores: int) -> tuple[int, float, float, float]:
-    """Train all runs by `relusweep run`; gives elements, seconds, those of training, and an element's besides."""
+    """Train all runs by `relusweep run`; gives tasks, seconds, those of training, and a task's besides."""
     machine, store = spec.with_name("machine.toml"), spec.with_name("store")
     machine.write_text(f"partition = 'main'\ncpus_per_task = {cores}\ntime = '60'\nmax_array_tasks = 1\n")
     asked = [str(spec), "--on", "slurm", "--machine", str(machine), "--out", str(store)]

@@ -73,7 +73,7 @@ def write(spec_path: str, store_path: str) -> None:
     from relusweep.sweep.store.store import Store
 
     spec, store = Spec.read(spec_path), Store.create(store_path)
-    store.keep_spec(spec.text)
+    store.write_spec(spec.text)
     runs = iter(spec.expand())
     while pack := list(islice(runs, PACK)):
         store.write(pack[0].id[:16], {"runs": list(rows(pack))}, {"device": "cpu", "backend": "local"})

@@ -55,7 +55,7 @@ class Contender(Protocol):
 
 
 class Relusweep:
-    """What `relusweep run` does between two exams; with `kernel`, by that one."""
+    """What `relusweep run` does between two convergence checks; with `kernel`, by that one."""
 
     def __init__(self, runs: Sequence[Run], steps: int, kernel: ModuleType | None = None) -> None:
         self.training, self.steps = Training(Pack(tuple(runs)), torch.device("cpu")), steps

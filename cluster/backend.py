@@ -3,10 +3,10 @@
 import importlib
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from relusweep.sweep.errors import RelusweepError
 from relusweep.sweep.pack import Pack
@@ -15,6 +15,9 @@ from relusweep.sweep.spec import Measure
 
 if TYPE_CHECKING:
     import torch
+
+    from relusweep.cluster.cost import Costs
+    from relusweep.sweep.store.store import Store
 
 ATTEMPTS = 3  # a pack whose worker crashed is tried this often before its runs are listed as failed
 
@@ -104,6 +107,32 @@ class Backend(Protocol):
             StoreError: if the store cannot be written any more.
             KeyboardInterrupt: if a signal asked to stop; by then all states are written, or jobs go on without us.
         """
+        ...
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What would be submitted to a scheduler: rows that a plan shows, by name, and the script of the first job."""
+
+    rows: dict[str, str]
+    script: str
+
+
+@runtime_checkable
+class QueueingBackend(Backend, Protocol):
+    """A back-end that submits packs to a scheduler's queue, such as SLURM, and may return before they are trained."""
+
+    @property
+    def report_submitted(self) -> bool:
+        """Whether a job that writes the report has been submitted."""
+        ...
+
+    def costs(self, measure: Measure, store: "Store | None") -> "Costs":
+        """Return what runs cost there: as recorded in a store, else as probed on this machine."""
+        ...
+
+    def foresee(self, packs: Iterable[tuple[int, float]], store: Path) -> Foreseen:
+        """Return what would be submitted for packs of so many runs and seconds each; submits nothing."""
         ...
 
 

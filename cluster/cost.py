@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from relusweep.sweep.kernels.jit.compiled import told_once
+from relusweep.sweep.kernels.jit.compiled import announced_once
 from relusweep.sweep.pack import SHAPE_KEYS, shape_key
 from relusweep.sweep.probe import probe
 from relusweep.sweep.run import Run
@@ -43,7 +43,7 @@ class Costs:
             return self.known[shape]
         if self._may_probe:
             self._may_probe -= 1
-            with told_once(self.say):
+            with announced_once(self.say):
                 self.known[shape] = probe([run], self.device).at_most(run, self.measure)
             return self.known[shape]
         if shape not in self.scaled:

@@ -1,4 +1,4 @@
-"""Doctor: looks for what a back-end needs on this machine, and says what is missing, each with its cure."""
+"""Doctor: looks for what a back-end needs on this machine, and reports what is missing, each with its cure."""
 
 import os
 import platform
@@ -16,11 +16,12 @@ from typing import Literal
 import torch
 
 from relusweep.cluster.backend import BackendError, check_name
-from relusweep.cluster.ray.cluster import STORE_BYTES, address, is_short, reachable
+from relusweep.cluster.ray.cluster import STORE_BYTES, address, reachable
+from relusweep.cluster.ray.folder import is_short
 from relusweep.sweep.device import device_name, devices
-from relusweep.sweep.kernels.jit.compiled import kept_in
-from relusweep.sweep.kernels.jit.program import home
-from relusweep.sweep.kernels.training.persistent import lacking
+from relusweep.sweep.kernels.jit.compiled import cache_directory
+from relusweep.sweep.kernels.jit.program import user_cache
+from relusweep.sweep.kernels.training.persistent import unsupported_reason
 from relusweep.sweep.store.atomic import replacing
 
 _SECONDS = 10.0  # for an answer of SLURM
@@ -39,7 +40,7 @@ class Finding:
 
 
 def examine(on: str, out_dir: Path) -> Iterator[Finding]:
-    """Look at this machine.
+    """Yield what is found on this machine.
 
     Args:
         on: The back-end that is to be used; what only others need may be absent.
@@ -70,7 +71,7 @@ def _devices() -> Iterator[Finding]:
     for device in found if found[0].type == "cuda" else ():
         free, whole = torch.cuda.mem_get_info(device)
         yield Finding("ok", f"{device}: {device_name(device)}, {free / 2**30:.1f} of {whole / 2**30:.1f} GiB free")
-        if why := lacking(device):
+        if why := unsupported_reason(device):
             cure = "Install gcc and Python's headers (python3-dev)."
             yield Finding("absent", f"{device}: Triton makes no code for it, and slower kernels train: {why}. {cure}")
     if found[0].type == "cpu":
@@ -85,7 +86,7 @@ def _devices() -> Iterator[Finding]:
 
 
 def _kernels() -> Finding:
-    kept, programs = kept_in(), home()
+    kept, programs = cache_directory(), user_cache()
     if kept is None:
         return Finding("absent", "compiled kernels: nowhere to keep them. Set NUMBA_CACHE_DIR to a folder of yours.")
     if programs is None:
@@ -100,12 +101,12 @@ def _disk(out_dir: Path) -> Finding:
             temporary.touch(mode=0o600)
         (place / "relusweep-doctor").unlink(missing_ok=True)
     except OSError as error:
-        said = f"store: {place}: {error.strerror}; expected a folder that can be written. Choose another --out."
-        return Finding("missing", said)
+        line = f"store: {place}: {error.strerror}; expected a folder that can be written. Choose another --out."
+        return Finding("missing", line)
     free = shutil.disk_usage(place).free
     if free < _LEAST_BYTES:
-        said = f"{free / 2**20:.0f} MiB free; expected {_LEAST_BYTES / 2**30:.0f} GiB. Choose another --out."
-        return Finding("missing", f"store: {place}: {said}")
+        problem = f"{free / 2**20:.0f} MiB free; expected {_LEAST_BYTES / 2**30:.0f} GiB. Choose another --out."
+        return Finding("missing", f"store: {place}: {problem}")
     return Finding("ok", f"store: {place}: can be written, {free / 2**30:.1f} GiB free")
 
 
@@ -124,7 +125,7 @@ def _ray(on: str) -> Iterator[Finding]:
     if where := address():
         try:
             reachable(where)
-            yield Finding("ok", f"RAY_ADDRESS={where}: somebody listens")
+            yield Finding("ok", f"RAY_ADDRESS={where}: reachable")
         except BackendError as error:
             yield _found(False, needed, str(error))
     else:
@@ -180,8 +181,8 @@ def _slurm(on: str) -> Iterator[Finding]:
         cure = "Use a login node; SLURM may come in a module."
         yield _found(False, needed, f"SLURM: no {', '.join(lacking)}; --on slurm needs them. {cure}")
         return
-    said = _answer("scontrol", "ping")
-    is_up = said is not None and " UP" in said
+    answer = _answer("scontrol", "ping")
+    is_up = answer is not None and " UP" in answer
     yield _found(
         is_up, needed, "SLURM: " + ("answers" if is_up else "scontrol ping finds no controller. Try again later.")
     )

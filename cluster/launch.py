@@ -1,27 +1,102 @@
-"""Sweeping: train whatever a store lacks of a spec, sharing the work with any other launcher on the same store."""
+"""Launch: train whatever a store lacks of a spec, sharing the work with any other launcher on the same store."""
 
 import random
+import shlex
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
 from relusweep.cluster.backend import Backend, Job, Outcome
+from relusweep.cluster.plan import check
 from relusweep.cluster.slurm.queue import Pending
+from relusweep.cluster.slurm.submission import open_submissions
+from relusweep.sweep.bracket import Brackets
 from relusweep.sweep.execute import load_checkpoint
 from relusweep.sweep.pack import Pack, make_packs
 from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Spec
-from relusweep.sweep.store.lease import bury, claimed_runs, living_packs
+from relusweep.sweep.store.lease import active_packs, leased_runs, remove_expired
+from relusweep.sweep.store.repair import remove_leftovers, repair
 from relusweep.sweep.store.run_ids import RunIds
-from relusweep.sweep.store.store import Store
+from relusweep.sweep.store.store import Store, StoreError
 from relusweep.sweep.tally import Tally
 
+CHECKPOINT_SECONDS = 120.0
 _WAIT_SECONDS = 1.0  # between looks at what other launchers are doing
 _PATIENCE = 2  # looks before the user is told
 
 
-def sweep(
+@dataclass(frozen=True)
+class Launched:
+    """What a launcher leaves behind: planned runs, those that lack yet, and the packs that failed."""
+
+    tally: Tally
+    failed: list[Outcome]
+
+    @property
+    def failed_runs(self) -> int:
+        """Runs of the packs that failed."""
+        return sum(len(outcome.pack.runs) for outcome in self.failed)
+
+
+def launch(
+    spec: Spec,
+    path: Path,
+    backend: Backend,
+    name: str,
+    *,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    stay: bool = True,
+    say: Callable[[str], None] = lambda line: None,
+    show: Callable[[Tally], AbstractContextManager[Callable[[], None]]] = lambda tally: nullcontext(lambda: None),
+) -> Launched:
+    """Train all runs of a spec that a store lacks: resumes what was interrupted, and extends what is there.
+
+    Args:
+        spec: What to train.
+        path: The store; made if nothing is there.
+        backend: Where to train.
+        name: What records call the back-end.
+        checkpoint_seconds: Between two states of an unfinished pack.
+        stay: Until everything has been trained; else only until everything has been submitted.
+        say: Tells the user what is worth a line, such as a broken part.
+        show: Makes the display of a tally: a context whose value is called about twice a second.
+
+    Raises:
+        SpecError, DataError, BackendError: for the first run that cannot be trained, before anything is written.
+        StoreError: if the store is another sweep's, or cannot be written.
+        KeyboardInterrupt: if a signal asked to stop; all states are written, or jobs go on.
+    """
+    planned, brackets = check(spec, backend), Brackets.of(spec)
+    if (former := Store.at(path)) and (sweep := former.sweep_name()) not in (None, spec.name):
+        raise StoreError(f"{path}: holds the sweep {sweep!r}, got {spec.name!r}; choose another --out, or that name.")
+    store = Store.create(path)
+    remove_leftovers(store)
+    job = Job(store.path, spec.measure, name, checkpoint_seconds)  # before the first look at what is recorded
+    for part, (why, moved) in repair(store).items():
+        say(f"{part}: broken ({why}); set aside as {moved}, its runs are trained again.")
+    store.write_spec(spec.text)
+    tally = Tally(store, planned, brackets)
+    with _naming_open_jobs(store, say), show(tally) as tick:
+        return Launched(tally, train_missing(spec, tally, backend, job, tick, say, stay=stay))
+
+
+@contextmanager
+def _naming_open_jobs(store: Store, say: Callable[[str], None]) -> Iterator[None]:
+    """Say so where a launcher is stopped whose jobs are not."""
+    try:
+        yield
+    except BaseException:
+        if jobs := [job for each in open_submissions(store) for job in each.jobs]:
+            path = shlex.quote(str(store.path))
+            say(f"{store.path}: job(s) {', '.join(jobs)} go on. Next: relusweep watch {path}, or cancel {path}")
+        raise
+
+
+def train_missing(
     spec: Spec,
     tally: Tally,
     backend: Backend,
@@ -50,12 +125,12 @@ def sweep(
     failed: list[Outcome] = []
     waited = 0
     while True:
-        queued, claimed = pending.runs(), claimed_runs(store)  # asked first: what is let go meanwhile is recorded
+        queued, claimed = pending.runs(), leased_runs(store)  # asked first: what is let go meanwhile is recorded
         tally.look()
         left = tally.missing - {run.id for outcome in failed for run in outcome.pack.runs}
         if not left:
             _delete_finished(store, say)
-            bury(store)
+            remove_expired(store)
             return failed
         free = left - claimed - queued
         if not free and not stay:
@@ -113,7 +188,7 @@ def _delete_finished(store: Store, say: Callable[[str], None]) -> None:
     for failure in failures:
         if set(failure["run_ids"]) <= recorded:
             store.clear_failure(failure["pack_id"])
-    training = living_packs(store)
+    training = active_packs(store)
     for path in paths:
         saved = load_checkpoint(path)
         if saved is None and path.stem not in training and path.exists():

@@ -2,20 +2,23 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 
-from relusweep.cluster.backend import Backend
+from relusweep.cluster.backend import Backend, Foreseen, QueueingBackend
 from relusweep.cluster.cost import Costs, work
 from relusweep.cluster.progress import duration
+from relusweep.cluster.slurm.queue import Pending
 from relusweep.sweep.bracket import Brackets
 from relusweep.sweep.data import DATA_KEYS, dataset
 from relusweep.sweep.pack import shape_key
 from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.store.run_ids import RunIds
+from relusweep.sweep.store.store import Store
+from relusweep.sweep.tally import Tally
 
 _kind_of_data = attrgetter(*(key for key in DATA_KEYS if key != "data_seed"))
 
@@ -37,6 +40,7 @@ class Plan:
     follow_seconds: float = 0.0  # … which take so long …
     rounds: int = 0  # … in so many rounds, each of which needs the outcomes of the one before …
     one_flip_each: int = 0  # … or only so many, where the outcome flips once in each group
+    foreseen: Foreseen | None = None  # what would be submitted, where the back-end has a queue
 
     @property
     def missing(self) -> int:
@@ -44,7 +48,11 @@ class Plan:
         return self.runs - self.recorded - self.queued
 
     def rows(self, store: Path, on: str) -> dict[str, str]:
-        """Say it line by line, each under its name."""
+        """Return it line by line, each under its name."""
+        here = {
+            "time": f"about {duration(self.seconds)} if no run ends early, {self.workers} worker(s), {on}",
+            "device-hours": f"about {self.seconds * self.workers / 3600:.2g}",
+        }
         return {
             "runs": f"{self.runs:,}",
             "recorded already": f"{self.recorded:,}",
@@ -52,8 +60,7 @@ class Plan:
             "to train": f"{self.missing:,}",
             "packs": f"{self.packs:,} of {self.shapes} tensor shape(s)",
             "files": f"{self.files:,} in {store}",
-            "time": f"about {duration(self.seconds)} if no run ends early, {self.workers} worker(s), {on}",
-            "device-hours": f"about {self.seconds * self.workers / 3600:.2g}",
+            **(self.foreseen.rows if self.foreseen else here),
             **({"to follow": self.to_come} if self.to_follow is not None else {}),
         }
 
@@ -96,7 +103,31 @@ def _checked(spec: Spec, backend: Backend) -> Iterator[Run]:
         yield run
 
 
-def plan(
+def plan(spec: Spec, path: Path, backend: Backend, say: Callable[[str], None] = lambda line: None) -> Plan:
+    """Check a spec and count what `launch` would train into a store, and what it would submit; writes nothing.
+
+    Args:
+        spec: What is to be trained.
+        path: The store; there need be none yet.
+        backend: Where.
+        say: Tells the user what takes long.
+
+    Raises:
+        SpecError, DataError, BackendError: for the first run that cannot be trained.
+        StoreError: if something else is at `path`.
+    """
+    store, brackets = Store.at(path), Brackets.of(spec)
+    costs = backend.costs(spec.measure, store) if isinstance(backend, QueueingBackend) else None
+    if brackets and store:
+        Tally(store, brackets.planned, brackets).look()
+    queued = Pending(store).runs(close=False) if store else frozenset[str]()
+    counted = count(spec, store.recorded() if store else set(), backend, costs, queued, brackets, say)
+    if isinstance(backend, QueueingBackend):
+        return replace(counted, foreseen=backend.foresee(counted.pack_seconds, path))
+    return counted
+
+
+def count(
     spec: Spec,
     recorded: Set[str],
     backend: Backend,
@@ -105,7 +136,7 @@ def plan(
     brackets: Brackets | None = None,
     say: Callable[[str], None] = lambda said: None,
 ) -> Plan:
-    """Check a spec, count packs and files, and say how long the runs take at most, each using all its steps.
+    """Check a spec, count packs and files, and return how long the runs take at most, each using all its steps.
 
     Args:
         spec: What is to be trained.

@@ -1,4 +1,4 @@
-"""Progress: where a sweep stands, from the files of its store alone; any process on any host may ask."""
+"""Progress: where a sweep stands, from the files of its store alone; any process on any host may look."""
 
 import time
 from collections import Counter
@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from relusweep.sweep.store.lease import living_packs
+from relusweep.sweep.store.lease import active_packs
 from relusweep.sweep.tally import Tally
 
 _LINE_SECONDS = 10  # between lines where there is no terminal
@@ -48,12 +48,12 @@ class Watcher:
     _started: tuple[float, int] | None = None
 
     def look(self) -> Snapshot:
-        """Read what has changed and sum up."""
+        """Return the sum of all that is recorded and in training; reads what has changed."""
         self.tally.look()
         store = self.tally.store
-        living = living_packs(store)
-        said = [p for p in store.progress() if living.get(p["pack_id"]) == p["worker"]]  # the dead said things too
-        working = [p for p in said if not store.has_pack(p["pack_id"])]
+        living = active_packs(store)
+        alive = [p for p in store.progress() if living.get(p["pack_id"]) == p["worker"]]  # the dead left files too
+        working = [p for p in alive if not store.has_pack(p["pack_id"])]
         in_packs: Counter[str] = sum((Counter(p["ended"]) for p in working), Counter())
         return Snapshot(
             planned=self.tally.count,
@@ -67,7 +67,7 @@ class Watcher:
         )
 
     def seconds_left(self, snapshot: Snapshot) -> float | None:
-        """Estimate the time to the end from the rate at which runs have ended since the first look."""
+        """Return an estimate of the time to the end from the rate at which runs have ended since the first look."""
         now = time.monotonic()
         if self._started is None:
             self._started = (now, snapshot.ended)
@@ -77,7 +77,7 @@ class Watcher:
 
 
 def sentence(snapshot: Snapshot, seconds_left: float | None) -> str:
-    """Say a snapshot in one line."""
+    """Return a snapshot in one line."""
     total = Counter(snapshot.recorded) + Counter(snapshot.in_packs)
     parts = [
         f"{snapshot.ended}/{snapshot.planned} runs",
@@ -95,28 +95,28 @@ def sentence(snapshot: Snapshot, seconds_left: float | None) -> str:
     return " · ".join(parts)
 
 
-def grouped(said: Iterable[tuple[str, str]], noun: str) -> Iterator[str]:
-    """Say once what is said of several: of the first, by its name, and of so many more.
+def grouped(messages: Iterable[tuple[str, str]], noun: str) -> Iterator[str]:
+    """Yield a message that holds of several once: of the first, by its name, and of so many more.
 
     Args:
-        said: Names, and what is said of each.
+        messages: Names, and the message about each.
         noun: What one of them is called.
     """
     names: dict[str, list[str]] = {}
-    for name, what in said:
-        names.setdefault(what, []).append(name)
-    for what, (first, *others) in names.items():
+    for name, message in messages:
+        names.setdefault(message, []).append(name)
+    for message, (first, *others) in names.items():
         more = f" and {len(others)} more {noun}{'s' if len(others) > 1 else ''}" if others else ""
-        yield f"{first}{more}{what}"
+        yield f"{first}{more}{message}"
 
 
 def failed_packs(packs: Iterable[tuple[str, int, str]]) -> Iterator[str]:
-    """Say which packs failed, each given by its id, its runs, and how: `: error`, or ` on host: error`."""
+    """Yield which packs failed, each given by its id, its runs, and how: `: error`, or ` on host: error`."""
     return grouped(((f"pack {name} of {runs} runs", f" failed{how}") for name, runs, how in packs), "pack")
 
 
 def duration(seconds: float) -> str:
-    """Say a time as a person would: 42 s, 3 min 20 s, 2 h 5 min."""
+    """Return a time as a person would write it: 42 s, 3 min 20 s, 2 h 5 min."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

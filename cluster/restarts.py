@@ -1,73 +1,49 @@
-"""Starts: how often in a row a job of SLURM was started without its sweep getting any further.
+"""Restarts: how often in a row something was started without getting any further.
 
-Progress decides whether the job is given up, not the clock. What is known of earlier starts lies beside the job's log.
+Progress decides whether a job, or a task of an array, is given up, and not the clock: one that is pre-empted a hundred
+times and gets on each time goes on for ever.
 """
 
-import json
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from relusweep.cluster.backend import BackendError
-from relusweep.cluster.slurm.array_task import IDLE_STARTS, steps_taken
-from relusweep.sweep.store.atomic import said, write_json
 from relusweep.sweep.store.store import Store
 
-
-class Starts:
-    """Those of one job, this one included."""
-
-    def __init__(self, job: str, out: Path) -> None:
-        """Read what earlier starts have left.
-
-        Args:
-            job: Its id.
-            out: Where the sweep is recorded.
-        """
-        self.job, self.out = job, out
-        self.path = Path(f"relusweep-ray-{job}.json").absolute()
-        try:
-            self.kept: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            self.kept = {"unready": 0, "idle": 0, "standing": [0, 0.0]}
-
-    def begin(self) -> None:
-        """Note one more, before anything is loaded: a job that is stopped while it loads got nowhere.
-
-        Raises:
-            BackendError: if there were too many.
-        """
-        self._keep(self.kept | {"unready": self.kept["unready"] + 1})
-
-    def compare(self) -> None:
-        """Note whether something came of the starts since the last comparison; loads torch where there are states.
-
-        Raises:
-            BackendError: if nothing did too often.
-        """
-        standing, idle = _standing(self.out), self.kept["unready"]
-        idle += self.kept["idle"] if standing <= self.kept["standing"] else 0
-        self._keep({"unready": 0, "idle": idle, "standing": standing})
-
-    def forget(self) -> None:
-        """Begin anew should the job be queued again: it has ended by itself."""
-        self.path.unlink(missing_ok=True)
-
-    def _keep(self, kept: dict[str, Any]) -> None:
-        self.kept = kept
-        with said(self.path):
-            write_json(self.path, kept)
-        if max(kept["idle"], kept["unready"]) > IDLE_STARTS:
-            raise BackendError(
-                f"job {self.job} was started {IDLE_STARTS} times in a row without getting {self.out} any further; "
-                "expected a recorded run or a later state. See above what stopped it, then the same sbatch line, "
-                "perhaps with more --time."
-            )
+IDLE_STARTS = 3  # in a row, without a recorded run or a later state: then it gives up
 
 
-def _standing(out: Path) -> list[float]:
-    """Say how far a sweep is: runs recorded, then steps of the states."""
-    store = Store.at(out)
-    if store is None:
-        return [0, 0.0]
-    states = [path.stem for path in store.checkpoints()]
-    return [len(store.recorded()), steps_taken(store, states) if states else 0.0]
+@dataclass(frozen=True)
+class Restarts:
+    """The starts of one job or task, this one included, as they are kept from one to the next.
+
+    A start is `unready` until it has loaded what it needs to see how far the sweep is; then it is `idle` if the sweep
+    is no further than the last time, when it was `standing` so: two numbers, of which more is better and the first
+    counts most.
+    """
+
+    unready: int = 0
+    idle: int = 0
+    standing: Sequence[float] | None = None
+
+    @property
+    def are_too_many(self) -> bool:
+        """Whether too many in a row got nowhere."""
+        return max(self.idle, self.unready) > IDLE_STARTS
+
+    def begun(self) -> "Restarts":
+        """Return them with one more, before anything is loaded: one that is stopped while it loads got nowhere."""
+        return replace(self, unready=self.unready + 1)
+
+    def compared(self, standing: Sequence[float]) -> "Restarts":
+        """Return them after a look at how far the sweep is: idle ones count on only if it is no further."""
+        is_no_further = self.standing is not None and list(standing) <= list(self.standing)
+        return Restarts(0, self.unready + (self.idle if is_no_further else 0), standing)
+
+
+def steps_taken(store: Store, pack_ids: Iterable[str]) -> float:
+    """Return the sum of the steps in the states of some packs."""
+    from relusweep.sweep.execute import load_checkpoint  # loads torch
+
+    states = (load_checkpoint(path) for pack_id in pack_ids if (path := store.checkpoint(pack_id)).exists())
+    training = [saved["training"] for saved in states if saved]
+    return float(sum(each["step"] + each["cursor"] / (1 + len(each["ids"])) for each in training))

@@ -1,17 +1,25 @@
 """Signals: those that ask a process to write its states and stop, and who answers them for a while."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
+Handler = Callable[[int, FrameType | None], object]
 
-def answer(handler: Callable[[int, FrameType | None], object]) -> None:
+
+def answer(handler: Handler) -> None:
     """Have a function called when a stop signal comes, from now on; signals that come meanwhile are not lost."""
     for number in STOP_SIGNALS:
         signal.signal(number, handler)
+
+
+def ignore() -> None:
+    """Ignore the stop signals from now on, as do the commands that this process starts."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
@@ -26,8 +34,18 @@ def restored() -> Iterator[None]:
 
 
 @contextmanager
-def answered(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+def answered(handler: Handler) -> Iterator[None]:
     """Have a function called when a stop signal comes meanwhile."""
     with restored():
         answer(handler)
         yield
+
+
+@contextmanager
+def blocked(numbers: Collection[int] = STOP_SIGNALS) -> Iterator[None]:
+    """Keep signals from the processes that this thread starts meanwhile, and from those that they start, for good."""
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)

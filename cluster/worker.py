@@ -18,15 +18,15 @@ from relusweep.sweep.data import DataError
 from relusweep.sweep.execute import Interrupted, Progress, execute
 from relusweep.sweep.kernels.jit.compiled import told
 from relusweep.sweep.pack import Pack
-from relusweep.sweep.store.lease import claimed, claimed_runs, worker_name
+from relusweep.sweep.store.lease import leased, leased_runs, worker_name
 from relusweep.sweep.store.run_ids import MergedIds
 from relusweep.sweep.store.store import Store, StoreError
 
-_TELL_SECONDS = 0.5
+_PROGRESS_SECONDS = 0.5  # between writes of how far a pack is
 
 
 class Worker:
-    """Claims a pack, trains it, records it, and leaves nothing behind but the record."""
+    """Leases a pack, trains it, records it, and leaves nothing behind but the record."""
 
     def __init__(self, job: Job, device: torch.device, gone: Callable[[], bool] = lambda: False) -> None:
         """Make a worker.
@@ -34,19 +34,19 @@ class Worker:
         Args:
             job: Where to record and what to measure.
             device: Where to train.
-            gone: Tells that whoever gave the work is no longer there.
+            gone: Whether the launcher that gave the work is no longer there.
         """
         self.job, self.device, self.gone = job, device, gone
         self.store = Store(job.store)
         self.name = worker_name(platform.node(), os.getpid())
         self.stop = threading.Event()
         self.progress: Progress | None = None  # of the pack in training, or the last one
-        self._told = 0.0
+        self._written = 0.0  # when progress was last
         self._read: set[Path] = set()
         self._recorded = MergedIds()
 
     @contextmanager
-    def heeding_signals(self) -> Iterator[None]:
+    def stopped_by_signals(self) -> Iterator[None]:
         """Let the stop signals ask the worker to write its state and stop, instead of killing it."""
         with answered(lambda *_: self.stop.set()):
             yield
@@ -54,9 +54,9 @@ class Worker:
     def train(self, pack: Pack) -> Outcome:
         """Train one pack and record it; a crash becomes an outcome, a store that cannot be written an exception."""
         checkpoint = self.store.checkpoint(pack.id)
-        with claimed(self.store, pack.id, (run.id for run in pack.runs)) as mine:
+        with leased(self.store, pack.id, (run.id for run in pack.runs)) as mine:
             ids = {run.id for run in pack.runs}
-            if not mine or ids & claimed_runs(self.store, besides=pack.id):
+            if not mine or ids & leased_runs(self.store, besides=pack.id):
                 return Outcome(pack, "elsewhere")
             self._recorded.add(self.store.recorded_since(self.job.since, self._read))
             recorded = self._recorded.among(ids)
@@ -67,7 +67,7 @@ class Worker:
                 with told(self._compiling):
                     tables = execute(
                         pack, self.job.measure, self.device, self.job.backend, checkpoint=checkpoint,
-                        checkpoint_seconds=self.job.checkpoint_seconds, pulse=self._pulse,
+                        checkpoint_seconds=self.job.checkpoint_seconds, heartbeat=self._heartbeat,
                     )  # fmt: skip
                 self.store.write(pack.id, tables, {"device": str(self.device), "backend": self.job.backend})
             except Interrupted:
@@ -75,29 +75,29 @@ class Worker:
             except (StoreError, DataError):
                 raise
             except Exception as error:
-                said = str(error).splitlines() or [""]
-                return Outcome(pack, "failed", f"{type(error).__name__}: {said[0]}", traceback.format_exc())
+                lines = str(error).splitlines() or [""]
+                return Outcome(pack, "failed", f"{type(error).__name__}: {lines[0]}", traceback.format_exc())
             finally:
                 self.store.clear_progress(self.name)
             self.store.clear_failure(pack.id)
             checkpoint.unlink(missing_ok=True)
             return Outcome(pack, "recorded")
 
-    def _pulse(self, progress: Progress) -> None:
+    def _heartbeat(self, progress: Progress) -> None:
         self.progress = progress
         if self.stop.is_set() or self.gone():
             raise Interrupted
-        if time.time() - self._told > _TELL_SECONDS:
-            self._tell(progress, compiling=False)
+        if time.time() - self._written > _PROGRESS_SECONDS:
+            self._write(progress, compiling=False)
 
     def _compiling(self) -> None:
-        """Say that the pack waits for the compiler, until the next pulse."""
+        """Show that the pack waits for the compiler, until the next heartbeat."""
         assert self.progress is not None
-        self._tell(self.progress, compiling=True)
-        self._told = 0.0
+        self._write(self.progress, compiling=True)
+        self._written = 0.0
         self.gone()  # shows it, where the launcher is this process
 
-    def _tell(self, progress: Progress, *, compiling: bool) -> None:
-        self._told = time.time()
-        said = {"worker": self.name, "time": self._told, "compiling": compiling}
-        self.store.write_progress(self.name, asdict(progress) | said)
+    def _write(self, progress: Progress, *, compiling: bool) -> None:
+        self._written = time.time()
+        source = {"worker": self.name, "time": self._written, "compiling": compiling}
+        self.store.write_progress(self.name, asdict(progress) | source)

@@ -1,4 +1,4 @@
-"""Execute: a pack becomes records. Trains to each stop, records moments, examines, measures what has ended."""
+"""Execute: a pack becomes records. Trains to each stop, records moments, checks convergence, measures ends."""
 
 import io
 import math
@@ -17,10 +17,10 @@ from relusweep.sweep.measure import end, moment
 from relusweep.sweep.pack import Pack, point_bytes
 from relusweep.sweep.point import Point
 from relusweep.sweep.record import SCHEMA_VERSION, code_version
-from relusweep.sweep.results import Harvest
+from relusweep.sweep.results import Results
 from relusweep.sweep.spec import Measure
-from relusweep.sweep.store.atomic import replacing, said
-from relusweep.sweep.train import EXAM_STEPS, PASSES, Training
+from relusweep.sweep.store.atomic import replacing, store_errors
+from relusweep.sweep.train import CHECK_STEPS, CHECKS_IN_A_ROW, Training
 
 CHECKPOINT_FORMAT = 2
 _MEASURE_BYTES = 2**26  # what the temporaries of one tile of measures may take
@@ -35,7 +35,7 @@ class Interrupted(Exception):  # noqa: N818 - a request, not an error
 
 @dataclass
 class Progress:
-    """Where a pack stands; told to `pulse` after every tile."""
+    """Where a pack stands; passed to `heartbeat` after every tile."""
 
     pack_id: str
     runs: int
@@ -54,7 +54,7 @@ def execute(
     *,
     checkpoint: Path | None = None,
     checkpoint_seconds: float = 120.0,
-    pulse: Callable[[Progress], None] = lambda progress: None,
+    heartbeat: Callable[[Progress], None] = lambda progress: None,
 ) -> Tables:
     """Train and measure all runs of a pack.
 
@@ -64,17 +64,17 @@ def execute(
         device: Where.
         backend: Name for the records.
         checkpoint: File for the state of the unfinished pack: read if it is there, replaced every
-            `checkpoint_seconds` and when `pulse` raises, left to the caller to delete.
+            `checkpoint_seconds` and when `heartbeat` raises, left to the caller to delete.
         checkpoint_seconds: Time between two states.
-        pulse: Called often; raises `Interrupted` to stop.
+        heartbeat: Called often; raises `Interrupted` to stop.
 
     Returns:
         The three tables.
 
     Raises:
-        Interrupted: what `pulse` raised, after the state has been written.
+        Interrupted: what `heartbeat` raised, after the state has been written.
     """
-    return _Execution(pack, measure, device, backend, checkpoint, checkpoint_seconds, pulse).run()
+    return _Execution(pack, measure, device, backend, checkpoint, checkpoint_seconds, heartbeat).run()
 
 
 class _Execution:
@@ -86,16 +86,16 @@ class _Execution:
         backend: str,
         checkpoint: Path | None,
         checkpoint_seconds: float,
-        pulse: Callable[[Progress], None],
+        heartbeat: Callable[[Progress], None],
     ) -> None:
         self.pack, self.measure, self.device, self.backend = pack, measure, device, backend
-        self.path, self.checkpoint_seconds, self.tell = checkpoint, checkpoint_seconds, pulse
+        self.path, self.checkpoint_seconds, self.on_heartbeat = checkpoint, checkpoint_seconds, heartbeat
         self.moments = frozenset(measure.moments(pack.shape.max_steps))
         self.training = Training(pack, device)
         self.progress = Progress(pack.id, len(pack.runs), pack.shape.max_steps)
-        self.handled = 0  # the last stop whose measures and exam are in `harvest`
-        self.harvest = Harvest()
-        self.ended_steps = 0  # taken by the runs in `harvest`
+        self.handled = 0  # the last stop whose measures and check are in `results`
+        self.results = Results()
+        self.ended_steps = 0  # taken by the runs in `results`
         self.clock = self.written = time.monotonic()
         self.saving = 0.0  # seconds that the last checkpoint took
 
@@ -107,17 +107,17 @@ class _Execution:
                 if self.handled < training.step:
                     self.handle(training.step)
                 else:
-                    training.advance(self.next_stop(training.step), self.pulse)
+                    training.advance(self.next_stop(training.step), self.heartbeat)
         except Interrupted:
             self.save()
             raise
         ids = [run.id for run in training.runs]
-        return self.harvest.tables(ids, training.architecture, self.elapsed() / len(ids))
+        return self.results.tables(ids, training.architecture, self.elapsed() / len(ids))
 
     def next_stop(self, step: int) -> int:
-        """The next exam, moment or end; at steps that do not depend on the pack."""
+        """The next convergence check, moment or end; at steps that do not depend on the pack."""
         ahead = [moment for moment in self.moments if moment > step]
-        return min([step - step % EXAM_STEPS + EXAM_STEPS, self.pack.shape.max_steps, *ahead])
+        return min([step - step % CHECK_STEPS + CHECK_STEPS, self.pack.shape.max_steps, *ahead])
 
     def elapsed(self) -> float:
         """Seconds spent on this pack, those before an interruption included."""
@@ -126,27 +126,27 @@ class _Execution:
         self.clock = now
         return self.progress.seconds
 
-    def pulse(self) -> None:
+    def heartbeat(self) -> None:
         training, progress = self.training, self.progress
         self.elapsed()
         progress.step = training.step
         progress.run_steps = self.ended_steps + training.step * len(training)
-        self.tell(progress)
+        self.on_heartbeat(progress)
         if time.monotonic() - self.written > max(self.checkpoint_seconds, self.saving / _SAVING_SHARE):
             self.save()
 
     # Stops -----------------------------------------------------------------------------------------------------------
 
     def handle(self, step: int) -> None:
-        """Record a moment, examine, take out what has ended. Interrupted half-way, it has done nothing."""
-        training, added = self.training, Harvest()
+        """Record a moment, check convergence, take out what has ended. Interrupted half-way, it has done nothing."""
+        training, added = self.training, Results()
         if step in self.moments:
             added.add_moment(step, self.measured())
         last = step >= self.pack.shape.max_steps
         going_on = None
-        if last or step % EXAM_STEPS == 0:
-            passes, diverged = training.exam()
-            converged = passes >= PASSES
+        if last or step % CHECK_STEPS == 0:
+            passes, diverged = training.check_convergence()
+            converged = passes >= CHECKS_IN_A_ROW
             ended = torch.ones_like(diverged) if last else converged | diverged
             going_on = (~ended, passes)
             if bool(ended.any()):
@@ -155,7 +155,7 @@ class _Execution:
                     for c, d, e in zip(converged.tolist(), diverged.tolist(), ended.tolist(), strict=True)
                 ]
                 self.end(step, status, added)
-        self.harvest.add(added)
+        self.results.add(added)
         for row in added.runs:
             self.progress.ended[row["status"]] += 1
             self.ended_steps += step
@@ -172,10 +172,10 @@ class _Execution:
             if len(rows):
                 point = point if len(rows) == len(point.theta) else self.point(rows)
                 tiles.append((self.training.state["position"][rows], moment(point)[0]))
-            self.pulse()
+            self.heartbeat()
         return tiles
 
-    def end(self, step: int, status: list[str | None], added: Harvest) -> None:
+    def end(self, step: int, status: list[str | None], added: Results) -> None:
         """Measure the runs that have a status; a diverged one has no measures."""
         training = self.training
         positions = training.state["position"].tolist()
@@ -192,7 +192,7 @@ class _Execution:
                 added.runs.append(self.record(positions[row], status[row] or "", step, measures))
             if self.measure.save_weights:
                 added.weights.append((training.state["position"][rows].cpu(), point.theta.cpu()))
-            self.pulse()
+            self.heartbeat()
 
     def record(self, position: int, status: str, step: int, measures: Mapping[str, Any]) -> dict[str, Any]:
         run = self.training.runs[position]
@@ -232,13 +232,13 @@ class _Execution:
             "measure": self.measure.model_dump(),
             "training": self.training.save(),
             "handled": self.handled,
-            "harvest": vars(self.harvest),
+            "harvest": vars(self.results),
             "seconds": self.elapsed(),
             "ended": self.progress.ended,
         }
         content = io.BytesIO()  # torch reports a full disk as an error of its own kind; a file says which
         torch.save(saved, content)
-        with said(self.path), replacing(self.path) as temporary:
+        with store_errors(self.path), replacing(self.path) as temporary:
             temporary.write_bytes(content.getbuffer())
         self.written = time.monotonic()
         self.saving = self.written - started
@@ -251,9 +251,9 @@ class _Execution:
         if {run.id for run in self.pack.runs} != set(saved["training"]["ids"]):
             return
         self.training.restore(saved["training"])
-        self.handled, self.harvest = saved["handled"], Harvest(**saved["harvest"])
+        self.handled, self.results = saved["handled"], Results(**saved["harvest"])
         self.progress.seconds, self.progress.ended = saved["seconds"], saved["ended"]
-        self.ended_steps = sum(row["steps"] for row in self.harvest.runs)
+        self.ended_steps = sum(row["steps"] for row in self.results.runs)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:

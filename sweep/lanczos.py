@@ -13,7 +13,7 @@ DENSE = 32  # matrices up to this size are formed and diagonalised
 _BASIS = 32  # vectors before a restart
 _RESTARTS = 12
 _LOOKS = set(range(6, _BASIS, 2))  # steps after which the residual is looked at: a look waits for the device
-_STIR = 1e-4  # share of a fixed random direction in every start
+_PERTURBATION = 1e-4  # share of a fixed random direction in every start
 
 
 class Eigenpair(NamedTuple):
@@ -29,7 +29,7 @@ def top_eigenpair(product: Product, start: Float[Tensor, "B p"], *, tolerance: f
 
     Full reorthogonalisation, restarted from the best vector. Some eigenvalue lies within the residual of the value, and
     about its square over the spectral gap away. That it is the top one is owed to the start: a small fixed random
-    direction is stirred into it, since a start that is an eigenvector of another eigenvalue would never leave it, and
+    direction perturbs it, since a start that is an eigenvector of another eigenvalue would never leave it, and
     no residual is believed before six steps.
 
     Args:
@@ -41,7 +41,7 @@ def top_eigenpair(product: Product, start: Float[Tensor, "B p"], *, tolerance: f
     count = start.shape[1]
     if count <= DENSE:
         return _dense(product, start)
-    vector = torch.nn.functional.normalize(torch.nn.functional.normalize(start, dim=1) + stir(start), dim=1)
+    vector = torch.nn.functional.normalize(torch.nn.functional.normalize(start, dim=1) + perturbation(start), dim=1)
     pair = Eigenpair(torch.zeros_like(vector[:, 0]), vector, torch.full_like(vector[:, 0], torch.inf))
     for _ in range(_RESTARTS):
         pair = _krylov(product, pair, min(_BASIS, count), tolerance)
@@ -51,11 +51,11 @@ def top_eigenpair(product: Product, start: Float[Tensor, "B p"], *, tolerance: f
     return pair._replace(residual=torch.linalg.vector_norm(image - pair.value[:, None] * pair.vector, dim=1))
 
 
-def stir(vectors: Float[Tensor, "B p"]) -> Float[Tensor, " p"]:
+def perturbation(vectors: Float[Tensor, "B p"]) -> Float[Tensor, " p"]:
     """Give what is added to every unit start: the same for every run, in every pack."""
     generator = torch.Generator().manual_seed(0)
     direction = torch.randn(vectors.shape[1], generator=generator, dtype=torch.float64)
-    return _STIR * torch.nn.functional.normalize(direction, dim=0).to(vectors)
+    return _PERTURBATION * torch.nn.functional.normalize(direction, dim=0).to(vectors)
 
 
 def eigh(matrices: Float[Tensor, "B m m"]) -> tuple[Float[Tensor, "B m"], Float[Tensor, "B m m"]]:

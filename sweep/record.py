@@ -1,7 +1,9 @@
 """Record: one Parquet row. The columns of the three tables, their types and meanings; loads no torch."""
 
+import hashlib
 import platform
 import subprocess
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,6 +15,10 @@ import pyarrow.compute as pc
 from relusweep.sweep.run import PARAMETERS, Run
 
 SCHEMA_VERSION = 2  # 2: unexplained_fraction
+# `schema_digest` of each version that has written stores; what stands here never changes. New columns need a new
+# version, and parts of earlier ones are read for ever: the parameters that they lack have their defaults, the results
+# that they lack are null.
+SCHEMA_DIGESTS = {2: "b519d42a0b4faa21"}
 Status = Literal["converged", "budget", "diverged"]
 STATUSES = frozenset(get_args(Status))
 
@@ -96,11 +102,27 @@ SCHEMAS: dict[str, pa.Schema] = {
     "trajectories": _schema({"run_id": pa.string(), "step": pa.int64()} | {m: pa.float64() for m in MOMENT_MEASURES}),
     "weights": _schema({"run_id": pa.string()} | {w: pa.list_(pa.float64()) for w in WEIGHTS}),
 }
+
+# What a parameter is in rows that were written before it existed: its static default, which ids leave out for this
+# reason. Parameters that a run always had to name, as `lr`, are not here.
+DEFAULTS: dict[str, Any] = {name: field.default for name, field in Run.model_fields.items() if not field.is_required()}
+
 KEYS = {"runs": ("run_id",), "trajectories": ("run_id", "step"), "weights": ("run_id",)}  # no two rows agree in them
 
 
+def schema_digest(schemas: Mapping[str, pa.Schema] = SCHEMAS) -> str:
+    """Return 16 hexadecimal digits: the hash of all tables' columns, in their order, and of the types of these."""
+    columns = [f"{table}.{field.name}: {_type_name(field.type)}" for table in schemas for field in schemas[table]]
+    return hashlib.blake2b("\n".join(columns).encode(), digest_size=8).hexdigest()
+
+
+def _type_name(kind: pa.DataType) -> str:
+    """Name a type; what a list's values are called differs between memory and Parquet."""
+    return f"list of {kind.value_type}" if isinstance(kind, pa.ListType) else str(kind)
+
+
 def promised(table: str) -> pc.Expression:
-    """Which rows of `runs` have rows in that table.
+    """Return the condition on rows of `runs` that have rows in that table.
 
     A function, since pyarrow loads pandas, where it is installed, for the first number in an expression.
     """
@@ -128,7 +150,7 @@ def code_version() -> str:
 
 
 def provenance() -> dict[str, str]:
-    """What a part's footer says about the machine and the code that wrote it."""
+    """Return what a part's footer records of the machine and the code that wrote it."""
     packages = ("torch", "numba", "numpy", "pyarrow", "scikit-learn")
     return {
         "schema_version": str(SCHEMA_VERSION),

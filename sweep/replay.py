@@ -14,12 +14,12 @@ import torch
 from relusweep.sweep.data import dataset
 from relusweep.sweep.device import devices
 from relusweep.sweep.execute import Tables, execute
-from relusweep.sweep.kernels.jit.compiled import told_once
+from relusweep.sweep.kernels.jit.compiled import announced_once
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.record import CIRCUMSTANCES, KEYS, SCHEMAS, WEIGHTS
 from relusweep.sweep.run import PARAMETERS, Run
 from relusweep.sweep.spec import Measure
-from relusweep.sweep.store.atomic import StoreError, replacing, said
+from relusweep.sweep.store.atomic import StoreError, replacing, store_errors
 from relusweep.sweep.store.part import distinct, stack
 from relusweep.sweep.store.store import Store
 
@@ -58,7 +58,7 @@ def train_alone(row: dict[str, Any], measure: Measure, say: Callable[[str], None
     if run.id != row["run_id"]:
         raise StoreError(f"run {row['run_id']}: its parameters give the id {run.id}; expected the same. Broken row?")
     torch.set_num_threads(1)
-    with told_once(say):
+    with announced_once(say):
         return execute(Pack((run,)), measure, devices()[0], "replay")
 
 
@@ -96,7 +96,7 @@ def write_npz(store: Store, run_id: str, file: Path, say: Callable[[str], None])
     arrays |= {name: np.array(weights[name]).reshape(shapes[name]) for name in WEIGHTS if weights.get(name) is not None}
     infinite = {key: str(value) for key, value in row.items() if value == math.inf}  # JSON has no infinity: "inf"
     record = json.dumps(row | infinite, allow_nan=False)
-    with said(file), replacing(file) as temporary, open(temporary, "wb") as stream:
+    with store_errors(file), replacing(file) as temporary, open(temporary, "wb") as stream:
         np.savez(stream, record=np.array(record), **arrays)
     return not saved
 

@@ -1,4 +1,4 @@
-"""Harvest: what the runs of a pack have yielded so far, in columns until the pack is recorded.
+"""Results: what the runs of a pack have yielded so far, in columns until the pack is recorded.
 
 A trajectory of a thousand moments of thousands of runs is gigabytes as Python's rows, and a tenth of that in columns.
 """
@@ -18,7 +18,7 @@ from relusweep.sweep.record import MOMENT_MEASURES, SCHEMAS
 
 
 @dataclass
-class Harvest:
+class Results:
     """Rows of the table runs; moments (step, positions (B,), measures (9, B)); weights (positions (B,), theta (B, p)).
 
     A position says which run of the pack a number belongs to. Measures are float64 and NaN where a row says null.
@@ -36,7 +36,7 @@ class Harvest:
             ]
             self.moments.append((step, torch.cat([at for at, _ in tiles]).cpu(), torch.cat(columns, 1)))
 
-    def add(self, other: "Harvest") -> None:
+    def add(self, other: "Results") -> None:
         """Take over what another has."""
         self.runs += other.runs
         self.moments += other.moments

@@ -15,7 +15,7 @@ from relusweep.sweep.record import Status
 from relusweep.sweep.refine import Refine
 from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Spec
-from relusweep.sweep.store.part import UNREADABLE, columns_of, pieces
+from relusweep.sweep.store.part import columns_of, pieces, take_each
 from relusweep.sweep.store.run_ids import Keys, RunIds, keys_of
 from relusweep.sweep.store.store import Store
 
@@ -40,27 +40,28 @@ class Tally:
 
     def look(self) -> None:
         """Read the parts that are new. If one has gone, its runs may have gone with it, and all are read again."""
+        inodes: dict[Path, int] = {}
         has_news = False
-        for _ in range(2):  # a part that vanished while we read was compacted: list again, once
-            listed = set(self.store.inodes().items())
-            if not self._read <= listed:
+
+        def listed() -> list[Path]:
+            nonlocal inodes
+            inodes = self.store.inodes()
+            if not self._read <= set(inodes.items()):
                 self._forget()
-            vanished = False
-            for part, inode in sorted(listed - self._read):
-                try:  # the whole part, or nothing of it
-                    found = [_ends(piece, self._refine) for piece in pieces(part, self._columns)]
-                except UNREADABLE:
-                    vanished |= not part.exists()  # else it is broken: `verify` names it, and its runs are missing
-                    continue
-                for keys, ends in found:
-                    places, planned = self.planned.find(keys)  # the others are of an earlier spec, or asked for
-                    self._ends[places[planned]] = ends[planned]
-                    if self.brackets:
-                        self.brackets.add(keys[~planned], ends[~planned])
-                self._read.add((part, inode))
-                has_news = True
-            if not vanished:
-                break
+            return sorted(part for part, inode in inodes.items() if (part, inode) not in self._read)
+
+        def take(part: Path) -> None:
+            nonlocal has_news
+            found = [_ends(piece, self._refine) for piece in pieces(part, self._columns)]  # the whole part, or nothing
+            for keys, ends in found:
+                places, planned = self.planned.find(keys)  # the others are of an earlier spec, or asked for
+                self._ends[places[planned]] = ends[planned]
+                if self.brackets:
+                    self.brackets.add(keys[~planned], ends[~planned])
+            self._read.add((part, inodes[part]))
+            has_news = True
+
+        take_each(listed, take)  # broken parts are named by `verify`, and their runs are missing
         if self.brackets and has_news:
             self.brackets.narrow(self._ends)
 

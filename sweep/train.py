@@ -18,8 +18,8 @@ from relusweep.sweep.run import Run
 
 # Fused kernels go before the reference; the first that supports a run's shape trains it.
 KERNELS = (persistent, fused, blas, graphed, plain)
-EXAM_STEPS = 200  # a run can end at multiples of this, and at its max_steps
-PASSES = 5  # exams in a row that a run has to pass: at lr · sharpness / 2 = 1.01 a deviation grows e^20-fold meanwhile
+CHECK_STEPS = 200  # a run can end at multiples of this, and at its max_steps
+CHECKS_IN_A_ROW = 5  # to be passed: at lr · sharpness / 2 = 1.01 a deviation grows e^20-fold meanwhile
 DIVERGED = 1e10  # a loss above this many times max(initial loss, 1) never comes back
 
 State = dict[str, Tensor]
@@ -108,8 +108,8 @@ class Training:
         """Compute the loss over the whole training set."""
         return self.kernel.losses(self.shape, self.state["theta"][tile], *self._given(tile))
 
-    def advance(self, stop: int, pulse: Callable[[], None]) -> None:
-        """Take all runs to step `stop`, tile by tile; `pulse` is called after each tile and may raise to interrupt."""
+    def advance(self, stop: int, heartbeat: Callable[[], None]) -> None:
+        """Take all runs to step `stop`, tile by tile; `heartbeat`, called after each tile, may raise to interrupt."""
         buffers = [self.state[f"buffer{index}"] for index in range(BUFFERS[self.shape.optimizer])]
         for rows in self.tiles(self.kernel.tile_size(self.shape, self.device), self.cursor):
             self.kernel.advance(
@@ -117,14 +117,14 @@ class Training:
                 self.state["peak"][rows], *self._given(rows), self.step, stop, self._warming_until,
             )  # fmt: skip
             self.cursor = rows.stop
-            pulse()
+            heartbeat()
         self.step, self.cursor = stop, 0
 
-    def exam(self) -> tuple[Int[Tensor, " B"], Bool[Tensor, " B"]]:
-        """Count the exams that each run has passed in a row, and find those that have diverged; changes nothing.
+    def check_convergence(self) -> tuple[Int[Tensor, " B"], Bool[Tensor, " B"]]:
+        """Count the checks that each run has passed in a row, and find those that have diverged; changes nothing.
 
-        A run passes an exam if the loss now, and every loss met since the last one, is at most the tolerance; it has
-        converged when it has passed PASSES in a row. Near an unstable minimum the loss dips below the tolerance and
+        A run passes if the loss now, and every loss met since the last check, is at most the tolerance; it has
+        converged when it has passed CHECKS_IN_A_ROW. Near an unstable minimum the loss dips below the tolerance and
         comes back; only where it stays is there a stable one. (For mini-batches the losses met are those of the
         batches.) Diverged: a loss was NaN, infinite, or above DIVERGED · max(L₀, 1).
         """
@@ -137,7 +137,7 @@ class Training:
         return passes, diverged
 
     def go_on(self, rows: Bool[Tensor, " B"], passes: Int[Tensor, " B"]) -> None:
-        """Take all other runs out of the training, and begin the window of the next exam."""
+        """Take all other runs out of the training, and begin the window of the next check."""
         self.state["passes"] = passes
         if not bool(rows.all()):
             self.state = {name: tensor[rows] for name, tensor in self.state.items()}

@@ -14,8 +14,11 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from relusweep.sweep.data import Array
+from relusweep.sweep.errors import RelusweepError
+
 Flags = NDArray[np.bool_]
+Indices = NDArray[np.intp]
 
 MOST = 2_000_000  # hyperplanes; beyond, enumeration takes minutes a pass
 ON = 1e-9  # distance, in data of unit variance, at which a point lies on a hyperplane
@@ -24,7 +27,7 @@ ROUNDING = 1e-13  # relative: what is no more than this is rounding
 _BLOCK = 2**20  # numbers of a temporary
 
 
-class ArrangementError(ValueError):
+class ArrangementError(RelusweepError, ValueError):
     """Data have too many hyperplanes: the message says how many, and what would help."""
 
 
@@ -42,8 +45,8 @@ class Arrangement:
     points: Array
     w: Array
     b: Array
-    members: NDArray[np.intp]
-    crowded: dict[int, NDArray[np.intp]]
+    members: Indices
+    crowded: dict[int, Indices]
 
     def __len__(self) -> int:
         return len(self.b)
@@ -82,8 +85,8 @@ class Arrangement:
             {int(new[old]): on for old, on in crowded.items() if kept[old]},
         )  # fmt: skip
 
-    def sides(self, rows: NDArray[np.intp]) -> Array:
-        """Give w·x_j + b of some hyperplanes (rows, n), exactly 0 for points on them."""
+    def sides(self, rows: Indices) -> Array:
+        """Return w·x_j + b of some hyperplanes (rows, n), exactly 0 for points on them."""
         z = self.w[rows] @ self.points.T + self.b[rows, None]
         np.put_along_axis(z, self.members[rows], 0.0, 1)
         for place in np.flatnonzero(self.is_crowded[rows]):
@@ -103,8 +106,8 @@ class Arrangement:
         ways = list(itertools.product([False, True], repeat=self.members.shape[1]))
         return np.array(ways, bool).reshape(len(ways), -1)
 
-    def choices(self, index: int) -> tuple[NDArray[np.intp], Flags]:
-        """Give the points on a hyperplane, and each way (rows) in which a small tilt puts them on its two sides."""
+    def choices(self, index: int) -> tuple[Indices, Flags]:
+        """Return the points on a hyperplane, and each way (rows) in which a small tilt puts them on its two sides."""
         on = self.crowded.get(index)
         if on is None:
             return self.members[index], self.tilts
@@ -134,7 +137,7 @@ def splits(points: Array) -> Flags:
     return np.unique(np.concatenate(ways), axis=0)
 
 
-def blocks(count: int, n: int) -> Iterator[NDArray[np.intp]]:
+def blocks(count: int, n: int) -> Iterator[Indices]:
     """Cut rows of n numbers into blocks that fit in the cache: their indices."""
     size = max(1, _BLOCK // n)
     for start in range(0, count, size):
@@ -142,7 +145,7 @@ def blocks(count: int, n: int) -> Iterator[NDArray[np.intp]]:
 
 
 def _whiten(points: Array) -> tuple[Array, Array, Array]:
-    """Give coordinates of unit variance in the affine hull, the mean, and what takes a normal back to all d."""
+    """Return coordinates of unit variance in the affine hull, the mean, and what takes a normal back to all d."""
     centre = points.mean(0)
     u, spread, axes = np.linalg.svd(points - centre, full_matrices=False)
     rank = int((spread > FLAT * max(spread.max(initial=0), np.abs(points).max(initial=0))).sum())
@@ -150,8 +153,8 @@ def _whiten(points: Array) -> tuple[Array, Array, Array]:
     return u[:, :rank] * root, centre, axes[:rank] * (root / spread[:rank, None])
 
 
-def _through(points: Array) -> tuple[Array, Array, NDArray[np.intp]]:
-    """Give unit normals, offsets and members of the hyperplanes through each r points that are independent."""
+def _through(points: Array) -> tuple[Array, Array, Indices]:
+    """Return unit normals, offsets and members of the hyperplanes through each r points that are independent."""
     n, r = points.shape
     flat = itertools.chain.from_iterable(itertools.combinations(range(n), r))
     members = np.fromiter(flat, np.intp, comb(n, r) * r).reshape(-1, r)

@@ -1,47 +1,42 @@
-"""Floor: what no stable shallow network can do better on given data, with a certificate.
+"""Certificate: weights on the data that prove what no stable shallow network can do better.
 
-At a stable interpolating minimum of gradient descent with step size η a shallow ReLU network with trained biases has
-S ≤ S̃ ≤ 1/η - ½ [Nacson et al. 2023]; conversely a function with S_G ≤ 1/η - ½ has an implementation whose
-Gauss–Newton sharpness is at most 2/η [derived here]. So over *all* shallow networks, of any width, we ask two things:
+At a stable interpolating minimum of gradient descent with step size η on the loss (1/2n) Σ r² a shallow ReLU network
+with trained biases has S ≤ S̃ ≤ 1/η - ½ [Nacson et al. 2023]; conversely a function with S_G ≤ 1/η - ½ has an
+implementation whose Gauss–Newton sharpness is at most 2/η [derived here]. So over *all* shallow networks, of any width,
+we ask two things:
 
     the least sup-error  ε = max_j |f(x_j) - y_j|  of those with norm ≤ 1/η - ½,    and
     the least norm of those with sup-error ≤ ε.
 
-Both are linear programmes over the units of a `Dictionary`, solved by column generation: HiGHS over few units, then the
-dictionary prices all units with the dual weights v and adds those that would pay. Every v with v·(what is free) = 0 is
-a certificate, whoever found it: with ρ = max over all units of |Σ_j v_j σ(z_j)| / cost, every shallow network has
+Every v with v·(what is free) = 0 answers both, whoever found it: with ρ = max over all units of |Σ_j v_j σ(z_j)| / cost
+every shallow network has
 
     v·y = v·f + v·(y - f) ≤ ρ · norm + ‖v‖₁ · ε,    and likewise ≤ ρ · norm + √n ‖v‖₂ · √(mean r²)
 
-The second inequality certifies the least root mean square error, a problem of least squares.
+The second inequality certifies the least root mean square error. `floors` finds the v that proves most.
 
 At a minimum that does not interpolate the theorem has a residual term, S̃ ≤ 1/η - ½ + ½ √(1 + R²) mean |r_j| with
 R = max ‖x_j‖ [derived here]. As mean |r_j| ≤ ε, the budget then grows with the error by `slack` = ½ √(1 + R²) a unit.
 So the floor with slack holds at every stable minimum (twice differentiable, one hidden layer); that without slack holds
 for functions of the stated norm, and where it is positive no stable minimum interpolates.
+
+Reference:
+    Nacson, Mulayoff, Ongie, Michaeli, Soudry, ICLR 2023, arXiv:2306.17499.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.linalg import orth
-from scipy.spatial.distance import pdist
 
-from relusweep.analysis.floor.arrangement import FLAT, ON, ROUNDING, Array
-from relusweep.analysis.floor.dictionary import Dictionary, Norm
-from relusweep.analysis.floor.network import Network, assemble
-from relusweep.analysis.floor.programme import least_rms, least_sup
-
-_GAP = 1e-9  # at which column generation stops, in labels of unit range
-_NOTHING = 1e-10
-_PAYS = 1e-9  # relative: a unit whose ratio is not above those of the pool by this would change nothing
-
+from relusweep.sweep.data import Array
+from relusweep.sweep.errors import RelusweepError
 
 ErrorMeasure = Literal["sup", "rms"]
+"""How a network's residuals r (n,) become its error: max |r_j|, or √(mean r²)."""
 
 
-class FloorError(ValueError):
+class FloorError(RelusweepError, ValueError):
     """A floor cannot be had: the message says why."""
 
 
@@ -78,54 +73,6 @@ class Certificate:
         return _share(self.labels - np.abs(self.weights).sum() * error, self.ratio)
 
 
-def _judge(points: Array) -> None:
-    """Refuse points too near, to each other or to a plane, for an arrangement to tell whether they are on it."""
-    distinct = np.unique(points, axis=0)
-    u, spread, _ = np.linalg.svd(distinct - distinct.mean(0), full_matrices=False)
-    reach = float(np.abs(points).max())
-    size = max(float(spread.max(initial=0)), reach)
-    if ((spread > ROUNDING * size) & (spread <= FLAT * size)).any():
-        raise FloorError(
-            f"points reach {reach:.3g}, but in some direction deviate by {spread[-1]:.3g} only; expected more. "
-            "Centre and scale the inputs."
-        )
-    closest = float(pdist(u[:, spread > FLAT * size]).min(initial=np.inf) * np.sqrt(len(distinct)))
-    if ROUNDING < closest <= ON:
-        raise FloorError(
-            f"two points are {closest:.3g} standard deviations apart; expected more than {ON:g}. Leave one of them out."
-        )
-
-
-def _share(part: float, whole: float) -> float:
-    return float(part / whole) if part > 0 < whole else 0.0
-
-
-@dataclass(frozen=True)
-class Floor:
-    """An optimum over all shallow networks: it lies in [lower, upper].
-
-    Attributes:
-        lower: Proved by the certificate, up to rounding in float64.
-        upper: Attained by the network, up to the tilt that takes data off its kinks.
-        network: A shallow network.
-        error: Its error on the data, in the measure that was asked for.
-        norm: Its norm.
-        certificate: The proof of `lower`.
-    """
-
-    lower: float
-    upper: float
-    network: Network
-    error: float
-    norm: float
-    certificate: Certificate
-
-    @property
-    def gap(self) -> float:
-        """How much is not known."""
-        return self.upper - self.lower
-
-
 def budget(lr: float) -> float:
     """1/η - ½, the largest norm of a stable interpolating minimum with trained output bias; none is stable for η > 2.
 
@@ -142,117 +89,5 @@ def residual_slack(points: Array) -> float:
     return float(np.sqrt(1 + (points**2).sum(1).max()) / 2)
 
 
-class Floors:
-    """Floors of one data set and norm; the units that one question needed are at hand for the next."""
-
-    def __init__(self, points: Array, labels: Array, norm: Norm = "stability") -> None:
-        """Enumerate and price the units.
-
-        Args:
-            points: x (n, d).
-            labels: y (n,).
-            norm: What is bounded. With `sufficient` the lower bound is that of `sufficient_floor`: a gap remains.
-
-        Raises:
-            FloorError: if shapes do not match, numbers are not finite, or points are too near to each other, or to a
-                plane, to be told apart.
-            ArrangementError: if there are too many hyperplanes.
-        """
-        points, labels = np.asarray(points, float), np.asarray(labels, float)
-        if points.ndim != 2 or labels.shape != points.shape[:1] or not len(points):
-            raise FloorError(f"points {points.shape}, labels {labels.shape}; expected (n, d) and (n,), n at least 1.")
-        if not (np.isfinite(points).all() and np.isfinite(labels).all()):
-            raise FloorError("points or labels are not finite; expected numbers.")
-        _judge(points)
-        self.points = points
-        self.shift, self.scale = float(labels.mean()), float(np.ptp(labels)) or 1.0
-        self.labels = (labels - self.shift) / self.scale
-        self.dictionary = Dictionary.of(points, norm)
-        self.basis = orth(self.dictionary.free)
-        self.below = Floors(points, labels, "sufficient_floor") if norm == "sufficient" else None
-        self._waiting = np.random.default_rng(0).permutation(len(self.dictionary))
-        self._pool = np.empty(0, np.intp)
-        self._widen()
-
-    def least_error(self, budget: float, slack: float = 0.0, measure: ErrorMeasure = "sup") -> Floor:
-        """Minimise the error, by default max |r_j|, or √(mean r²), of networks with norm ≤ budget + slack · error."""
-        if not (budget >= 0 and slack >= 0):
-            raise FloorError(f"budget = {budget}, slack = {slack}; expected numbers from 0 on.")
-        below = None if self.below is None else self.below.least_error(budget, slack, measure)
-        return self._solve(budget / self.scale, slack, None, measure, below)
-
-    def least_norm(self, error: float) -> Floor:
-        """Minimise the norm of networks with sup-error ≤ error.
-
-        Raises:
-            FloorError: if no network has so small an error, since points coincide and their labels do not.
-        """
-        if not error >= 0:
-            raise FloorError(f"error = {error}; expected a number from 0 on.")
-        below = None if self.below is None else self.below.least_norm(error)
-        return self._solve(None, 0.0, error / self.scale, "sup", below)
-
-    def _widen(self) -> None:
-        """Add units at random to the pool: twice as many as data, whose outputs span all labels as a rule."""
-        count = 2 * len(self.points)
-        new, self._waiting = self._waiting[:count], self._waiting[count:]
-        self._pool = np.union1d(self._pool, new)
-
-    def _solve(
-        self, budget: float | None, slack: float, most: float | None, measure: ErrorMeasure, below: Floor | None
-    ) -> Floor:
-        """Generate columns until no unit would improve the optimum; without a budget it is the norm."""
-        lower, certificate, least = -1.0, None, np.inf
-        while True:
-            units = self.dictionary.outputs(self._pool), self.dictionary.cost[self._pool], self.dictionary.free
-            try:
-                if measure == "rms":
-                    found = least_rms(*units, self.labels, budget or 0.0, slack)
-                else:
-                    found = least_sup(*units, self.labels, budget, slack, most)
-            except RuntimeError as error:
-                raise FloorError(f"the solver gave up over {len(self._pool)} units ({error}).") from None
-            if found is None:
-                if not len(self._waiting):
-                    raise FloorError(
-                        f"error = {(most or 0.0) * self.scale:g}; labels of points that coincide are further apart "
-                        "than twice that. Expected a larger error."
-                    )
-                self._widen()
-                continue
-            amplitudes, free, weights = found
-            for _ in range(2):  # the solver's are orthogonal to within its tolerance
-                weights -= self.basis @ (self.basis.T @ weights)
-            if np.abs(weights).sum() <= _NOTHING:  # a residual of rounding alone proves nothing
-                weights[:] = 0
-            ratios = self.dictionary.ratios(weights)
-            proof = Certificate(weights, float(ratios.max(initial=0)), float(weights @ self.labels))
-            proved = proof.least_norm(most or 0.0) if budget is None else proof.least_error(budget, slack, measure)
-            if certificate is None or proved > lower:
-                lower, certificate = proved, proof
-            error, norm = self._error(amplitudes, free, measure), float(np.abs(amplitudes) @ units[1])
-            if budget is not None and norm > (limit := budget + slack * error):
-                amplitudes *= limit / norm  # by the solver's tolerance
-                error, norm = self._error(amplitudes, free, measure), limit
-            paying = np.flatnonzero(ratios > ratios[self._pool].max(initial=0) * (1 + _PAYS))
-            upper = norm if budget is None else error
-            if upper - lower <= _GAP or not len(paying):
-                break
-            best = paying[np.argsort(-ratios[paying], kind="stable")[: len(self.points)]]
-            # least squares take longest: they go on with the units in use, as long as that leads on
-            kept = self._pool[amplitudes != 0] if measure == "rms" and upper < least else self._pool
-            self._pool, least = np.union1d(kept, best), min(upper, least)
-        used = np.flatnonzero(amplitudes)
-        free[-1] += self.shift / self.scale
-        return Floor(
-            lower=lower * self.scale if below is None else below.lower,
-            upper=upper * self.scale,
-            error=error * self.scale,
-            norm=norm * self.scale,
-            network=assemble(self.dictionary, self._pool[used], amplitudes[used] * self.scale, free * self.scale),
-            certificate=certificate.of(self.scale) if below is None else below.certificate,
-        )
-
-    def _error(self, amplitudes: Array, free: Array, measure: ErrorMeasure) -> float:
-        r = amplitudes @ self.dictionary.outputs(self._pool) + self.dictionary.free @ free - self.labels
-        return float(np.abs(r).max() if measure == "sup" else np.sqrt((r**2).mean()))
+def _share(part: float, whole: float) -> float:
+    return float(part / whole) if part > 0 < whole else 0.0

@@ -12,18 +12,18 @@ the largest |Σ_j v_j σ(z_j)| / cost is met on an extreme ray: at a hyperplane 
 counted on either side as a tilt may put them. And a unit within a cell is a sum of those on its rays, at no lower cost.
 So these finitely many units do for all. (Units active on all data or on none have g = 0: affine functions are free, and
 v must be orthogonal to them.) G is not linear on a cell: its units here build networks, but others may be cheaper. What
-is linear, and a lower bound for all of them, is `sufficient_floor`, mean σ(z) · √(1 + mean_{z>0} ‖x‖²) ≤ G.
+is linear, and a lower bound for all of them, is `sufficient_below`, mean σ(z) · √(1 + mean_{z>0} ‖x‖²) ≤ G.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from relusweep.analysis.floor.arrangement import Arrangement, Array, Flags, blocks
+from relusweep.analysis.floor.arrangement import Arrangement, Flags, Indices, blocks
+from relusweep.sweep.data import Array
 
-Norm = Literal["stability", "oriented_stability", "sufficient", "sufficient_floor"]
+Norm = Literal["stability", "oriented_stability", "sufficient", "sufficient_below"]
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Dictionary:
 
     norm: Norm
     arrangement: Arrangement
-    plane: NDArray[np.intp]
-    sign: NDArray[np.intp]
-    choice: NDArray[np.intp]
+    plane: Indices
+    sign: Indices
+    choice: Indices
     cost: Array
 
     @staticmethod
@@ -66,7 +66,7 @@ class Dictionary:
         ones = np.ones((len(points), 1))
         return np.hstack([points - points.mean(0), ones]) if self.norm == "stability" else ones
 
-    def outputs(self, units: NDArray[np.intp]) -> Array:
+    def outputs(self, units: Indices) -> Array:
         """σ(z_j) of some units (units, n)."""
         return np.maximum(self.sign[units, None] * self.arrangement.sides(self.plane[units]), 0)
 
@@ -88,8 +88,8 @@ class Dictionary:
         return np.abs(values[(self.sign < 0).astype(int), self.plane]) / self.cost
 
 
-def _priced(arrangement: Arrangement, rows: NDArray[np.intp], norm: Norm) -> tuple[NDArray[Any], ...]:
-    """Give plane, sign, choice and cost of the units of a block of hyperplanes."""
+def _priced(arrangement: Arrangement, rows: Indices, norm: Norm) -> tuple[Indices, Indices, Indices, Array]:
+    """Return plane, sign, choice and cost of the units of a block of hyperplanes."""
     z = arrangement.sides(rows)
     costs, choices = zip(*(_cheapest(arrangement, rows, sign, z, norm) for sign in (1, -1)), strict=True)
     if norm == "stability":  # one unit a hyperplane; of its orientations the one with less to add up, and so to round
@@ -105,7 +105,7 @@ def _priced(arrangement: Arrangement, rows: NDArray[np.intp], norm: Norm) -> tup
     return plane, sign, choice, cost
 
 
-def _cheapest(arrangement: Arrangement, rows: NDArray[np.intp], sign: int, z: Array, norm: Norm) -> tuple[Array, Array]:
+def _cheapest(arrangement: Arrangement, rows: Indices, sign: int, z: Array, norm: Norm) -> tuple[Array, Indices]:
     """Minimise the cost of one orientation over the ways to tilt: cost and choice."""
     points, n = arrangement.points, len(arrangement.points)
     # what a datum adds to the active ones: (x, 1) or (‖x‖², 1)
@@ -135,7 +135,7 @@ def _factor(norm: Norm, total: Array, n: int, mean: Array, root: Array) -> Array
     """Price a unit of mean output and root mean square output, with the sums over its active data."""
     if norm == "sufficient":
         return root * np.sqrt(total.sum(1) / n)
-    if norm == "sufficient_floor":
+    if norm == "sufficient_below":
         count = np.maximum(total[:, -1], 1)
         return mean * np.sqrt(1 + total[:, 0] / count)
     return mean * np.linalg.norm(total, axis=1) / n

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import linprog
 
-from relusweep.analysis.floor.arrangement import Array
+from relusweep.analysis.floor.arrangement import Indices
 from relusweep.analysis.floor.dictionary import Dictionary
+from relusweep.sweep.data import Array
 
 _TILT = 1e-9  # change of a unit's outputs, relative to the largest, that takes data off its kink
 
@@ -26,7 +26,7 @@ class Network:
         return np.maximum(x @ self.w1.T + self.b1, 0) @ self.w2 + self.b2
 
 
-def assemble(dictionary: Dictionary, units: NDArray[np.intp], amplitudes: Array, affine: Array) -> Network:
+def assemble(dictionary: Dictionary, units: Indices, amplitudes: Array, affine: Array) -> Network:
     """Build Σ amplitude · unit + affine, with no data on kinks.
 
     A unit's hyperplane is tilted a little, so that its data lie on the sides that its cost counts on. An affine part

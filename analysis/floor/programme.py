@@ -8,7 +8,7 @@ import numpy as np
 from scipy.linalg import orth
 from scipy.optimize import linprog, nnls
 
-from relusweep.analysis.floor.arrangement import Array
+from relusweep.sweep.data import Array
 
 _TOLERANCE = 1e-10  # in labels of unit range
 _NOTHING = 1e-12  # a target that is no longer than this is rounding

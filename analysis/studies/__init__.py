@@ -1,6 +1,6 @@
-"""Questions answered over a table, one file each; `module:function` is loaded when a report asks for it."""
+"""Studies: questions answered over a table, a folder each; one is loaded when a report asks for it."""
 
-STUDIES: dict[str, str] = {
-    "stability": "relusweep.analysis.studies.stability.study:study",
-    "depth_separation": "relusweep.analysis.studies.depth_separation.study:study",
+STUDIES: dict[str, str] = {  # the name in a spec: where its `Study` stands, as module:name
+    "stability": "relusweep.analysis.studies.stability.study:STUDY",
+    "depth_separation": "relusweep.analysis.studies.depth_separation.study:STUDY",
 }

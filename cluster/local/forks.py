@@ -10,18 +10,17 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext
 from types import ModuleType
 
+from relusweep.cluster.signals import blocked
+
 CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")  # a launcher's own fork would lack its threads
 
 
 def load_ahead() -> None:
     """Begin to load what workers need in a process of its own; takes a moment, and the load a second or two."""
-    CONTEXT.set_forkserver_preload(["relusweep.cluster.local.backend"])
+    CONTEXT.set_forkserver_preload(["relusweep.cluster.local.pool"])
     resource_tracker.ensure_running()  # what it starts lifts the block below
-    block = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: Ctrl-C is the launcher's to answer
-    try:
+    with blocked([signal.SIGINT]):  # inherited: Ctrl-C is the launcher's to answer
         forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, block)
 
 
 @contextmanager

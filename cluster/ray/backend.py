@@ -1,4 +1,4 @@
-"""RayTune: packs as trials of Ray Tune. Tune schedules and retries; what is done, the store says."""
+"""RayTune: packs as trials of Ray Tune. Tune schedules and retries; what is done is what the store has."""
 
 import os
 import signal
@@ -74,6 +74,6 @@ class RayTune:
 
 
 def _title(store: Store) -> str:
-    """What the dashboard calls a sweep: its name and its study."""
+    """Return what the dashboard calls a sweep: its name and its study."""
     name, study = store.sweep_name() or "unnamed", store.study()
     return f"{name} ({study})" if study else name

@@ -1,4 +1,4 @@
-"""Driver: hands packs to Ray Tune as trials, watches them, and forgets what Tune keeps of them."""
+"""Driver: hands packs to Ray Tune as trials, watches them, and deletes what Tune keeps of them."""
 
 import os
 import time
@@ -15,16 +15,17 @@ from ray.util.state import list_placement_groups
 from ray.util.state.exception import RayStateApiException
 
 from relusweep.cluster.backend import ATTEMPTS, Job, Outcome, failure
+from relusweep.cluster.job_folder import JobFolder
+from relusweep.cluster.pack_file import PackFile
 from relusweep.cluster.ray.cluster import address
-from relusweep.cluster.ray.trial import STOP_FILE, PackTrial, description
+from relusweep.cluster.ray.trial import PACKS_FILE, STOP_FILE, PackTrial, description
 from relusweep.cluster.signals import answer, restored
-from relusweep.cluster.slurm.submission import Draft
 from relusweep.sweep.data import DataError
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.store.store import Store, StoreError
 
 _TICK_SECONDS = 0.5
-_FULL_SECONDS = 10.0  # without any worker, before the user is told
+_FULL_SECONDS = 10.0  # without any worker, before the user gets a message
 _BREAKING = {"StoreError": StoreError, "DataError": DataError}
 
 
@@ -43,18 +44,20 @@ class Driver(tune.Callback):
             workers: Packs that are trained at one time.
             unit: What each of them takes, CPU or GPU.
             tick: Called about twice a second, to show progress.
-            say: Tells the user something.
+            say: Shows the user a message.
             past: Packs that earlier drivers of this launcher brought to an end, by state; ours are added.
         """
         self.store = Store(job.store.absolute())
         self.job = replace(job, store=self.store.path)
         self.sweep = self.store.sweep_name() or "unnamed"
         self.title, self.workers, self.unit, self.tick, self.say, self.past = title, workers, unit, tick, say, past
-        self.draft = Draft(self.store)
-        self.names: list[str] = []  # of trials
+        self.folder = JobFolder.new(self.store)
+        self.packs = PackFile(self.folder.path / PACKS_FILE)
+        self.ids: list[str] = []  # of packs
+        self.names: list[str] = []  # of their trials
         self.ended: dict[int, tuple[Any, str]] = {}  # kind and error of a pack, by its number
         self.running: set[int] = set()
-        self.reached: dict[int, int] = {}  # the most steps that a pack has ever said
+        self.reached: dict[int, int] = {}  # the most steps that a pack has ever reported
         self.retried = 0
         self.stopping = False
         self.broken: Exception | None = None
@@ -69,10 +72,10 @@ class Driver(tune.Callback):
             StoreError, DataError: what stopped a worker.
             KeyboardInterrupt: if a signal came; the states have been written.
         """
-        submission = self.draft.submission
-        with submission.being_submitted():
+        with self.folder.held():
             try:
-                self.draft.take((self._called(pack), 0.0) for pack in packs)
+                self.folder.make()
+                self.packs.write(map(self._named, packs))
                 with restored():
                     self._fit()
                 self.past.update(
@@ -83,19 +86,20 @@ class Driver(tune.Callback):
                 if self.stopping:
                     raise KeyboardInterrupt
                 for number, (kind, error) in sorted(self.ended.items()):
-                    (pack,) = submission.packs([number])
+                    (pack,) = self.packs.read([number])
                     yield Outcome(pack, kind, error)
             finally:
-                submission.remove()
+                self.folder.remove()
 
-    def _called(self, pack: Pack) -> Pack:
+    def _named(self, pack: Pack) -> Pack:
+        self.ids.append(pack.id)
         self.names.append(f"{self.title} · {description(pack)} · {pack.id}")
         return pack
 
     def _fit(self) -> None:
-        folder, ids = self.draft.submission.path, [bundle.pack_id for bundle in self.draft.bundles]
-        told = {name: value for name, value in os.environ.items() if name.startswith("RELUSWEEP_")}
-        given = {"job": self.job, "packs": folder, "sweep": self.sweep, "title": self.title, "environment": told}
+        settings = {name: value for name, value in os.environ.items() if name.startswith("RELUSWEEP_")}
+        given = {"job": self.job, "folder": self.folder.path, "sweep": self.sweep, "title": self.title}
+        given |= {"environment": settings}
         trainable = tune.with_resources(
             tune.with_parameters(PackTrial, **given), {"cpu": 1} if self.unit == "CPU" else {"cpu": 0, "gpu": 1}
         )
@@ -103,16 +107,16 @@ class Driver(tune.Callback):
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(self.workers)
         tune.Tuner(
             trainable,
-            param_space={"pack": tune.grid_search(list(range(len(ids))))},
+            param_space={"pack": tune.grid_search(list(range(len(self.ids))))},
             tune_config=tune.TuneConfig(
                 reuse_actors=True,
                 max_concurrent_trials=self.workers,
                 trial_name_creator=lambda trial: self.names[trial.config["pack"]],
-                trial_dirname_creator=lambda trial: ids[trial.config["pack"]],
+                trial_dirname_creator=lambda trial: self.ids[trial.config["pack"]],
             ),
             run_config=tune.RunConfig(
                 name=self.sweep,
-                storage_path=str(folder / "tune"),  # seen by all nodes, as Tune demands; gone with the packs
+                storage_path=str(self.folder.path / "tune"),  # seen by all nodes, as Tune demands; gone with the packs
                 failure_config=tune.FailureConfig(max_failures=ATTEMPTS - 1),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 stop=_Stopped(self),
@@ -128,16 +132,16 @@ class Driver(tune.Callback):
     def stop(self, *_: object) -> None:
         """Ask the workers to write their states."""
         self.stopping = True
-        (self.draft.submission.path / STOP_FILE).touch()
+        (self.folder.path / STOP_FILE).touch()
 
-    # What Tune tells -------------------------------------------------------------------------------------------------
+    # What Tune calls -------------------------------------------------------------------------------------------------
 
     def setup(self, *_: Any, **__: Any) -> None:
         """Take the signals over, after Tune has."""
         answer(self.stop)
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
-        """Show progress; say so if the cluster has no room for us."""
+        """Show progress, and a message if the cluster has no room for us."""
         now = time.monotonic()
         if now - self.ticked < _TICK_SECONDS:
             return
@@ -155,10 +159,10 @@ class Driver(tune.Callback):
                 self.say(f"RAY_ADDRESS={address()}: all {whole:g} {self.unit}(s) of the cluster are taken; waiting.")
 
     def _states(self) -> dict[str, int]:
-        """Count this driver's packs."""
+        """Return the counts of this driver's packs."""
         failed = sum(kind == "failed" for kind, _ in self.ended.values())
         return {
-            "pending": len(self.draft.bundles) - len(self.ended) - len(self.running),
+            "pending": len(self.ids) - len(self.ended) - len(self.running),
             "running": len(self.running),
             "done": len(self.ended) - failed,
             "failed": failed,
@@ -198,29 +202,29 @@ class Driver(tune.Callback):
         self.ended[trial.config["pack"]] = "failed", self._failed(trial)
 
     def _failed(self, trial: Any) -> str:
-        """List the pack as failed, with what the worker said, if it could."""
+        """List the pack as failed, with the worker's error if it wrote one; returns the error."""
         number = trial.config["pack"]
         self.running.discard(number)
-        pack_id = self.draft.bundles[number].pack_id
-        said = next((each for each in self.store.failures() if each["pack_id"] == pack_id), None)
-        if said is None:
-            (pack,) = self.draft.submission.packs([number])
+        pack_id = self.ids[number]
+        listed = next((each for each in self.store.failures() if each["pack_id"] == pack_id), None)
+        if listed is None:
+            (pack,) = self.packs.read([number])
             error, trace = f"worker process died on {trial.node_ip}. Out of memory? See the system's log.", ""
             if trial.error_file and (kept := Path(trial.error_file)).exists():
                 trace = kept.read_text(encoding="utf-8").rpartition("Failure # ")[2]
             if "ray::" in trace:  # it did not die, it could not begin
                 error = f"worker could not start: {trace.strip().splitlines()[-1].strip()}"
-            said = failure(Outcome(pack, "failed", error, trace), 0)
-        self.store.write_failure(pack_id, said | {"attempts": trial.num_failures})
-        return said["error"]
+            listed = failure(Outcome(pack, "failed", error, trace), 0)
+        self.store.write_failure(pack_id, listed | {"attempts": trial.num_failures})
+        return listed["error"]
 
 
 def _has_room() -> bool:
-    """Tell whether a worker of ours holds a place already: it may take long to start."""
+    """Return whether a worker of ours holds a place already: it may take long to start."""
     mine: list[Any] = [("creator_job_id", "=", ray.get_runtime_context().get_job_id()), ("state", "=", "CREATED")]
     try:
         return bool(list_placement_groups(filters=mine, limit=1, raise_on_missing_output=False))
-    except RayStateApiException:  # it is the dashboard that is asked, and it may have its hands full
+    except RayStateApiException:  # it is the dashboard that is asked, and it may be busy
         return True
 
 

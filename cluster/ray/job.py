@@ -1,9 +1,9 @@
 """A sweep on a Ray cluster of its own, made of the nodes of a job of SLURM: what `slurm/ray_cluster.sbatch` starts.
 
 One srun starts `cluster.ray.node` on every node and is the only thing between them and us: closing its input ends Ray
-everywhere, and its output says what becomes of the nodes. The sweep itself is `relusweep run … --on ray`, and its exit
-code is the job's. Signals have it write its states; then the job asks to be queued again. One that is started again and
-again without getting any further gives up.
+everywhere, and its output reports what becomes of the nodes. The sweep itself is `relusweep run … --on ray`, and its
+exit code is the job's. On a signal it writes its states, and the job asks to be queued again. One that is started again
+and again without getting any further gives up.
 """
 
 import argparse
@@ -19,16 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from relusweep.cluster.backend import BackendError
-from relusweep.cluster.ray.cluster import ask_for_token, dashboard, settle
-from relusweep.cluster.ray.node import free_ports
-from relusweep.cluster.restarts import Starts
+from relusweep.cluster.ports import free_ports
+from relusweep.cluster.ray.cluster import dashboard, settle
+from relusweep.cluster.ray.restarts import JobRestarts
+from relusweep.cluster.ray.token import ask_for_token
 from relusweep.cluster.signals import answer
-from relusweep.cluster.slurm.scheduler import node_names, requeue_this_element
+from relusweep.cluster.slurm.scheduler import node_names, requeue_this_job
 from relusweep.sweep.spec import Spec, SpecError
 from relusweep.sweep.store.store import Store, StoreError
 
 READY_SECONDS = 300.0  # to read Python and Ray on all nodes at once from one disk takes a while
-_END_SECONDS = 10.0  # for nodes to take Ray down, before srun is told to
+_END_SECONDS = 10.0  # for nodes to take Ray down, before srun ends them
 _LOOK_SECONDS = 0.05
 _FAILED, _MISUSED, _STOPPED = 1, 2, 130  # exit codes, as those of `relusweep run`
 
@@ -40,7 +41,7 @@ class Nodes:
         self.say, self.stop = say, stop
         self.names = node_names(os.environ["SLURM_JOB_NODELIST"])
         self.up: dict[str, str] = {}  # addresses
-        self.ended: dict[str, str] = {}  # last words
+        self.ended: dict[str, str] = {}  # last lines
         self.port, self.dashboard_port = free_ports(2)
 
     def __enter__(self) -> "Nodes":
@@ -72,8 +73,8 @@ class Nodes:
         end = time.monotonic() + READY_SECONDS
         while (missing := [name for name in self.names if name not in self.up]) and not stopped():
             if self.ended:
-                name, said = next(iter(self.ended.items()))
-                raise BackendError(f"{name}: Ray cannot be started there; expected it to stay. It said:\n{said}")
+                name, lines = next(iter(self.ended.items()))
+                raise BackendError(f"{name}: Ray cannot be started there; expected it to stay. Last lines:\n{lines}")
             if self.step.poll() is not None:
                 raise BackendError(f"srun ended with exit code {self.step.returncode}; expected Ray. See above, why.")
             if time.monotonic() > end:
@@ -103,23 +104,23 @@ class Nodes:
         assert self.step.stdout is not None
         for line in self.step.stdout:
             try:
-                told: dict[str, Any] = json.loads(line)
-                name = told.pop("node")
+                event: dict[str, Any] = json.loads(line)
+                name = event.pop("node")
             except (ValueError, AttributeError, KeyError):
                 print(line, end="", flush=True)  # not ours: a prologue's, say
                 continue
-            if "signal" in told:
+            if "signal" in event:
                 self.stop()
-            elif "up" in told:
+            elif "up" in event:
                 if name in self.up:
                     self.say(f"{name}: Ray is up again.")
-                self.up[name] = told["up"]
-            elif told["again"]:
-                self.say(f"{name}: Ray has died there, and is started again: {told['ended']}")
+                self.up[name] = event["up"]
+            elif event["again"]:
+                self.say(f"{name}: Ray has died there, and is started again: {event['ended']}")
             else:
-                self.ended[name] = told["ended"]
+                self.ended[name] = event["ended"]
                 if name in self.up:
-                    self.say(f"{name}: Ray has died there, and stays away: {told['ended']}")
+                    self.say(f"{name}: Ray has died there, and will not be restarted: {event['ended']}")
 
 
 class Sweep:
@@ -137,7 +138,7 @@ class Sweep:
             self.process.terminate()
 
     def run(self) -> int:
-        """Run it; gives its exit code."""
+        """Run it; returns its exit code."""
         command = [sys.executable, "-m", "relusweep", "run", *self.arguments, "--on", "ray"]
         self.process = subprocess.Popen(command, start_new_session=True)
         if self.is_stopped:
@@ -155,7 +156,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _check(arguments: list[str]) -> Path:
-    """Refuse early what would be refused when all nodes are up; gives where the sweep is recorded."""
+    """Refuse early what would be refused when all nodes are up; returns where the sweep is recorded."""
     if "SLURM_JOB_ID" not in os.environ:
         raise BackendError("no SLURM_JOB_ID: got no job of SLURM; expected one. sbatch slurm/ray_cluster.sbatch SPEC")
     if not arguments or arguments[0].startswith("-"):
@@ -169,15 +170,15 @@ def _check(arguments: list[str]) -> Path:
 
 
 def _run(arguments: list[str], out: Path) -> int:
-    sweep, starts, code = Sweep(arguments), Starts(os.environ["SLURM_JOB_ID"], out), _STOPPED
+    sweep, restarts, code = Sweep(arguments), JobRestarts(os.environ["SLURM_JOB_ID"], out), _STOPPED
     answer(sweep.stop)
     settle()
     os.environ.pop("RAY_ADDRESS", None)
     try:
         with _token() as token:
-            starts.begin()
+            restarts.begin()
             with Nodes(_say, sweep.stop) as nodes:
-                starts.compare()  # while Ray starts
+                restarts.compare()  # while Ray starts
                 nodes.wait(lambda: sweep.is_stopped)
                 if not sweep.is_stopped:
                     os.environ["RAY_ADDRESS"] = nodes.address
@@ -186,8 +187,8 @@ def _run(arguments: list[str], out: Path) -> int:
                     code = sweep.run()
     finally:
         if not (sweep.is_stopped and code):
-            starts.forget()
-    if sweep.is_stopped and code != 0 and requeue_this_element():
+            restarts.forget()
+    if sweep.is_stopped and code != 0 and requeue_this_job():
         _say("Queued again.")
     return code if code >= 0 else _FAILED
 
@@ -206,8 +207,8 @@ def _token() -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def _say(said: str) -> None:
-    print(said, flush=True)
+def _say(message: str) -> None:
+    print(message, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,32 +1,31 @@
 """One node of a Ray cluster inside a job of SLURM: what `cluster.ray.job` has srun start on each of its nodes.
 
 Its output, which srun brings to the launcher, is lines of JSON: Ray is up here, Ray has ended here, a signal came. It
-ends, and Ray with it, when its input is closed. Ray itself hears none of SLURM's signals, which go to every process of
-a job: its workers have states to write first, and the launcher sees to that.
+ends, and Ray with it, when its input is closed. Ray itself gets none of SLURM's signals, which go to every process of a
+job: its workers have states to write first, and the launcher sees to that.
 """
 
 import ctypes
 import json
 import os
-import random
-import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from relusweep.cluster.ray.cluster import RAYS, STORE_BYTES, folder
-from relusweep.cluster.signals import STOP_SIGNALS, answer
+from relusweep.cluster.ports import free_ports
+from relusweep.cluster.ray.cluster import STORE_BYTES
+from relusweep.cluster.ray.folder import RAYS, folder
+from relusweep.cluster.signals import answer, blocked
 
 _STARTS = 3  # of Ray on one node: beyond, the node itself is ill
 _LOOK_SECONDS = 0.1
-_LAST_LINES = 8  # of what Ray said, for the launcher's log
+_LAST_LINES = 8  # of what Ray printed, for the launcher's log
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -46,20 +45,20 @@ class Node:
         for start in range(1, _STARTS + 1):
             if not self._await_head():
                 break
-            was_up, said = self._run()
+            was_up, lines = self._run()
             if self.unwanted.is_set():
                 break
             again = was_up and start < _STARTS and not self.is_head
-            self._tell(ended=said, again=again)
+            self._report(ended=lines, again=again)
             if not again:
                 return 1
         return 0
 
     def _run(self) -> tuple[bool, str]:
-        """Run Ray; gives whether it got up, and its last words."""
+        """Run Ray; returns whether it got up, and its last lines."""
         is_up = False
         with folder() as home, open(home / "start.log", "w+") as log:
-            with _deaf():
+            with blocked():  # for good, in Ray and what it starts
                 ray = subprocess.Popen(
                     self.command(home), env=self._environment(home), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                     start_new_session=True,
@@ -67,16 +66,16 @@ class Node:
             while ray.poll() is None and not self.unwanted.wait(_LOOK_SECONDS):
                 if not is_up and (home / RAYS / "ray_current_cluster").exists():  # written when the head knows us
                     is_up = True
-                    self._tell(up=self.address)
+                    self._report(up=self.address)
             _end_all_below()
             log.seek(0)
-            said = [line.strip() for line in log if line.strip()][-_LAST_LINES:]
+            lines = [line.strip() for line in log if line.strip()][-_LAST_LINES:]
             with suppress(OSError, IndexError):  # where Ray says in one line which of its processes died
-                said = (home / RAYS / "session_latest/logs/ray_process_exit.log").read_text().strip().splitlines()[-1:]
-        return is_up, "\n".join(said).strip()
+                lines = (home / RAYS / "session_latest/logs/ray_process_exit.log").read_text().strip().splitlines()[-1:]
+        return is_up, "\n".join(lines).strip()
 
     def command(self, home: Path) -> list[str]:
-        """Say how Ray is started here: on free ports, with what SLURM gave to the job and no more."""
+        """Return how Ray is started here: on free ports, with what SLURM gave to the job and no more."""
         gpus = [device for device in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if device]
         place = [f"--address={self.head}:{self.port}"]
         if self.is_head:
@@ -100,12 +99,12 @@ class Node:
             return probe.getsockname()[0]
 
     def _environment(self, home: Path) -> dict[str, str]:
-        """Give Ray the ports for which it has no options, and keep its temporary files in one place."""
+        """Return Ray's environment: ports for which it has no options, and one place for its temporary files."""
         ports = dict(zip(("AUTOSCALER_METRIC_PORT", "DASHBOARD_METRIC_PORT"), map(str, free_ports(2)), strict=True))
         return os.environ | ports | {"TMPDIR": str(home)}
 
     def _await_head(self) -> bool:
-        """Wait until the head answers, however long: the launcher knows a deadline. False if it has given up."""
+        """Wait until the head answers, however long: the launcher has a deadline. Return False if it has given up."""
         while not self.is_head:
             try:
                 socket.create_connection((self.head, self.port), 5).close()
@@ -120,43 +119,18 @@ class Node:
             pass
         self.unwanted.set()
 
-    def heed(self, number: int, _: object) -> None:
+    def pass_on(self, number: int, _: object) -> None:
         """Pass a signal on to the launcher, which may not have got it."""
-        self._tell(signal=number)
+        self._report(signal=number)
 
-    def _tell(self, **what: Any) -> None:
+    def _report(self, **what: Any) -> None:
         os.write(1, (json.dumps({"node": self.name} | what) + "\n").encode())  # whole, whatever interrupts
 
 
 def cpus() -> int:
-    """Count the cores of the job on this node, whether SLURM confines it to them or not."""
+    """Return the number of cores of the job on this node, whether SLURM confines it to them or not."""
     confined = len(os.sched_getaffinity(0))
     return min(confined, int(os.environ.get("SLURM_CPUS_ON_NODE", confined)))
-
-
-def free_ports(count: int) -> list[int]:
-    """Choose ports that nobody uses here, by chance, below those which the kernel gives to connections."""
-    found: list[int] = []
-    while len(found) < count:
-        port = random.randrange(15000, 32000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("", port))
-            except OSError:
-                continue
-        if port not in found:
-            found.append(port)
-    return found
-
-
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Let processes that are started now, and those that they start, hear no signal but SIGKILL."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
 def _adopt_orphans() -> None:
@@ -176,5 +150,5 @@ def _end_all_below() -> None:
 if __name__ == "__main__":
     _adopt_orphans()
     node = Node(*map(int, sys.argv[1:3]))
-    answer(node.heed)
+    answer(node.pass_on)
     sys.exit(node.stay())

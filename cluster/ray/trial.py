@@ -1,4 +1,4 @@
-"""Trial: what Ray Tune runs for one pack; and what the actor that runs it tells to Prometheus."""
+"""Trial: what Ray Tune runs for one pack, and what the actor that runs it reports to Prometheus."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ from ray import tune
 from ray.util.metrics import Counter, Gauge
 
 from relusweep.cluster.backend import Job, Outcome, failure
-from relusweep.cluster.slurm.submission import Submission
+from relusweep.cluster.pack_file import PackFile
 from relusweep.cluster.worker import Worker
 from relusweep.sweep.data import DataError
 from relusweep.sweep.device import device_name, devices
@@ -25,7 +25,8 @@ from relusweep.sweep.record import SCHEMAS
 from relusweep.sweep.store.atomic import StoreError
 from relusweep.sweep.store.part import UNREADABLE, read_part
 
-STOP_FILE = "stop"  # beside the packs: the states are to be written
+PACKS_FILE = "packs.parquet"  # in the folder of the driver
+STOP_FILE = "stop"  # beside it: the states are to be written
 _REPORT_SECONDS = 2.0
 _LOOK_SECONDS = 1.0  # between looks for the stop file
 _COLUMNS = ("status", "loss", "eos_ratio")
@@ -35,13 +36,14 @@ class PackTrial(tune.Trainable):
     """An actor that trains one pack after the other, as Tune hands them to it."""
 
     def setup(  # pyright: ignore[reportIncompatibleMethodOverride] - the rest comes by tune.with_parameters
-        self, config: dict[str, Any], job: Job, packs: Path, sweep: str, title: str, environment: dict[str, str]
+        self, config: dict[str, Any], job: Job, folder: Path, sweep: str, title: str, environment: dict[str, str]
     ) -> None:
         """Become a worker, and begin with the first pack."""
         os.environ.update(environment)
         device = devices()[0]
-        self.submission, self.title, self.raylet = Submission(packs), title, os.getppid()
-        self._looked, self._told_to_stop = 0.0, False
+        self.folder, self.title, self.raylet = folder, title, os.getppid()
+        self.packs = PackFile(folder / PACKS_FILE)
+        self._looked, self._is_to_stop = 0.0, False
         self.worker = Worker(job, device, gone=self._stopped)
         self.metrics = _Metrics(sweep, device)
         self._begin(config)
@@ -75,11 +77,11 @@ class PackTrial(tune.Trainable):
         self.thread.join()
 
     def __repr__(self) -> str:
-        """What the dashboard calls the actor, for good: which packs it trains, its log says."""
+        """Return what the dashboard calls the actor, for good: which packs it trains is in its log."""
         return f"relusweep {self.title}" if hasattr(self, "title") else "relusweep"
 
     def _begin(self, config: dict[str, Any]) -> None:
-        (self.pack,) = self.submission.packs([config["pack"]])
+        (self.pack,) = self.packs.read([config["pack"]])
         again = ", from its last state" if self.worker.store.checkpoint(self.pack.id).exists() else ""
         print(f"pack {self.pack.id}: {description(self.pack)}, on {self.metrics.place}{again}", flush=True)
         self.worker.store.clear_failure(self.pack.id)
@@ -100,24 +102,24 @@ class PackTrial(tune.Trainable):
         now = time.monotonic()
         if now - self._looked > _LOOK_SECONDS:
             self._looked = now
-            self._told_to_stop = (self.submission.path / STOP_FILE).exists() or os.getppid() != self.raylet
-        return self._told_to_stop
+            self._is_to_stop = (self.folder / STOP_FILE).exists() or os.getppid() != self.raylet
+        return self._is_to_stop
 
     def _report(self) -> dict[str, Any]:
-        """Say where the pack stands, here and to Prometheus."""
-        told = self.worker.progress
-        ended = dict(told.ended) if told else {"converged": 0, "budget": 0, "diverged": 0}
-        rate = told.run_steps / max(told.seconds, 1e-9) if told else 0.0
-        steps = told.run_steps if told else 0
+        """Return where the pack stands, and show it to Prometheus."""
+        progress = self.worker.progress
+        ended = dict(progress.ended) if progress else {"converged": 0, "budget": 0, "diverged": 0}
+        rate = progress.run_steps / max(progress.seconds, 1e-9) if progress else 0.0
+        steps = progress.run_steps if progress else 0
         if steps != self._seen[0]:
             self._seen = (steps, time.monotonic())
         training = self.thread.is_alive()
-        self.metrics.tell(rate if training else 0.0, time.monotonic() - self._seen[1] if training else 0.0)
+        self.metrics.show(rate if training else 0.0, time.monotonic() - self._seen[1] if training else 0.0)
         counts = {"runs": len(self.pack.runs), "ended": sum(ended.values()), "run_steps": steps}
         return ended | counts | {"run_steps_per_second": rate}
 
     def _summary(self) -> dict[str, Any]:
-        """Sum up the pack as recorded: how its runs ended, the median loss, the largest eos_ratio."""
+        """Return a summary of the pack as recorded: how its runs ended, the median loss, the largest eos_ratio."""
         part = self.worker.store.path / "runs" / f"pack-{self.pack.id}.parquet"
         try:
             rows = read_part(part, pa.schema([SCHEMAS["runs"].field(name) for name in _COLUMNS]))
@@ -135,7 +137,7 @@ class PackTrial(tune.Trainable):
 
 
 def description(pack: Pack) -> str:
-    """Say in a few words what a pack is."""
+    """Return in a few words what a pack is."""
     shape, runs = pack.shape, len(pack.runs)
     widths = f"{shape.width}" if shape.depth == 1 else f"{shape.width} and {shape.width2}"
     return (
@@ -159,7 +161,7 @@ class _Metrics:
         for metric in (self.runs, self.rate, self.idle, self.memory):
             metric.set_default_tags(tags)
 
-    def tell(self, rate: float, idle: float) -> None:
+    def show(self, rate: float, idle: float) -> None:
         self.rate.set(rate)
         self.idle.set(idle)
         is_gpu = self.device.type == "cuda"

@@ -1,7 +1,7 @@
 """Machine: a validated TOML file that says what a job may ask of a SLURM cluster, and what it finds there.
 
 A spec says what is trained and a machine file where; neither knows the other. Whatever the file alone can show to be
-wrong is said before anything is submitted, with file, key, value and cure.
+wrong is reported before anything is submitted, with file, key, value and cure.
 """
 
 import re
@@ -25,7 +25,7 @@ _LATEST_SIGNAL = 65535  # seconds; sbatch --signal takes no more
 _EARLY_SECONDS = 60  # that SLURM may send a signal before it is due
 _LONGEST_SECONDS = 366 * 86400  # of a time limit: more is a slip of the pen
 _MOST = 65533  # cores and GPUs, as SLURM counts them
-_MOST_ELEMENTS = 4_000_001  # the largest MaxArraySize that SLURM knows
+_MOST_TASKS = 4_000_001  # the largest MaxArraySize that SLURM knows
 _FORMS = {  # what is expected of texts that have a form, in words
     "account": "a name without spaces, as sbatch --account takes it, and no '-' first",
     "partition": "a name without spaces, as sbatch --partition takes it, or several with commas, and no '-' first",
@@ -41,7 +41,7 @@ _FORMS = {  # what is expected of texts that have a form, in words
 
 Word = Annotated[str, Field(pattern=r"^[^\s\x00-][^\s\x00]*$")]
 Count = Annotated[int, Field(ge=0, le=_MOST)]
-Elements = Annotated[int, Field(ge=1, le=_MOST_ELEMENTS)]
+Tasks = Annotated[int, Field(ge=1, le=_MOST_TASKS)]
 Line = Annotated[str, Field(pattern=r"^[^\r\n\x00]*$")]
 
 
@@ -50,7 +50,7 @@ class MachineError(BackendError):
 
 
 class Machine(BaseModel):
-    """What each job asks of SLURM, and what its workers are told; see `slurm/example.toml` for every key."""
+    """What each job asks of SLURM, and what its workers find; see `slurm/example.toml` for every key."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
     account: Word | None = None
@@ -62,8 +62,8 @@ class Machine(BaseModel):
     cpus_per_task: int = Field(default=1, ge=1, le=_MOST)
     mem: Annotated[str, Field(pattern=r"^[0-9]{1,12}[KMGTkmgt]?$")] | None = None  # of a job, on its node
     time: str
-    max_array_tasks: Elements | None = None  # of an array, that run at one time
-    array_size: Elements | None = None  # of the largest array; None: ask scontrol
+    max_array_tasks: Tasks | None = None  # of an array, that run at one time
+    array_size: Tasks | None = None  # of the largest array; None: ask scontrol
     setup: Annotated[tuple[Line, ...], Field(strict=False)] = ()  # TOML knows lists only
     environment: dict[str, Line] = {}
     scratch: Annotated[str, Field(pattern=r"^[/$][^\r\n\x00]*$")] | None = None  # on the node; expanded in the job
@@ -81,7 +81,7 @@ class Machine(BaseModel):
 
     @property
     def sure_seconds(self) -> int:
-        """What a job has in any case before it is told to stop."""
+        """What a job has in any case before the signal to stop."""
         return self.seconds - self.signal_seconds - _EARLY_SECONDS
 
     @field_validator("time")
@@ -136,7 +136,7 @@ class Machine(BaseModel):
 
     @staticmethod
     def read(path: Path) -> "Machine":
-        """Read a machine file.
+        """Return what is in a machine file.
 
         Raises:
             MachineError: if there is no such file, or the first thing in it that is wrong.
@@ -161,7 +161,7 @@ class Machine(BaseModel):
 
 
 def _seconds(text: str) -> int | None:
-    """Read SLURM's notation of time; nothing if it is none, or longer than any job."""
+    """Return seconds from SLURM's notation of time; None if it is none, or longer than any job."""
     if not (found := _TIME.fullmatch(text)):
         return None
     part = {name: int(digits) for name, digits in found.groupdict(default="0").items()}
@@ -172,7 +172,7 @@ def _seconds(text: str) -> int | None:
 
 
 def _sentence(error: Any) -> str:
-    """Say one validation error with its path in the file."""
+    """Return one line for a validation error, with its path in the file."""
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
     key, *rest = error["loc"]

@@ -13,7 +13,7 @@ from relusweep.cluster.backend import BackendError
 from relusweep.cluster.slurm.machine import Machine
 from relusweep.cluster.slurm.scheduler import SchedulerError, squeue
 from relusweep.cluster.slurm.submission import Submission
-from relusweep.sweep.store.atomic import said
+from relusweep.sweep.store.atomic import store_errors
 
 try:
     from submitit import SlurmExecutor
@@ -25,7 +25,7 @@ except ImportError:
 
 
 def parameters(machine: Machine, name: str, at_one_time: int | None, after: Sequence[str]) -> dict[str, Any]:
-    """Give submitit's parameters of a job: one task, with the cores and GPUs of all its workers."""
+    """Return submitit's parameters of a job: one task, with the cores and GPUs of all its workers."""
     forced: dict[str, Any] = {"requeue": True}
     cores = machine.cpus_per_task * machine.ranks
     if machine.mem is not None:
@@ -54,28 +54,28 @@ def parameters(machine: Machine, name: str, at_one_time: int | None, after: Sequ
     }
 
 
-def script(machine: Machine, name: str, folder: Path, elements: int, at_one_time: int | None) -> str:
-    """Show the script of an array as it would be submitted."""
-    asked: dict[str, Any] = {"array_parallelism": elements} | parameters(machine, name, at_one_time, ())
-    return _make_sbatch_string(_train(folder.parent, 0), folder, map_count=_map_count(elements), **asked)
+def script(machine: Machine, name: str, folder: Path, tasks: int, at_one_time: int | None) -> str:
+    """Return the script of an array as it would be submitted."""
+    asked: dict[str, Any] = {"array_parallelism": tasks} | parameters(machine, name, at_one_time, ())
+    return _make_sbatch_string(_train(folder.parent, 0), folder, map_count=_map_count(tasks), **asked)
 
 
 def submit_array(submission: Submission, array: int, at_one_time: int | None, after: Sequence[str]) -> str:
-    """Submit an array of a submission; gives its job's id.
+    """Submit an array of a submission; returns its job's id.
 
     Raises:
-        BackendError: if sbatch refuses, with its own words.
+        BackendError: if sbatch refuses, with its message.
     """
-    elements = submission.arrays[array]
-    asked = parameters(_machine(submission), submission.job_name(array), at_one_time or len(elements), after)
-    return _submit(submission.path / "logs", _train(submission.path, elements.start), asked, _map_count(len(elements)))
+    tasks = submission.arrays[array]
+    asked = parameters(_machine(submission), submission.job_name(array), at_one_time or len(tasks), after)
+    return _submit(submission.path / "logs", _train(submission.path, tasks.start), asked, _map_count(len(tasks)))
 
 
 def submit_report(submission: Submission, after: Sequence[str]) -> str:
-    """Submit a job that writes the report when other jobs have ended, however they did; gives its id.
+    """Submit a job that writes the report when other jobs have ended, however they did; returns its id.
 
     Raises:
-        BackendError: if sbatch refuses, with its own words.
+        BackendError: if sbatch refuses, with its message.
     """
     asked = parameters(_machine(submission), submission.job_name("report"), None, after)
     command = shlex.join([sys.executable, "-u", "-m", "relusweep", "report", str(submission.store.path)])
@@ -83,17 +83,17 @@ def submit_report(submission: Submission, after: Sequence[str]) -> str:
 
 
 def _train(submission: Path, first: int) -> str:
-    """Give the command of an array whose first element has this number."""
+    """Return the command of an array whose first task has this number."""
     return shlex.join([sys.executable, "-u", "-m", "relusweep.cluster.slurm.start", str(submission), str(first)])
 
 
-def _map_count(elements: int) -> int | None:
-    return elements if elements > 1 else None  # of one, a plain job
+def _map_count(tasks: int) -> int | None:
+    return tasks if tasks > 1 else None  # of one, a plain job
 
 
 def _submit(folder: Path, command: str, asked: dict[str, Any], map_count: int | None = None) -> str:
     """Submit a command as it is: of a pickled function, the job would wait for what we write after sbatch's answer."""
-    with said(folder), _outside_of_jobs(), redirect_stderr(io.StringIO()):  # submitit prints what it raises too
+    with store_errors(folder), _outside_of_jobs(), redirect_stderr(io.StringIO()):  # submitit prints what it raises too
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
             executor = SlurmExecutor(folder)
@@ -103,7 +103,7 @@ def _submit(folder: Path, command: str, asked: dict[str, Any], map_count: int | 
         except (FailedJobError, FailedSubmissionError, RuntimeError) as error:
             lines = [line.removeprefix("sbatch: error: ").strip() for line in str(error).splitlines()]
             answer = "; ".join(line for line in lines if line and not line.startswith("subprocess"))
-            if there := _job_of(asked["job_name"], answer):  # sbatch waited in vain for an answer about it
+            if there := _job_of(asked["job_name"], answer):  # sbatch got no answer about it
                 return there
             raise BackendError(
                 f"sbatch refused: {answer}. Correct the machine file, then run the same command again."
@@ -111,16 +111,16 @@ def _submit(folder: Path, command: str, asked: dict[str, Any], map_count: int | 
 
 
 def _job_of(name: str, answer: str) -> str | None:
-    """Give the id of the job of this name, if SLURM has one whatever sbatch's answer was.
+    """Return the id of the job of this name, if SLURM has one whatever sbatch's answer was.
 
     Raises:
-        SchedulerError: if SLURM does not say.
+        SchedulerError: if SLURM does not answer.
     """
     try:
         return next((task.job for task in squeue([name])), None)
     except SchedulerError as error:
         raise SchedulerError(
-            f"sbatch: {answer}; and whether there is a job nobody can say: {error} The same command asks again."
+            f"sbatch: {answer}; could not confirm that the job exists: {error} The same command asks again."
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Start: what SLURM runs for an element. It heeds signals before it loads what takes long on a slow disk."""
+"""Start: what SLURM runs for a task of an array. It answers signals before it loads what takes long on a slow disk."""
 
 import sys
 
@@ -6,11 +6,11 @@ from relusweep.cluster.signals import answer
 
 
 def main(path: str, first: str) -> None:
-    """Train what is left of an element's packs, or be queued again.
+    """Train what is left of a task's packs, or be queued again.
 
     Args:
         path: Where the submission lies.
-        first: Number of the first element of the array that this job belongs to.
+        first: Number of the first task of the array that this job belongs to.
     """
     came: list[int] = []
     # without a handler each of them would be the end of the job: as a failed one it would not come back

@@ -1,4 +1,4 @@
-"""Durable: files written whole or not at all, and what is said when the file system refuses."""
+"""Atomic: files written whole or not at all, and the message of an error when the file system refuses."""
 
 import errno
 import json
@@ -13,12 +13,16 @@ from relusweep.sweep.errors import RelusweepError
 
 
 class StoreError(RelusweepError):
-    """A store cannot be used as it is: the message says where, what is wrong and what would help."""
+    """A store cannot be used as it is: the message names the place, what is wrong and the cure."""
 
 
 @contextmanager
-def said(path: Path) -> Iterator[None]:
-    """Turn an error of the file system into one line that names the path and the cure."""
+def store_errors(path: Path) -> Iterator[None]:
+    """Turn an error of the file system into one line that names the path and the cure.
+
+    Raises:
+        StoreError: in place of any `OSError` in the body.
+    """
     cures = {
         "ENOSPC": "the disk is full; expected room for the next part. Free some space",
         "EDQUOT": "your quota is used up; expected room for the next part. Free some space",
@@ -31,13 +35,13 @@ def said(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         code = os.strerror(error.errno) if error.errno else str(error)
-        cure = cures.get(errno.errorcode.get(error.errno or 0, ""), f"{code}. Mend it")
+        cure = cures.get(errno.errorcode.get(error.errno or 0, ""), f"{code}. Correct it")
         raise StoreError(f"{path}: {cure}, then run the same command again; what is recorded is safe.") from None
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; on success make it durable and rename it, on failure remove it.
+    """Yield a temporary path beside `path`; on success sync and rename what was written there, on failure remove it.
 
     The name begins with a dot: dataset readers skip it, and a killed writer leaves nothing that looks recorded.
     """

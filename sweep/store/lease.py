@@ -1,11 +1,13 @@
-"""Claim: who trains which runs now, so that two launchers on one store share the work and double nothing.
+"""Lease: who trains which runs now, so that two launchers on one store share the work and double nothing.
 
-A claim is a file created atomically and touched every few seconds. It has lapsed when its process is gone (same host)
-or when it has not been touched for a while (another host); a lapsed claim may be taken over by anybody.
+A lease is a file in `claims/`, created atomically and touched every few seconds (its heartbeat). It has expired when
+its process is gone (same host) or when it has not been touched for a while (another host); any process may then take
+it over.
 
-Who takes over a lapsed claim claims to be its heir first, in a file named after its content, then looks again. So of
-several takers one at a time may replace it, none can touch what an earlier one has put there, and if one is killed
-meanwhile, its claim to be heir lapses like any other.
+A process that takes over an expired lease takes a second lease first, on the takeover itself, in a file named after
+the content of the expired one, and then looks again. So of several such processes one at a time may replace the lease,
+none can touch what an earlier one has put there, and if one is killed meanwhile, its second lease expires like any
+other.
 """
 
 import hashlib
@@ -21,96 +23,100 @@ from typing import Any
 
 import psutil
 
-from relusweep.sweep.store.atomic import said
+from relusweep.sweep.store.atomic import store_errors
 from relusweep.sweep.store.store import Store
 
-BEAT_SECONDS = 10
-LAPSE_SECONDS = 120
+HEARTBEAT_SECONDS = 10
+EXPIRY_SECONDS = 120
 
 
 @contextmanager
-def claimed(store: Store, pack_id: str, run_ids: Iterable[str]) -> Iterator[bool]:
-    """Hold the claim on a pack; yields False if a living process holds it already."""
+def leased(store: Store, pack_id: str, run_ids: Iterable[str]) -> Iterator[bool]:
+    """Hold the lease of a pack; yields False if an active process, this one included, holds it already.
+
+    Raises:
+        StoreError: if the lease cannot be written.
+    """
     path = store.path / "claims" / f"{pack_id}.json"
-    claim = json.dumps(_owner() | {"runs": list(run_ids)}).encode()
-    with said(path):
-        won = _create(path, claim)
-    if not won:
+    lease = json.dumps(_owner() | {"runs": list(run_ids)}).encode()
+    with store_errors(path):
+        held = _create(path, lease)
+    if not held:
         yield False
         return
     stop = threading.Event()
-    heart = threading.Thread(target=_beat, args=(path, stop), daemon=True)
-    heart.start()
+    heartbeat = threading.Thread(target=_renew, args=(path, stop), daemon=True)
+    heartbeat.start()
     try:
         yield True
     finally:
         stop.set()
-        heart.join()
-        if _content(path) == claim:  # else it had lapsed, as after a long standstill of this host, and has an heir
+        heartbeat.join()
+        if _content(path) == lease:  # else it had expired, as after a long standstill of this host, and was taken over
             path.unlink(missing_ok=True)
 
 
-def claimed_runs(store: Store, besides: str = "") -> set[str]:
-    """Ids of the runs that living processes, this one included, are training now, but for those of pack `besides`."""
+def leased_runs(store: Store, besides: str = "") -> set[str]:
+    """Ids of the runs that active processes, this one included, are training now, except those of pack `besides`."""
     found: set[str] = set()
     for path in (store.path / "claims").glob("[!.]*.json"):
-        claim = _living(path) if path.stem != besides else None
-        found.update(claim["runs"] if claim else ())
+        lease = _active(path) if path.stem != besides else None
+        found.update(lease["runs"] if lease else ())
     return found
 
 
-def living_packs(store: Store) -> dict[str, str]:
-    """Ids of the packs that living processes are training now, each with the worker that does."""
-    claims = {path.stem: _living(path) for path in (store.path / "claims").glob("[!.]*.json")}
-    return {pack_id: worker_name(claim["host"], claim["pid"]) for pack_id, claim in claims.items() if claim}
+def active_packs(store: Store) -> dict[str, str]:
+    """Ids of the packs that active processes are training now, each with the worker that does."""
+    leases = {path.stem: _active(path) for path in (store.path / "claims").glob("[!.]*.json")}
+    return {pack_id: worker_name(lease["host"], lease["pid"]) for pack_id, lease in leases.items() if lease}
 
 
-def bury(store: Store) -> None:
-    """Delete the claims that have lapsed, those of packs that nobody will ask for again among them."""
+def remove_expired(store: Store) -> None:
+    """Delete the leases that have expired, also those of packs that will never be asked for again."""
     for path in (store.path / "claims").glob("[!.]*.json"):
-        if _living(path) is None:
-            with claimed(store, path.stem, []):
+        if _active(path) is None:
+            with leased(store, path.stem, []):
                 pass
 
 
 def worker_name(host: str, pid: int) -> str:
-    """What a worker's progress is filed under."""
+    """Name under which a worker's progress is filed."""
     return f"{host}-{pid}"
 
 
-def _create(path: Path, claim: bytes) -> bool:
+def _create(path: Path, lease: bytes) -> bool:
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    draft.write_bytes(claim)
+    draft.write_bytes(lease)
     try:
         for _ in range(2):
             try:
-                os.link(draft, path)  # atomic, and fails if the claim exists; works on NFS too
+                os.link(draft, path)  # atomic, and fails if the lease exists; works on NFS too
                 return True
             except FileExistsError:
-                lapsed = _content(path)
-            if lapsed is not None:  # not given up meanwhile
-                return _living(path) is None and _inherit(path, lapsed, claim, draft)
+                expired = _content(path)
+            if expired is not None:  # not given up meanwhile
+                return _active(path) is None and _take_over(path, expired, lease, draft)
         return False
     finally:
         draft.unlink(missing_ok=True)
 
 
-def _inherit(path: Path, lapsed: bytes, claim: bytes, draft: Path) -> bool:
-    named_after = hashlib.blake2b(path.name.encode() + lapsed, digest_size=8).hexdigest()
-    heir = path.with_name(f".{named_after}.heir.tmp")
-    if not _create(heir, claim):
+def _take_over(path: Path, expired: bytes, lease: bytes, draft: Path) -> bool:
+    named_after = hashlib.blake2b(path.name.encode() + expired, digest_size=8).hexdigest()
+    takeover = path.with_name(f".{named_after}.heir.tmp")  # as earlier versions name it, which may share the store
+    if not _create(takeover, lease):
         return False
     try:
-        if _content(path) != lapsed or _living(path) is not None:  # another had been heir before
+        if _content(path) != expired or _active(path) is not None:  # another took it over before
             return False
         os.replace(draft, path)
         return True
     finally:
-        heir.unlink(missing_ok=True)
+        takeover.unlink(missing_ok=True)
 
 
-def _beat(path: Path, stop: threading.Event) -> None:
-    while not stop.wait(BEAT_SECONDS):
+def _renew(path: Path, stop: threading.Event) -> None:
+    while not stop.wait(HEARTBEAT_SECONDS):
         try:
             os.utime(path)
         except OSError:
@@ -128,24 +134,24 @@ def _content(path: Path) -> bytes | None:
         return None
 
 
-def _living(path: Path) -> dict[str, Any] | None:
-    """Read a claim; None if it is gone, broken or has lapsed."""
+def _active(path: Path) -> dict[str, Any] | None:
+    """Read a lease; None if it is gone, broken or has expired."""
     try:
-        claim = json.loads(path.read_bytes())
-        return claim if {"host", "pid", "started", "runs"} <= set(claim) and _alive(path, claim) else None
+        lease = json.loads(path.read_bytes())
+        return lease if {"host", "pid", "started", "runs"} <= set(lease) and _is_active(path, lease) else None
     except (OSError, ValueError, TypeError):
         return None
 
 
-def _alive(path: Path, claim: dict[str, Any]) -> bool:
-    if claim["host"] == platform.node():
+def _is_active(path: Path, lease: dict[str, Any]) -> bool:
+    if lease["host"] == platform.node():
         try:
-            process = psutil.Process(claim["pid"])
-            same = abs(process.create_time() - claim["started"]) < 1
-            return same and process.status() != psutil.STATUS_ZOMBIE  # killed, and not yet buried by its parent
+            process = psutil.Process(lease["pid"])
+            same = abs(process.create_time() - lease["started"]) < 1
+            return same and process.status() != psutil.STATUS_ZOMBIE  # killed, and not yet waited for by its parent
         except psutil.Error:
             return False
     try:
-        return time.time() - path.stat().st_mtime < LAPSE_SECONDS
+        return time.time() - path.stat().st_mtime < EXPIRY_SECONDS
     except OSError:
         return False

@@ -1,12 +1,37 @@
-"""Mend: set broken parts aside, and see to it that what was in them is trained again."""
+"""Repair: broken parts are set aside, so that what was in them is trained again; what killed processes left is deleted.
 
+Killed between any two steps, a repair has lost nothing and the next one finishes it; several processes may repair one
+store at once.
+"""
+
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
-from relusweep.sweep.record import promised
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from relusweep.sweep.record import SCHEMA_VERSION, SCHEMAS, promised
+from relusweep.sweep.store.atomic import StoreError, replacing, store_errors
+from relusweep.sweep.store.part import UNREADABLE, read_part, schema_version, take_each, write_part
+from relusweep.sweep.store.run_ids import RunIds, keys_of
 from relusweep.sweep.store.store import TABLES, Store
 
+_TEMPORARY_SECONDS = 3600  # from then on a temporary file is nobody's: writing the largest takes minutes
+_PROGRESS_SECONDS = 86400
+_LEFTOVERS = {  # every folder into which something is written under a temporary name
+    ".*.tmp": _TEMPORARY_SECONDS,
+    "*/.*.tmp": _TEMPORARY_SECONDS,
+    "jobs/*/.*.tmp": _TEMPORARY_SECONDS,
+    "jobs/*/*/.*.tmp": _TEMPORARY_SECONDS,
+    "progress/*.json": _PROGRESS_SECONDS,
+}
 
-def mend(store: Store) -> dict[Path, tuple[str, Path]]:
+
+def repair(store: Store) -> dict[Path, tuple[str, Path]]:
     """Read every part with its checksums, and move those that are broken to `aside/`.
 
     Runs in a broken part of `runs` are missing from then on. Runs whose moments or weights were in a broken part are
@@ -14,9 +39,110 @@ def mend(store: Store) -> dict[Path, tuple[str, Path]]:
 
     Returns:
         For each broken part, what is wrong with it and where it went.
+
+    Raises:
+        StoreError: if a part is of a later schema, so that it only seems broken, or the directory cannot be written.
     """
+    listed = {part: inode for table in TABLES for part, inode in store.inodes(table).items()}
     broken = {part: why for table in TABLES for part, why in store.broken(table).items()}
-    moved = dict(zip(broken, store.set_aside(broken), strict=True))
+    for part in broken:
+        _refuse_later(part)
     for table in {part.parent.name for part in broken} - {"runs"}:
-        store.forget(store.run_ids("runs", promised(table)) - store.run_ids(table))
-    return {part: (why, moved[part]) for part, why in broken.items()}
+        # first, so that after a kill the broken part still tells the next repair that there is something to do
+        forget(store, store.run_ids("runs", promised(table)) - store.run_ids(table))
+    now = {part: inode for table in TABLES for part, inode in store.inodes(table).items()}
+    moved = set_aside(store, [part for part in broken if part in listed and now.get(part) == listed[part]])
+    return {part: (why, moved[part]) for part, why in broken.items() if part in moved}
+
+
+def set_aside(store: Store, parts: Iterable[Path]) -> dict[Path, Path]:
+    """Move parts out of the tables, so that their runs count as missing.
+
+    Returns:
+        Where each went; a part that is gone was set aside by another process, and is left out.
+
+    Raises:
+        StoreError: if the directory cannot be written.
+    """
+    moved = {}
+    with store_errors(store.path):
+        for part in parts:
+            target = _place_aside(store, part)
+            try:
+                os.replace(part, target)
+            except FileNotFoundError:
+                continue
+            moved[part] = target
+    return moved
+
+
+def forget(store: Store, run_ids: RunIds) -> None:
+    """Take runs out of the table `runs`, so that they count as missing; their parts are kept in `aside/` too.
+
+    Raises:
+        StoreError: if the directory cannot be written.
+    """
+    done: set[tuple[Path, int]] = set()
+
+    def reduce(part: Path) -> None:
+        done.add((part, part.stat().st_ino))
+        rows = read_part(part, SCHEMAS["runs"])
+        forgotten = run_ids.find(keys_of(rows["run_id"]))[1]
+        if not forgotten.any():
+            return
+        metadata = pq.read_schema(part).metadata
+        with store_errors(store.path):
+            kept = _copy_aside(store, part)  # before anything is taken away
+        if not kept:
+            raise FileNotFoundError(part)  # compacted meanwhile: its rows are in a part that is listed anew
+        if forgotten.all():
+            with store_errors(store.path):
+                part.unlink(missing_ok=True)
+        else:
+            write_part(part, rows.filter(pa.array(~forgotten)).replace_schema_metadata(metadata))
+
+    if run_ids:
+        take_each(lambda: [part for part, inode in store.inodes().items() if (part, inode) not in done], reduce)
+
+
+def remove_leftovers(store: Store) -> None:
+    """Delete what killed processes left: temporary files older than an hour, progress older than a day."""
+    now = time.time()
+    for pattern, age in _LEFTOVERS.items():
+        for path in store.path.glob(pattern):
+            try:
+                if now - path.stat().st_mtime > age:
+                    path.unlink()
+            except OSError:
+                continue  # another process deleted it
+
+
+def _refuse_later(part: Path) -> None:
+    try:
+        version = schema_version(part)
+    except UNREADABLE:
+        return
+    if version > SCHEMA_VERSION:
+        raise StoreError(
+            f"{part}: schema {version}; expected at most {SCHEMA_VERSION}, which this version reads. "
+            "Use the relusweep that wrote it, or another --out."
+        )
+
+
+def _place_aside(store: Store, part: Path) -> Path:
+    folder = store.path / "aside"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    return folder / f"{part.parent.name}-{secrets.token_hex(4)}-{part.name}"
+
+
+def _copy_aside(store: Store, part: Path) -> bool:
+    """Keep a part aside while it stays where it is; return False if it is gone."""
+    target = _place_aside(store, part)
+    try:
+        os.link(part, target)
+    except FileNotFoundError:
+        return False
+    except OSError:  # some file systems know no links
+        with replacing(target) as temporary:
+            shutil.copyfile(part, temporary)
+    return True

@@ -28,13 +28,13 @@ def row() -> Callable[..., Row]:
         run = Run.model_validate({"problem": "digits", "lr": lr, "seed": seed} | parameters)
         sharpness = 2 * eos / lr
         one = 1.0 if run.bias else 0.0
-        floor = max(one, share * sharpness)
+        lower = max(one, share * sharpness)
         results: Row = {
             "run_id": run.id, "status": "converged", "steps": 5000, "loss": 5e-9, "train_rmse": 1e-4,
             "test_rmse": 0.2 + 0.01 * seed, "sharpness": sharpness, "sharpness_residual": 1e-12,
             "gn_sharpness": sharpness, "residual_correction": 1e-6, "gn_sharpness_min": sharpness, "eos_ratio": eos,
-            "stability_norm": (floor - one) / 4, "oriented_stability_norm": (floor - one) / 2,
-            "mean_gradient_bound": floor, "variation_norm": 9.0, "parameter_norm": 5.0, "dead_fraction": 0.0,
+            "stability_norm": (lower - one) / 4, "oriented_stability_norm": (lower - one) / 2,
+            "mean_gradient_bound": lower, "variation_norm": 9.0, "parameter_norm": 5.0, "dead_fraction": 0.0,
             "knot_points": 0, "seconds": 0.1, "pack_id": "p", "pack_size": 8, "device": "cpu", "backend": "local",
             "kernel": "torch", "code_version": "0.1.0", "schema_version": 2,
         }  # fmt: skip
@@ -76,7 +76,7 @@ def store(tmp_path: Path) -> Callable[..., Path]:
         made = Store.create(tmp_path / name)
         made.write("pack", {"runs": rows, "trajectories": trajectories or []}, {})
         if spec:
-            made.keep_spec(spec)
+            made.write_spec(spec)
         return made.path
 
     return make

@@ -66,8 +66,8 @@ HEAVY = {"optimizer": "momentum", "momentum": 0.5}
 )
 def test_statement_has_the_limits_of_the_runs_it_covers(frame, row, kinds, edge, norm):
     runs = frame([row(seed=seed, **kind) for seed, kind in enumerate(kinds)])
-    said = [bound.spoken_of(runs).statement for bound in BOUNDS.values()]
-    assert said == [f"λ_max ≤ {edge}", f"S ≤ {norm}", f"S̃ ≤ {norm}"]
+    statements = [bound.spoken_of(runs).statement for bound in BOUNDS.values()]
+    assert statements == [f"λ_max ≤ {edge}", f"S ≤ {norm}", f"S̃ ≤ {norm}"]
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -41,7 +41,7 @@ def test_watch_follows_a_sweep_of_another_process_to_its_end(
 def test_watch_does_not_end_while_planned_runs_are_missing(
     cli: Callable[..., Any], launch: Callable[..., Any], tiny: Callable[..., Path], store: Path
 ) -> None:
-    Store(store).keep_spec(tiny(grid="lr = [0.07], seed = [0, 1, 2, 3]").read_text())  # 4 others are recorded
+    Store(store).write_spec(tiny(grid="lr = [0.07], seed = [0, 1, 2, 3]").read_text())  # 4 others are recorded
     process = launch("watch", store)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(timeout=4)
@@ -127,7 +127,7 @@ def test_damaged_submission_is_named_in_one_line(cli, tiny, tmp_path, command, t
     assert said.err.count("\n") == 1
 
 
-def test_watch_ends_where_jobs_were_cancelled_and_nobody_trains(cli, tiny, tmp_path):
+def test_watch_ends_where_jobs_were_cancelled_and_no_worker_is_active(cli, tiny, tmp_path):
     spec, path = tiny(), tmp_path / "store"
     assert cli("run", spec, "--out", path, "--workers", 1).code == 0
     (path / "spec.toml").write_text(tiny(grid="lr = [0.05, 0.1, 0.2], seed = [0, 1]").read_text(), encoding="utf-8")
@@ -136,5 +136,5 @@ def test_watch_ends_where_jobs_were_cancelled_and_nobody_trains(cli, tiny, tmp_p
     (folder / "ended.json").write_text('{"why": "cancelled"}', encoding="utf-8")
     said = cli("watch", path)
     assert (said.code, said.out.splitlines()[0]) == (
-        1, f"{path}: nobody trains the last 2 runs. Next: the same relusweep run"
+        1, f"{path}: no active worker; 2 runs left. Next: the same relusweep run"
     )  # fmt: skip

@@ -15,7 +15,7 @@ from relusweep.sweep.store.store import Store
 def test_status_and_verify_count_only_what_the_present_spec_plans(
     cli: Callable[..., Any], tiny: Callable[..., Path], store: Path
 ) -> None:
-    Store(store).keep_spec(tiny(grid="lr = [0.07], seed = [0, 1, 2, 3]").read_text())
+    Store(store).write_spec(tiny(grid="lr = [0.07], seed = [0, 1, 2, 3]").read_text())
     verified = cli("verify", store)
     assert verified.code == 1
     assert f"{store}: planned 4 = recorded 0 + missing 4" in verified.out
@@ -27,7 +27,7 @@ def test_verify_lists_what_is_missing_and_says_what_to_do(
     cli: Callable[..., Any], tiny: Callable[..., Path], store: Path
 ) -> None:
     text = tiny(grid="lr = [0.05], seed = { range = [0, 30] }").read_text()
-    Store(store).keep_spec(text)
+    Store(store).write_spec(text)
     missing = [run.id for run in Spec.parse(text, "spec").expand()][2:]
     said = cli("verify", store)
     assert said.code == 1

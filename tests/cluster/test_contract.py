@@ -14,12 +14,12 @@ import psutil
 import pytest
 
 from relusweep.cluster.backend import ATTEMPTS, Backend, Job, Outcome, backend
-from relusweep.cluster.launch import sweep
+from relusweep.cluster.launch import train_missing
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.store.store import Store
 from relusweep.sweep.tally import Tally
-from tests.cluster.slurm.conftest import HASTE, slurm  # noqa: F401 - a fixture
+from tests.cluster.conftest import HASTE
 from tests.conftest import FLIPS
 
 BACKENDS = ["local", "slurm", "ray"]
@@ -59,10 +59,10 @@ def train(tmp_path: Path, place: Callable[[int], Backend]) -> Callable[..., tupl
     def call(spec: Path, workers: int = 1, store: str = "store", seconds: float = 120.0) -> tuple[Store, list[Outcome]]:
         made = Store.create(tmp_path / store)
         planned = Spec.read(spec)
-        made.keep_spec(planned.text)
+        made.write_spec(planned.text)
         job = Job(made.path, planned.measure, "contract", seconds)
         tally = Tally.of(planned, made)
-        return made, sweep(planned, tally, place(workers), job, lambda: None, lambda said: None)
+        return made, train_missing(planned, tally, place(workers), job, lambda: None, lambda said: None)
 
     return call
 

@@ -36,6 +36,8 @@ def run(name, spec, *options):
     cli(name, "run", spec, "--out", store, "--workers", 1, *options)
 
 """
+
+
 END = "\nprint(json.dumps(said))\n"
 
 
@@ -135,46 +137,3 @@ def test_read_only_disk_is_named_and_still_read(on_small_disk: Callable[[str], d
     assert [said[name]["code"] for name in ("status", "verify", "plan", "compact")] == [0] * 4
     assert "4/4 runs" in said["status"]["out"] or "4/8 runs" in said["status"]["out"]
     assert said["verify"]["rows"] == 4
-
-
-def test_pack_that_needs_more_memory_than_there_is_fails_alone_and_is_tried_again(
-    tmp_path: Path, tiny: Callable[..., Path]
-) -> None:
-    grid = "lr = [0.05], width = [4, 6_000]"  # the large network has activations of 8 × 6,000 × 1,000 bytes
-    given: dict[str, Any] = {"n": 1000, "max_steps": 1, "optimizer": "'adam'"}  # the reference kernel trains these
-    large = tiny(grid=grid, **given).rename(tmp_path / "large.toml")
-    small = tiny(grid="lr = [0.05], width = [4]", **given)
-    lines = (
-        "import json, resource, sys, psutil\n"
-        "from pathlib import Path\n"
-        "from relusweep import main\n"
-        "from sweep.store import Store\n"
-        "small, large, store = sys.argv[1:]\n"
-        "run = lambda spec: main(['run', spec, '--out', store, '--workers', '1'])\n"
-        "assert run(small) == 0\n"
-        "limit = psutil.Process().memory_info().vms + 40 * 2**20\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))\n"
-        "assert run(large) == 1\n"
-        "(failure,) = Store.open(store).failures()\n"
-        "assert main(['status', store]) == 0\n"
-        "assert main(['verify', store]) == 1\n"
-        "assert run(large) == 1\n"
-        "assert Store.open(store).failures()[0]['time'] > failure['time']\n"
-        "print(json.dumps(failure))\n"
-    )
-    command = [sys.executable, "-c", lines, small, large, tmp_path / "store"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    failure = json.loads(done.stdout.splitlines()[-1])
-    assert failure["attempts"] == 3
-    assert len(failure["run_ids"]) == 1
-    assert "allocate" in failure["error"]
-    assert "Traceback" in failure["trace"]
-    said = f"pack {failure['pack_id']} of 1 runs failed: {failure['error']}\n"
-    assert done.stderr.startswith(said)
-    assert done.stderr.count("\n") == 2 * 2
-    assert "1 runs failed; see" in done.stderr
-    assert "The same command tries them again." in done.stderr
-    assert "1/2 runs · 0 converged, 1 at budget, 0 diverged · 1 pack(s) failed" in done.stdout
-    assert f"pack {failure['pack_id']} of 1 runs failed on {failure['host']}: {failure['error']}" in done.stdout
-    assert f"missing: {failure['run_ids'][0]}" in done.stdout

@@ -13,19 +13,22 @@ import pytest
 import torch
 
 from relusweep.cluster.doctor import Finding, _library
+from tests.cluster.slurm.cluster import Cluster
 
 
 @pytest.fixture
 def nowhere() -> str:
-    """An address of this machine where nobody listens."""
+    """An address of this machine where nothing listens."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{free.getsockname()[1]}"
 
 
 @pytest.fixture(autouse=True)
-def _alone(nowhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No cluster, no servers, no programs, and a home without anything."""
+def _alone(request: pytest.FixtureRequest, nowhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No cluster unless a test asks for one, no servers, no programs, and a home without anything."""
+    if "slurm" in request.fixturenames:
+        return
     for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
     for name in ("RAY_PROMETHEUS_HOST", "RAY_GRAFANA_HOST"):
@@ -169,3 +172,10 @@ def test_kernels_that_cannot_be_kept_are_named(cli: Callable[..., Any], monkeypa
         "\nabsent   compiled kernels: nowhere to keep them. Set NUMBA_CACHE_DIR to a folder of yours.\n"
         in cli("doctor").out
     )
+
+
+def test_cluster_that_answers_lacks_only_accounting(slurm: Cluster, cli: Callable[..., Any]) -> None:
+    said = cli("doctor", "--on", "slurm")
+    assert (said.code, said.err) == (0, "")
+    assert "\nok       SLURM: answers\n" in said.out
+    assert "\nabsent   SLURM: no accounting; how jobs ended that left the queue stays unknown.\n" in said.out

@@ -14,11 +14,17 @@ import psutil
 import pytest
 import torch
 
+from relusweep.cluster import launch as launching
+from relusweep.cluster.backend import Job, backend
+from relusweep.cluster.launch import sweep as train
 from relusweep.sweep.execute import load_checkpoint
 from relusweep.sweep.pack import Pack
+from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Spec
-from relusweep.sweep.store.lease import claimed
+from relusweep.sweep.store.lease import leased
+from relusweep.sweep.store.run_ids import RunIds
 from relusweep.sweep.store.store import Store
+from relusweep.sweep.tally import Tally
 
 LONG: dict[str, Any] = {
     "grid": "lr = [0.05, 0.1], seed = [0, 1], width = [3, 4]",
@@ -269,7 +275,7 @@ def test_unreadable_state_that_no_pack_asks_for_is_deleted_at_the_end_and_said(
     damaged, in_training = store.checkpoint("of-another-spec"), store.checkpoint("in-training")
     for path in (damaged, in_training):
         path.write_bytes(b"garbage")
-    with claimed(store, "in-training", ["f" * 32]):
+    with leased(store, "in-training", ["f" * 32]):
         said = cli("run", spec, "--out", store.path, "--workers", 1)
     assert said.code == 0
     assert said.err == f"{damaged}: a state that cannot be read (damaged, or of another version); deleted.\n"
@@ -296,3 +302,35 @@ def test_other_measures_are_recorded_though_a_state_has_none(
     assert run(spec, "--out", store, "--workers", 1)[0] == 0
     assert len(Store(store).read("trajectories")[0]) == 4 * 3
     assert not Store(store).checkpoints()
+
+
+def rows(runs: list[Run]) -> list[dict[str, Any]]:
+    return [run.model_dump() | {"run_id": run.id, "status": "budget"} for run in runs]
+
+
+def test_waiting_launcher_reads_only_what_is_new(
+    tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, store = Spec.read(tiny()), Store.create(tmp_path / "store")
+    runs = list(spec.expand())
+    store.write("a", {"runs": rows(runs[:1])}, {})
+    store.write("b", {"runs": rows(runs[1:2])}, {})
+    tally = Tally(store, RunIds(run.id for run in runs))
+    read, said, ticks = [], [], []
+    pieces = tally.pieces
+    monkeypatch.setattr(tally, "pieces", lambda part, columns: read.append(part.stem) or pieces(part, columns))
+    monkeypatch.setattr(Spec, "expand", lambda self: pytest.fail("expanded while there was nothing to train"))
+    monkeypatch.setattr(launching, "_WAIT_SECONDS", 0)
+
+    def tick() -> None:
+        """Be the other launcher: record its runs after a while, one part after the other."""
+        ticks.append(1)
+        if len(ticks) in (4, 8):
+            store.write(f"of-{len(ticks)}", {"runs": rows(runs[2:3] if len(ticks) == 4 else runs[3:])}, {})
+
+    with leased(store, "other", [run.id for run in runs[2:]]):
+        failed = train(spec, tally, backend("local", 1), Job(store.path, spec.measure, "local", 60), tick, said.append)
+    assert not failed
+    assert len(ticks) == 8
+    assert read == ["pack-a", "pack-b", "pack-of-4", "pack-of-8"]
+    assert said == [f"{store.path}: another launcher is training the last 2 runs; waiting for it."]

@@ -1,3 +1,5 @@
+"""None"""
+
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -6,7 +8,7 @@ import torch
 
 from relusweep.cluster.backend import BackendError, Job, Outcome, backend
 from relusweep.cluster.local.backend import Local
-from relusweep.cluster.plan import check, plan
+from relusweep.cluster.plan import check, count
 from relusweep.sweep.data import DataError
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.probe import Cost
@@ -37,7 +39,7 @@ def test_plan_counts_runs_packs_shapes_and_files(tiny: Callable[..., Path]) -> N
     grid = "lr = [0.1], width = [2, 3, 4], seed = { range = [0, 40] }"
     spec = Spec.read(tiny(grid=grid, measure="every = 'log:3'"))
     done = {run.id for run in spec.expand() if run.width == 2}
-    counted = plan(spec, done, backend("local", 1))
+    counted = count(spec, done, backend("local", 1))
     assert (counted.runs, counted.recorded, counted.missing, counted.shapes) == (120, 40, 80, 2)
     assert counted.packs == 2 * 2  # 40 runs a shape, at most 32 a pack where that few are left
     assert counted.files == 2 * counted.packs  # ends and moments
@@ -47,7 +49,7 @@ def test_plan_counts_runs_packs_shapes_and_files(tiny: Callable[..., Path]) -> N
 def test_plan_leaves_out_what_is_queued_already(tiny: Callable[..., Path]) -> None:
     spec = Spec.read(tiny(grid="lr = [0.1], seed = { range = [0, 10] }"))
     ids = [run.id for run in spec.expand()]
-    counted = plan(spec, set(ids[:4]), backend("local", 1), None, set(ids[2:7]))
+    counted = count(spec, set(ids[:4]), backend("local", 1), None, set(ids[2:7]))
     assert (counted.runs, counted.recorded, counted.queued, counted.missing) == (10, 4, 3, 3)
     assert [runs for runs, _ in counted.pack_seconds] == [3]
 
@@ -66,29 +68,15 @@ def test_plan_times_a_run_on_the_device_that_the_back_end_names(
 
     probed = []
     monkeypatch.setattr("relusweep.cluster.cost.probe", lambda runs, device: probed.append(device) or Cost(1.0, 0.0))
-    counted = plan(Spec.read(tiny(max_steps=30)), set(), Elsewhere())
+    counted = count(Spec.read(tiny(max_steps=30)), set(), Elsewhere())
     assert probed == [torch.device("meta")]
     assert (counted.packs, counted.workers, counted.seconds) == (4, 3, 40)
 
 
 def test_plan_of_a_recorded_sweep_is_empty(tiny: Callable[..., Path]) -> None:
     spec = Spec.read(tiny())
-    counted = plan(spec, {run.id for run in spec.expand()}, backend("local", 2))
+    counted = count(spec, {run.id for run in spec.expand()}, backend("local", 2))
     assert (counted.missing, counted.packs, counted.files, counted.seconds) == (0, 0, 0, 0)
-
-
-def test_packs_keep_all_workers_busy_and_fit_the_memory() -> None:
-    small = Run(problem="sine", lr=0.1, width=4, n=8)
-    assert Local(2).pack_size(small, Measure(), 8000) == 1000
-    assert Local(2).pack_size(small, Measure(), 1_000_000) == 4096
-    assert Local(1).pack_size(small, Measure(), 3) == 32
-    assert Local(2).pack_size(Run(problem="sine", lr=0.1, n=2**18, d=64), Measure(), 8000) < 1000
-
-
-def test_run_that_fits_no_worker_is_refused() -> None:
-    huge = Run(problem="sine", lr=0.1, width=2**31 - 1, d=1000)
-    with pytest.raises(BackendError, match=r"width = 2147483647 takes .* GiB; expected at most .* GiB a worker here"):
-        Local(1).pack_size(huge, Measure(), 1)
 
 
 def test_unknown_back_end_is_named_with_the_known_ones() -> None:

@@ -1,15 +1,12 @@
+"""None"""
+
 from pathlib import Path
 
 import pytest
-import torch
 
-from relusweep.cluster.backend import Job
 from relusweep.cluster.progress import Snapshot, Watcher, duration, failed_packs, sentence
-from relusweep.cluster.worker import Worker
-from relusweep.sweep.kernels.jit.program import home
-from relusweep.sweep.pack import Pack
 from relusweep.sweep.run import Run
-from relusweep.sweep.spec import Measure
+from relusweep.sweep.store.compaction import compact
 from relusweep.sweep.store.run_ids import RunIds
 from relusweep.sweep.store.store import Store
 from relusweep.sweep.tally import Tally
@@ -71,24 +68,8 @@ def test_watcher_counts_a_part_once(tmp_path: Path) -> None:
         row = run.model_dump() | {"run_id": run.id, "status": "budget", "steps": 1}
         store.write(f"pack{seed}", {"runs": [row]}, {})
         assert [watcher.look().recorded for _ in range(2)] == [{"budget": min(seed + 1, 2)}] * 2
-    store.compact()
+    compact(store)
     assert watcher.look().recorded == {"budget": 2}
-
-
-def test_worker_says_while_it_compiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
-    home.cache_clear()
-    store = Store.create(tmp_path / "store")
-    run = Run(
-        problem="sine", d=2, n=9, n_test=0, width=7, lr=0.1, tolerance=0.0, max_steps=1000
-    )  # no other test's shape
-    watcher, seen = Watcher(Tally(store, RunIds([run.id]))), list[Snapshot]()
-    worker = Worker(Job(store.path, Measure(), "local", 60.0), torch.device("cpu"), lambda: seen.append(watcher.look()))
-    assert worker.train(Pack((run,))).kind == "recorded"
-    home.cache_clear()
-    assert (seen[0].training, seen[0].compiling) == (1, 1)
-    assert 0 in [each.compiling for each in seen]  # and it is said that this is over
-    assert watcher.look().recorded == {"budget": 1}
 
 
 def test_what_is_said_of_many_packs_is_said_once():

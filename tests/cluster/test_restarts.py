@@ -1,72 +1,49 @@
-"""A job that gets no further gives up; one that does never does, however often it is started."""
+"""Restarts: progress alone decides, be it a recorded run or a later state."""
 
-import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from relusweep.cluster.backend import BackendError
-from relusweep.cluster.restarts import Starts
-from relusweep.cluster.slurm.array_task import IDLE_STARTS
-from relusweep.sweep.spec import Spec
+from relusweep.cluster.restarts import IDLE_STARTS, Restarts, steps_taken
 from relusweep.sweep.store.store import Store
 
 
-@pytest.fixture
-def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Start job 7 once more, in the folder where it was submitted."""
-    monkeypatch.chdir(tmp_path)
-
-    def once_more(loads: bool = True) -> None:
-        starts = Starts("7", Path("store"))
-        starts.begin()
-        if loads:
-            starts.compare()
-
-    return once_more
-
-
-def write_state(store: Store, step: int) -> None:
-    torch.save({"format": 2, "training": {"step": step, "cursor": 0, "ids": ["a", "b"]}}, store.checkpoint("pack"))
-
-
-@pytest.mark.parametrize("loads", [True, False])
-@pytest.mark.parametrize("is_begun", [True, False])
-def test_job_that_gets_no_further_gives_up(
-    loads: bool, is_begun: bool, start: Callable[..., None], tmp_path: Path
-) -> None:
-    if is_begun:
-        write_state(Store.create(tmp_path / "store"), 100)
+def test_start_after_start_that_gets_nowhere_is_too_many() -> None:
+    restarts = Restarts()
     for _ in range(IDLE_STARTS):
-        start(loads)
-    said = r"^job 7 was started 3 times in a row without getting store any further; expected a recorded run or a later"
-    with pytest.raises(BackendError, match=said):
-        start(loads)
+        restarts = restarts.begun().compared([0, 0.0])
+        assert not restarts.are_too_many
+    assert restarts.begun().compared([0, 0.0]).are_too_many
 
 
-def test_job_that_gets_further_does_not_give_up_however_often_it_is_started(
-    start: Callable[..., None], tiny: Callable[..., Path], tmp_path: Path
-) -> None:
-    store, runs = Store.create(tmp_path / "store"), Spec.read(tiny()).expand()
-    for step in range(2 * IDLE_STARTS):
-        for ready in range(IDLE_STARTS):  # some that were stopped while they loaded are among them
-            start(loads=ready % 2 == step % 2 or ready == IDLE_STARTS - 1)
-        if step % 2:
-            run = next(runs)
-            store.checkpoint("pack").unlink()
-            store.write(run.id, {"runs": [run.model_dump() | {"run_id": run.id, "status": "budget"}]}, {})
-        else:
-            write_state(store, 100 + step)
-    with pytest.raises(BackendError, match=re.escape(f"{IDLE_STARTS} times in a row")):
-        for _ in range(1 + IDLE_STARTS):
-            start()
-
-
-def test_job_that_ended_by_itself_begins_anew(start: Callable[..., None], tmp_path: Path) -> None:
+def test_start_that_never_comes_to_look_counts_as_one_that_gets_nowhere() -> None:
+    restarts = Restarts(standing=[0, 5.0])
     for _ in range(IDLE_STARTS):
-        start()
-    Starts("7", Path("store")).forget()
-    assert not list(tmp_path.iterdir())
-    start()
+        restarts = restarts.begun()
+        assert not restarts.are_too_many
+    assert restarts.begun().are_too_many
+    assert restarts.compared([0, 6.0]) == Restarts(0, IDLE_STARTS, [0, 6.0]), "they count until the next look"
+
+
+@pytest.mark.parametrize("further", [[0, 2.0], [1, 0.0]], ids=["later state", "recorded run"])
+def test_what_gets_further_begins_to_count_anew(further: list[float]) -> None:
+    restarts = Restarts(idle=IDLE_STARTS, standing=[0, 1.0])
+    assert restarts.begun().compared(further) == Restarts(0, 1, further)
+    assert restarts.begun().compared([0, 1.0]).are_too_many
+    assert restarts.begun().compared([-1, 9.0]).are_too_many, "what counts most is less"
+
+
+def test_later_state_is_more_steps(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "store")
+
+    def write(pack: str, step: int) -> None:
+        saved = {"format": 2, "training": {"step": step, "cursor": 0, "ids": ["a", "b"]}}
+        torch.save(saved, store.checkpoint(pack))
+
+    assert steps_taken(store, ["first"]) == 0
+    write("first", 100)
+    write("second", 30)
+    assert steps_taken(store, ["first", "second"]) == 130
+    store.checkpoint("first").write_bytes(b"damaged")
+    assert steps_taken(store, ["first", "second"]) == 30

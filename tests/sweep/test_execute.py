@@ -87,7 +87,7 @@ def test_a_row_does_not_depend_on_its_pack(case, tmp_path):
 def interrupted_at_random(pack, measure, state, chance):
     while True:
         try:
-            tables = rows_of(pack, measure, CPU, "test", checkpoint=state, pulse=Stopper(chance.randrange(12)))
+            tables = rows_of(pack, measure, CPU, "test", checkpoint=state, heartbeat=Stopper(chance.randrange(12)))
         except Interrupted:
             continue
         state.unlink(missing_ok=True)
@@ -156,7 +156,7 @@ def test_trajectory_of_a_pack_with_divergence_goes_on_for_the_others():
 
 
 class Stopper:
-    """Interrupts at the k-th pulse."""
+    """Interrupts at the k-th heartbeat."""
 
     def __init__(self, after):
         self.left = after
@@ -174,9 +174,9 @@ def test_interrupted_pack_gives_the_rows_of_an_undisturbed_one(tmp_path, rule):
     whole = rows_of(pack, measure, CPU, "test")
     path = tmp_path / "pack.pt"
     after, resumed = 1, 0
-    while True:  # stopped after 1 pulse, then 2 more, then 3 more, … until the end
+    while True:  # stopped after 1 heartbeat, then 2 more, then 3 more, … until the end
         try:
-            pieces = rows_of(pack, measure, CPU, "test", checkpoint=path, pulse=Stopper(after))
+            pieces = rows_of(pack, measure, CPU, "test", checkpoint=path, heartbeat=Stopper(after))
             break
         except Interrupted:
             saved = load_checkpoint(path)
@@ -199,7 +199,7 @@ def test_state_is_written_at_intervals(tmp_path, monkeypatch):
         if path.exists():
             steps.append(load_checkpoint(path)["training"]["step"])
 
-    rows_of(Pack(runs(tolerance=0.0)), Measure(), CPU, "test", checkpoint=path, checkpoint_seconds=0.0, pulse=look)
+    rows_of(Pack(runs(tolerance=0.0)), Measure(), CPU, "test", checkpoint=path, checkpoint_seconds=0.0, heartbeat=look)
     assert len(set(steps)) > 2
 
 
@@ -218,7 +218,7 @@ def test_damaged_checkpoint_means_starting_afresh(tmp_path, content):
 def test_checkpoint_of_another_pack_or_measure_is_not_used(tmp_path):
     path = tmp_path / "pack.pt"
     with pytest.raises(Interrupted):
-        rows_of(Pack(runs()), Measure(), CPU, "test", checkpoint=path, pulse=Stopper(1))
+        rows_of(Pack(runs()), Measure(), CPU, "test", checkpoint=path, heartbeat=Stopper(1))
     for pack, measure in ((Pack(runs(3)), Measure()), (Pack(runs()), Measure(save_weights=True))):
         rows = rows_of(pack, measure, CPU, "test", checkpoint=path)
         same(table(rows["runs"]), table(rows_of(pack, measure, CPU, "test")["runs"]))
@@ -238,10 +238,10 @@ def test_long_trajectories_are_kept_in_columns(tmp_path):
     """Hundreds of bytes a moment as Python's rows, under 120 in the state on disk."""
     path, pack, measure = tmp_path / "pack.pt", Pack(runs(16, tolerance=0.0)), Measure(every="log:250")
     with pytest.raises(Interrupted):
-        rows_of(pack, measure, CPU, "test", checkpoint=path, pulse=AtStep(1400))
+        rows_of(pack, measure, CPU, "test", checkpoint=path, heartbeat=AtStep(1400))
     long = path.stat().st_size
     with pytest.raises(Interrupted):
-        rows_of(pack, Measure(), CPU, "test", checkpoint=path, pulse=AtStep(1400))
+        rows_of(pack, Measure(), CPU, "test", checkpoint=path, heartbeat=AtStep(1400))
     moments = 16 * sum(step <= 1400 for step in measure.moments(1500))
     assert moments > 2_000
     assert (long - path.stat().st_size) / moments < 120

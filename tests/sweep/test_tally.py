@@ -10,6 +10,8 @@ import pytest
 from relusweep.sweep import tally as tallies
 from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Spec
+from relusweep.sweep.store.compaction import compact
+from relusweep.sweep.store.repair import forget, set_aside
 from relusweep.sweep.store.run_ids import RunIds
 from relusweep.sweep.store.store import Store
 from relusweep.sweep.tally import Tally
@@ -75,21 +77,21 @@ def test_run_in_two_parts_counts_once(tally, store):
 
 def test_compaction_changes_nothing(tally, store):
     tally.look()
-    store.compact()
+    compact(store)
     assert missing(tally) == [3, 4]
     assert tally.by_status == {"budget": 1, "diverged": 1}
 
 
 def test_runs_of_a_part_that_was_set_aside_are_missing(tally, store):
     tally.look()
-    store.set_aside(store.parts()[:1])
+    set_aside(store, store.parts()[:1])
     assert missing(tally) == [1, 3, 4]
 
 
 def test_run_that_was_forgotten_is_missing_though_its_part_has_the_old_name(tally, store):
     store.write("c", {"runs": rows(3, 4)}, {})
     assert missing(tally) == []
-    store.forget(RunIds([RUNS[4].id]))
+    forget(store, RunIds([RUNS[4].id]))
     assert len(store.parts()) == 3
     assert missing(tally) == [4]
 
@@ -156,7 +158,7 @@ def test_who_looks_for_the_first_time_finds_what_is_asked_for_in_one_look(refine
     late = Tally.of(spec, store)
     late.look()
     assert (late.count, late.by_status, len(late.missing)) == (tally.count, tally.by_status, 0)
-    store.compact()
+    compact(store)
     for each in (tally, late):
         each.look()
         assert (each.count, each.by_status, len(each.missing)) == (10, {"budget": 8, "diverged": 2}, 0)
@@ -168,7 +170,7 @@ def test_row_that_is_lost_is_asked_for_again_and_what_followed_from_it_is_kept(r
     store.write("a", {"runs": [row(run) for run in runs]}, {})
     tally = Tally.of(spec, store)
     train(tally, store)
-    store.set_aside([store.path / "runs" / "pack-of-0.8.parquet"])
+    set_aside(store, [store.path / "runs" / "pack-of-0.8.parquet"])
     tally.look()
     assert sorted((run.lr, run.seed) for run in tally.asked()) == [(0.8, 0), (0.8, 1)]
     assert train(tally, store) == [2]  # the rows of the round after it are there still
@@ -178,13 +180,13 @@ def test_row_that_is_lost_is_asked_for_again_and_what_followed_from_it_is_kept(r
 MEASURED = """
 import resource, sys
 from relusweep.sweep.store.run_ids import RunIds
-from relusweep.sweep.store.repair import mend
+from relusweep.sweep.store.repair import repair
 from relusweep.sweep.store.store import Store
 from relusweep.sweep.tally import Tally
 
 def work(path):
     store = Store.open(path)
-    mend(store)
+    repair(store)
     tally = Tally(store, store.recorded())
     tally.look()
     assert not tally.missing

@@ -1,11 +1,11 @@
-"""Training: packed equals alone, exams, divergence, compaction, restoring."""
+"""Training: packed equals alone, convergence checks, divergence, compaction, restoring."""
 
 import pytest
 import torch
 
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.run import Run
-from relusweep.sweep.train import EXAM_STEPS, PASSES, Training, tile_size
+from relusweep.sweep.train import CHECK_STEPS, CHECKS_IN_A_ROW, Training, tile_size
 
 CPU = torch.device("cpu")
 
@@ -102,22 +102,22 @@ def test_divergence_is_seen_and_does_not_touch_neighbours():
     calm, wild = make(), make(lr=50.0, width=5)
     both, alone = Training(Pack((calm, wild)), CPU), Training(Pack((calm,)), CPU)
     for training in (both, alone):
-        training.advance(EXAM_STEPS, lambda: None)
-    _, diverged = both.exam()
+        training.advance(CHECK_STEPS, lambda: None)
+    _, diverged = both.check_convergence()
     ids = [both.runs[p].id for p in both.state["position"].tolist()]
     assert {i: bool(d) for i, d in zip(ids, diverged, strict=True)} == {calm.id: False, wild.id: True}
     torch.testing.assert_close(by_id(both)[calm.id], alone.state["theta"][0], rtol=1e-10, atol=1e-12)
 
 
-def test_run_passes_an_exam_only_if_its_loss_stayed_below_the_tolerance():
+def test_run_passes_a_check_only_if_its_loss_stayed_below_the_tolerance():
     training = Training(Pack((make(tolerance=0.3),)), CPU)
     training.state["peak"].fill_(0.2)
     training.state["theta"].zero_()
     small = float(training.losses(slice(0, 1)))
-    passes, _ = training.exam()
+    passes, _ = training.check_convergence()
     assert int(passes) == int(small <= 0.3)
     training.state["peak"].fill_(0.31)  # it was above in between
-    passes, _ = training.exam()
+    passes, _ = training.check_convergence()
     assert int(passes) == 0
 
 
@@ -125,9 +125,9 @@ def test_zero_tolerance_never_passes():
     training = Training(Pack((make(tolerance=0.0),)), CPU)
     training.state["theta"].zero_()
     training._train[1].zero_()
-    passes, _ = training.exam()
+    passes, _ = training.check_convergence()
     assert int(passes) == 0
-    assert PASSES > 1
+    assert CHECKS_IN_A_ROW > 1
 
 
 def test_compaction_keeps_the_rows_that_go_on():

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from relusweep.analysis.floor.arrangement import Array
 from relusweep.analysis.group import WITHIN, Grouping, group
-from relusweep.sweep.data import DATA_KEYS, DataError, Dataset, dataset
+from relusweep.sweep.data import DATA_KEYS, Array, DataError, Dataset, dataset
 from relusweep.sweep.spec import TAIL
 
 FITS = 0.02  # of the loss of the best constant: at most this, and a network has learnt the target

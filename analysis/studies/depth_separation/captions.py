@@ -1,7 +1,7 @@
 """Captions and symbols of the depth study."""
 
 from relusweep.analysis.studies.depth_separation.arms import FITS
-from relusweep.analysis.studies.depth_separation.findings import FEW, LARGE, MOST, VANISHING
+from relusweep.analysis.studies.depth_separation.claim import FEW, LARGE, MOST, VANISHING
 from relusweep.analysis.study import Shown
 
 SHOWN: dict[str, Shown] = {

@@ -9,13 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from relusweep.analysis.figures import BLUE, GREY, RED
-from relusweep.analysis.floor.arrangement import Array
 from relusweep.analysis.group import Grouping
-from relusweep.analysis.plotting import band, legend, log_axes, sheet, styled
+from relusweep.analysis.plotting import BLUE, GREY, RED, band, layout, legend, log_axes, styled
 from relusweep.analysis.studies.depth_separation.arms import FITS, Arms
-from relusweep.analysis.studies.depth_separation.findings import LARGE, Claim
+from relusweep.analysis.studies.depth_separation.claim import LARGE, Claim
 from relusweep.analysis.table import Table, weights
+from relusweep.sweep.data import Array
 
 MOST_PANELS = 8
 _LOOKS = {"shallow": ("YlOrRd", "s"), "deep": ("GnBu", "o"), "frozen": ("Greys", "^")}  # the larger, the darker
@@ -69,7 +68,7 @@ def _against_step(
     common = set.intersection(*(set(data["shape"]) for data in panels.values()))
     names = {shape: shape for shape in common}
     with styled():
-        figure, cells = sheet(panels, height=3.6)
+        figure, cells = layout(panels, height=3.6)
         for title, data, cell in cells:
             axes = figure.add_subplot(cell)
             if reference:

@@ -16,7 +16,7 @@ import polars as pl
 from rich.console import Console
 from rich.progress import track
 
-from relusweep.analysis.floor.certificate import Certificate, FloorError, Floors, budget, residual_slack
+from relusweep.analysis.floor import Certificate, FloorError, Floors, budget, residual_slack
 from relusweep.analysis.studies.depth_separation.arms import Arms
 from relusweep.sweep.data import DATA_KEYS, Dataset
 

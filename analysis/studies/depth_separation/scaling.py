@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from relusweep.analysis.plotting import legend, log_axes, styled
 from relusweep.analysis.studies.depth_separation.arms import Arms, largest
-from relusweep.analysis.studies.depth_separation.findings import Claim
+from relusweep.analysis.studies.depth_separation.claim import Claim
 
 AT = 1.2  # the step size nearest to this is shown: well inside the window where shallow and deep part
 LOOKS = {"shallow": ("s", "--"), "deep": ("o", "-")}

@@ -8,30 +8,22 @@ import polars as pl
 
 from relusweep.analysis.studies.depth_separation.arms import arms, pairs, summarise
 from relusweep.analysis.studies.depth_separation.captions import GLOSSARY, SHOWN
+from relusweep.analysis.studies.depth_separation.claim import LARGE, VANISHING, far
+from relusweep.analysis.studies.depth_separation.controls import controls, widest
+from relusweep.analysis.studies.depth_separation.critical_step import critical
 from relusweep.analysis.studies.depth_separation.figures import draw
-from relusweep.analysis.studies.depth_separation.findings import (
-    LARGE,
-    VANISHING,
-    controls,
-    critical,
-    far,
-    rates,
-    scalings,
-    stay,
-    widest,
-)
 from relusweep.analysis.studies.depth_separation.floors import with_floors
+from relusweep.analysis.studies.depth_separation.rates import rates
 from relusweep.analysis.studies.depth_separation.scaling import against_size
 from relusweep.analysis.studies.depth_separation.sup_floors import sup_floors
 from relusweep.analysis.studies.depth_separation.verdicts import beaten, verdicts
-from relusweep.analysis.study import StudyResult
+from relusweep.analysis.studies.depth_separation.witness_runs import scalings, stay
+from relusweep.analysis.study import Study, StudyResult
 from relusweep.analysis.table import Table
 
-MOMENTS = ("loss",)  # measures of the trajectories that are read
 
-
-def study(table: Table) -> StudyResult:
-    """Answer the question over a table of runs."""
+def answer(table: Table) -> StudyResult:
+    """Return the tables, figures and verdicts of a table of runs."""
     found, floors, floor_notes = with_floors(arms(table.runs, table.trajectories))
     runs, grouping = found.runs, found.grouping
     beside = pairs(runs)
@@ -47,8 +39,6 @@ def study(table: Table) -> StudyResult:
         "run_id", "problem", "d", "n", "shape", "lr", "seed", "data_seed", "sharpness", "train_rmse", "own_floor"
     )
     return StudyResult(
-        title="Depth separation",
-        question="At which step sizes do shallow networks fail at the pyramid that deep ones learn?",
         verdicts=verdicts(runs, splits, checked, staying, by_size),
         tables={
             "controls": checked,
@@ -66,9 +56,7 @@ def study(table: Table) -> StudyResult:
             "settings": grouping.groups,
         },
         figures=draw(found, summary, splits, table) | against_size(found),
-        shown=SHOWN,
         notes=[*floor_notes, *given_up, *coverage(runs)],
-        glossary=GLOSSARY,
     )
 
 
@@ -92,7 +80,7 @@ def constants(runs: pl.DataFrame) -> pl.DataFrame:
 
 
 def coverage(runs: pl.DataFrame) -> list[str]:
-    """Say how losses were averaged, what diverged, and over what the counts are."""
+    """Return notes on how losses were averaged, what diverged, and over what the counts are."""
     averaged = int((runs["tail_moments"] > 0).sum())
     last = int(((runs["tail_moments"] == 0) & (runs["status"] == "budget")).sum())
     diverged = int((runs["status"] == "diverged").sum())
@@ -121,3 +109,13 @@ def coverage(runs: pl.DataFrame) -> list[str]:
         f"Seeds: {runs['seed'].n_unique()} of the initial weights, {runs['data_seed'].n_unique()} of the data."
     )
     return notes
+
+
+STUDY = Study(
+    answer,
+    moments=("loss",),
+    title="Depth separation",
+    question="At which step sizes do shallow networks fail at the pyramid that deep ones learn?",
+    shown=SHOWN,
+    glossary=GLOSSARY,
+)

@@ -7,8 +7,7 @@ labels.
 
 import polars as pl
 
-from relusweep.analysis.floor.certificate import Floors, budget, residual_slack
-from relusweep.analysis.floor.dictionary import Norm
+from relusweep.analysis.floor import Floors, Norm, budget, residual_slack
 from relusweep.analysis.studies.depth_separation.arms import Arms
 from relusweep.analysis.studies.depth_separation.floors import NAMES, Row, affordable, chosen, hyperplanes, of_each
 from relusweep.sweep.data import Dataset

@@ -1,10 +1,9 @@
 """Sentences of the depth study: what held, what was refuted, and on how many runs."""
 
-from typing import Any
-
 import polars as pl
 
-from relusweep.analysis.studies.depth_separation.findings import FEW, LARGE, MOST, VANISHING, Claim
+from relusweep.analysis.studies.depth_separation.claim import FEW, LARGE, MOST, VANISHING, Claim
+from relusweep.analysis.studies.depth_separation.controls import ControlRow, rows_of
 from relusweep.analysis.study import Level, Verdict
 
 _TOLERANCE = 1e-6  # relative: certificates and errors are rounded in float64
@@ -13,7 +12,7 @@ _TOLERANCE = 1e-6  # relative: certificates and errors are rounded in float64
 def verdicts(
     runs: pl.DataFrame, critical: pl.DataFrame, controls: pl.DataFrame, stay: pl.DataFrame, widest: pl.DataFrame
 ) -> list[Verdict]:
-    """Say what the data say.
+    """Return the study's verdicts, theorems first.
 
     Args:
         runs: With floors.
@@ -27,7 +26,7 @@ def verdicts(
         _floor(runs),
         _witness(stay),
         *(_separation(d, claims.filter(d=d), critical, runs) for d in claims["d"]),
-        *(_control(row, widest) for row in controls.filter(pl.col("control") != "claim").iter_rows(named=True)),
+        *(_control(row, widest) for row in rows_of(controls.filter(pl.col("control") != "claim"))),
     ]
 
 
@@ -65,8 +64,8 @@ def _floor(runs: pl.DataFrame) -> Verdict:
 
 def _witness(stay: pl.DataFrame) -> Verdict:
     question = "Does gradient descent stay at the deep witness up to η = 2/λ?"
-    told = stay.drop_nulls("expected")
-    within, beyond = told.filter(pl.col("expected")), told.filter(~pl.col("expected"))
+    foretold = stay.drop_nulls("expected")
+    within, beyond = foretold.filter(pl.col("expected")), foretold.filter(~pl.col("expected"))
     if not len(within):
         return Verdict(question, "undecided", "No run began at the witness with a step size below its 2/λ.")
     left = within.filter(~pl.col("stays"))
@@ -84,7 +83,7 @@ def _witness(stay: pl.DataFrame) -> Verdict:
 
 def _separation(d: int, claim: pl.DataFrame, critical: pl.DataFrame, runs: pl.DataFrame) -> Verdict:
     question = f"d = {d}: do shallow networks fail at the pyramid where deep ones fit (η ≥ {LARGE:g})?"
-    row = claim.row(0, named=True)
+    (row,) = rows_of(claim.head(1))
     if not row["deep_fits"]:
         pairs = _many(row["pairs"], "pair")
         sentence = f"No deep network fits at η ≥ {LARGE:g} ({pairs} of runs): nothing to be separated from."
@@ -113,7 +112,7 @@ def _level(share: float) -> tuple[Level, str]:
     return ("refuted", "NO SEPARATION: ") if share <= FEW else ("undecided", "Mixed: ")
 
 
-def _control(row: dict[str, Any], widest: pl.DataFrame) -> Verdict:
+def _control(row: ControlRow, widest: pl.DataFrame) -> Verdict:
     about = f"η ≤ {VANISHING:g}" if row["control"].startswith("vanishing") else f"η ≥ {LARGE:g}"
     of = f"{row['problem']}, d = {row['d']}" + ("" if row["bandwidth"] is None else f", bandwidth {row['bandwidth']:g}")
     question = f"Control, {row['control']} ({of}, {about}): {row['expected']}?"
@@ -137,7 +136,7 @@ def _control(row: dict[str, Any], widest: pl.DataFrame) -> Verdict:
 
 
 def _by_size(widest: pl.DataFrame) -> str:
-    """Say it for each sample size: pooled, the size with most runs speaks for all."""
+    """Return the counts of each sample size: pooled, the size with most runs speaks for all."""
     sizes = widest.filter(pl.col("lr") >= LARGE).group_by("n").agg(pl.col("separated", "deep_fits").sum()).sort("n")
     if len(sizes) < 2:
         return ""
@@ -148,7 +147,7 @@ def _start(sentence: str) -> str:
     return sentence[0].upper() + sentence[1:]
 
 
-def _counted(row: dict[str, Any]) -> str:
+def _counted(row: ControlRow) -> str:
     deep, separated, forbidden = row["deep_fits"], row["separated"], row["forbidden"]
     proved = (
         f"; in {forbidden} of these, by certificate, no shallow network fits at a twice differentiable minimum stable "

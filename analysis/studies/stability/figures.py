@@ -1,17 +1,34 @@
-"""Panels of the stability study: what each figure is given, aggregated and named."""
+"""Figures of the stability study: axes and colours of what `panels` has aggregated."""
 
 import math
+from itertools import pairwise
 
 import polars as pl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from relusweep.analysis import figures
 from relusweep.analysis.bounds import EDGE
 from relusweep.analysis.group import Grouping, shown
+from relusweep.analysis.plotting import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    RED,
+    SEQUENCE,
+    SKY,
+    Panels,
+    band,
+    heavy,
+    layout,
+    legend,
+    log_axes,
+    styled,
+    thin,
+)
+from relusweep.analysis.studies.stability import panels
 
 MOST_PANELS = 8
-MOST_PATHS = 6  # step sizes whose trajectories are drawn
-NORMS = {"oriented_stability_norm": r"$\tilde{S}$", "stability_norm": "$S$"}  # in the order in which they are drawn
 
 
 def draw(
@@ -25,98 +42,180 @@ def draw(
         summary: Of `group.summarise`.
         fits: The study's table of exponents.
         trajectories: Moments of `sweep.record`, possibly none.
+
+    Returns:
+        Figures by key, the main one first.
     """
     groups = {grouping.label(index): index for index in shown(grouping, MOST_PANELS)}
     summaries, edges, norms, errors, paths = {}, {}, {}, {}, {}
     for label, index in groups.items():
         runs = grouping.runs.filter(group=index)
-        summaries[label] = summary.filter(group=index).with_columns(**_names(runs))
+        summaries[label] = summary.filter(group=index).with_columns(**panels.names(runs))
         at_edge = runs.filter(status="converged").select("lr", "eos_ratio", edge=EDGE).drop_nulls()
         if len(at_edge):
             edges[label] = at_edge
-        points = _points(judged.filter(group=index), _norm_limit(runs))
+        points = panels.points(judged.filter(group=index), panels.norm_limit(runs))
         if len(points):
             norms[label] = points
         if summaries[label]["train_rmse_median"].drop_nulls().len():
             errors[label] = summaries[label]
-        moments = _moments(runs, trajectories)
+        moments = panels.moments(runs, trajectories)
         if len(moments):
             paths[label] = moments
-    lines = {label: _lines(points, fits.filter(group=groups[label])) for label, points in norms.items()}
-    drawn = {"stability": figures.stability(summaries)}
+    lines = {label: panels.lines(points, fits.filter(group=groups[label])) for label, points in norms.items()}
+    drawn = {"stability": _stability(summaries)}
     if norms:
-        drawn["norms"] = figures.norms(norms, lines)
+        drawn["norms"] = _norms(norms, lines)
     if edges:
-        drawn["edge"] = figures.edge(edges, summaries)
+        drawn["edge"] = _edge(edges, summaries)
     if errors:
-        drawn["errors"] = figures.errors(errors)
+        drawn["errors"] = _errors(errors)
     if paths:
-        drawn["paths"] = figures.paths(paths)
+        drawn["paths"] = _paths(paths)
     return drawn
 
 
-def _names(runs: pl.DataFrame) -> dict[str, pl.Expr]:
-    """Legend texts of a group, whose runs share optimizer and bias."""
-    optimizer = runs["optimizer"][0]
-    name = {"momentum": r"$2(1+\mu)/\eta$", "adam": r"$2/\eta$ (threshold of gd only)"}.get(optimizer, r"$2/\eta$")
-    one = "1+" if runs["bias"][0] else ""
-    return {
-        "edge_name": pl.lit(name),
-        "edge_style": pl.lit(":" if optimizer == "adam" else "--"),
-        "floor_name": pl.lit(f"${one}2S$"),
-        "oriented_floor_name": pl.lit(rf"${one}2\tilde{{S}}$"),
-    }
+def _stability(panels: Panels) -> Figure:
+    """Draw λ_max, 2/η, 1+2S and 1+2S̃ against η: medians and 10–90 % bands over seeds; beneath, the shares of outcomes.
+
+    Each frame is a summary of `group.summarise` with texts `edge_style, edge_name, norm_name, oriented_norm_name`.
+    """
+    with styled():
+        figure, cells = layout(panels, height=4.4)
+        for title, data, cell in cells:
+            upper, lower = cell.subgridspec(2, 1, height_ratios=(5, 1), hspace=0.06)
+            axes = figure.add_subplot(upper)
+            strip = figure.add_subplot(lower, sharex=axes)
+            names = data.row(0, named=True)
+            style, name = names["edge_style"], names["edge_name"]
+            axes.plot(data["lr"], data["edge"], style, color="black", linewidth=1, zorder=3, label=name)
+            band(axes, data, "sharpness", BLUE, "o", r"$\lambda_{\max}$")
+            band(axes, data, "oriented_sharpness_floor", ORANGE, "s", names["oriented_norm_name"])
+            band(axes, data, "sharpness_floor", GREEN, "^", names["norm_name"])
+            log_axes(axes, title, ylabel="curvature")
+            axes.tick_params(labelbottom=False)
+            _outcome_strip(strip, data)
+        legend(figure)
+        return figure
 
 
-def _norm_limit(runs: pl.DataFrame) -> str:
-    """The limit of the norms of a group, whose runs share optimizer and bias."""
-    rate = r"(1+\mu)/\eta" if runs["optimizer"][0] == "momentum" else r"1/\eta"
-    half = r"-\frac{1}{2}" if runs["bias"][0] else ""
-    return f"limit ${rate}{half}$"
+def _edge(panels: Panels, medians: Panels) -> Figure:
+    """Draw λ_max η/2 of every converged run against η, with the median and the edge of stability.
+
+    Frames of `panels` have `lr, eos_ratio, edge`; those of `medians` are summaries.
+    """
+    with styled():
+        figure, cells = layout(panels, height=3.0)
+        for title, data, cell in cells:
+            axes = figure.add_subplot(cell)
+            points = thin(data)
+            names = medians[title].row(0, named=True)
+            label = rf"$\lambda_{{\max}}$ = {names['edge_name']}"
+            axes.axhline(data["edge"][0], color="black", linestyle=names["edge_style"], linewidth=1.2, label=label)
+            axes.plot(
+                points["lr"], points["eos_ratio"], ".", color=SKY, alpha=0.5, rasterized=heavy(points), label="run"
+            )
+            middle = medians[title].drop_nulls("eos_ratio_median")
+            axes.plot(middle["lr"], middle["eos_ratio_median"], "-o", color=BLUE, label="median over seeds")
+            log_axes(axes, title, ylabel=r"$\lambda_{\max}\,\eta/2$", y="linear")
+            axes.set_xlabel(r"step size $\eta$")
+            axes.set_ylim(bottom=0)
+        legend(figure)
+        return figure
 
 
-def _points(judged: pl.DataFrame, limit_name: str) -> pl.DataFrame:
-    """Covered runs as `measure, limit, value, outcome, limit_name`; what has no logarithm is not drawn."""
-    drawable = (pl.col("outcome") != "not_covered") & (pl.col("limit") > 0) & (pl.col("value") > 0)
-    return pl.concat(
-        judged.filter(drawable, bound=name).select(
-            "bound",
-            "limit",
-            "value",
-            "outcome",
-            measure=pl.lit(symbol),
-            limit_name=pl.lit(limit_name),
-        )
-        for name, symbol in NORMS.items()
-    )
+def _norms(panels: Panels, lines: Panels) -> Figure:
+    """Draw S and S̃ against their limit, on log–log axes, with the fitted power laws.
+
+    Frames of `panels` have `measure` (legend text), `limit, value, outcome`; those of `lines` have `measure`, `label`
+    (the exponent in words) and the two ends `x0, y0, x1, y1` of a fitted line.
+    """
+    with styled():
+        figure, cells = layout(panels, height=4.0)
+        for title, data, cell in cells:
+            axes = figure.add_subplot(cell)
+            ends = data["limit"].sort().gather([0, -1])
+            axes.plot(ends, ends, "--", color="black", linewidth=1.2, label="the bound")
+            measures = data["measure"].unique(maintain_order=True)
+            for measure, colour, marker in zip(measures, (ORANGE, GREEN), ("s", "^"), strict=False):
+                points = thin(data.filter(measure=measure))
+                axes.plot(
+                    points["limit"], points["value"], marker, color=colour, alpha=0.45, markersize=3.5,
+                    markeredgewidth=0, rasterized=heavy(points), label=measure,
+                )  # fmt: skip
+                for fit in lines[title].filter(measure=measure).iter_rows(named=True):
+                    axes.plot((fit["x0"], fit["x1"]), (fit["y0"], fit["y1"]), color=colour, linewidth=2.2)
+                    axes.annotate(
+                        fit["label"], (fit["x1"], fit["y1"]), xytext=(-4, 7), textcoords="offset points",
+                        horizontalalignment="right", fontsize=10, zorder=4,
+                        bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1},
+                    )  # fmt: skip
+            beyond = data.filter(outcome="violates")
+            if len(beyond):
+                axes.plot(beyond["limit"], beyond["value"], "x", color=RED, markersize=9, label="violates the bound")
+            log_axes(axes, title, ylabel=r"norm at the minimum")
+            axes.set_xlabel(data["limit_name"][0])
+        legend(figure)
+        return figure
 
 
-def _lines(points: pl.DataFrame, fits: pl.DataFrame) -> pl.DataFrame:
-    """Ends and exponents of the fitted power laws, over the range of the points that they were fitted to."""
-    rows = []
-    for fit in fits.filter(pl.col("slope").is_not_null(), pl.col("measure").is_in(list(NORMS))).iter_rows(named=True):
-        limits = points.filter(bound=fit["measure"])["limit"].to_list()
-        x0, x1 = min(limits), max(limits)
-        y0, y1 = (math.exp(fit["intercept"]) * x ** fit["slope"] for x in (x0, x1))
-        label = f"exponent {fit['slope']:.2f} [{fit['low']:.2f}, {fit['high']:.2f}]"
-        rows.append({"measure": NORMS[fit["measure"]], "x0": x0, "y0": y0, "x1": x1, "y1": y1, "label": label})
-    return pl.DataFrame(rows, schema={c: pl.String if c in ("measure", "label") else pl.Float64 for c in LINE})
+def _errors(panels: Panels) -> Figure:
+    """Draw training and test error against η: medians and 10–90 % bands of the converged runs."""
+    with styled():
+        figure, cells = layout(panels, height=3.0)
+        for title, data, cell in cells:
+            axes = figure.add_subplot(cell)
+            band(axes, data, "train_rmse", GREY, "o", "training")
+            band(axes, data, "test_rmse", BLUE, "s", "test")
+            log_axes(axes, title, ylabel="root mean square error")
+            axes.set_xlabel(r"step size $\eta$")
+        legend(figure)
+        return figure
 
 
-def _moments(runs: pl.DataFrame, trajectories: pl.DataFrame) -> pl.DataFrame:
-    """Median of λ_max η/2 over the runs still in training, for a few step sizes: `lr, edge, step, eos_ratio`."""
-    rates_of_runs = runs.select("run_id", "lr", edge=EDGE)
-    moments = trajectories.select("run_id", "step", "sharpness").drop_nulls().join(rates_of_runs, on="run_id")
-    rates = moments["lr"].unique().sort()
-    last = max(1, min(MOST_PATHS, len(rates)) - 1)
-    chosen = sorted({round(i * (len(rates) - 1) / last) for i in range(last + 1)}) if len(rates) else []
-    return (
-        moments.filter(pl.col("lr").is_in(rates.gather(chosen).to_list()))
-        .group_by("lr", "edge", "step")
-        .agg(eos_ratio=(pl.col("sharpness") * pl.col("lr") / 2).median())
-        .filter(pl.col("eos_ratio") > 0)
-        .sort("lr", "step")
-    )
+def _paths(panels: Panels) -> Figure:
+    """Draw λ_max η/2 along training; one line a step size. Frames have `lr, edge, step, eos_ratio`."""
+    with styled():
+        figure, cells = layout(panels, height=3.2)
+        for title, data, cell in cells:
+            axes = figure.add_subplot(cell)
+            axes.axhline(data["edge"][0], color="black", linestyle="--", linewidth=1.2)
+            rates = data["lr"].unique().sort().to_list()
+            for index, lr in enumerate(rates):
+                line = data.filter(lr=lr).sort("step")
+                shade = SEQUENCE[index * (len(SEQUENCE) - 1) // max(1, len(rates) - 1)]
+                axes.plot(line["step"], line["eos_ratio"], "-", color=shade, label=rf"$\eta$ = {lr:.3g}")
+            log_axes(axes, title, ylabel=r"$\lambda_{\max}\,\eta/2$")
+            axes.set_xlabel("step")
+            axes.legend(fontsize=9, loc="best", ncols=2 if len(rates) > 3 else 1)
+        return figure
 
 
-LINE = ("measure", "x0", "y0", "x1", "y1", "label")
+def _outcome_strip(axes: Axes, data: pl.DataFrame) -> None:
+    """Draw the shares of outcomes as bars that fill the strip."""
+    rates = data["lr"].to_list()
+    middles = [math.sqrt(a * b) for a, b in pairwise(rates)]
+    first = rates[0] ** 2 / middles[0] if middles else rates[0] / 1.1
+    last = rates[-1] ** 2 / middles[-1] if middles else rates[0] * 1.1
+    edges = [first, *middles, last]
+    base = [0.0] * len(rates)
+    for outcome, colour in (("converged", "#B9D7EA"), ("budget", "#F3DFA8"), ("diverged", RED)):
+        shares = (data[outcome] / data["runs"]).to_list()
+        widths = [b - a for a, b in pairwise(edges)]
+        if any(shares):
+            axes.bar(
+                edges[:-1],
+                shares,
+                widths,
+                bottom=base,
+                align="edge",
+                color=colour,
+                linewidth=0.4,
+                edgecolor=colour,
+                label=outcome,
+            )
+        base = [a + b for a, b in zip(base, shares, strict=True)]
+    axes.set_ylim(0, 1)
+    axes.set_yticks([0, 1], ["0", "1"])
+    axes.set_ylabel("share", fontsize=10)
+    axes.set_xlabel(r"step size $\eta$")

@@ -12,7 +12,7 @@ from relusweep.analysis.group import Grouping, group, summarise
 from relusweep.analysis.studies.stability.captions import GLOSSARY, SHOWN
 from relusweep.analysis.studies.stability.figures import MOST_PANELS, draw
 from relusweep.analysis.studies.stability.verdicts import coverage, verdicts
-from relusweep.analysis.study import StudyResult
+from relusweep.analysis.study import Study, StudyResult
 from relusweep.analysis.table import Table
 
 TIGHTNESS = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95, "max": 1.0}
@@ -21,11 +21,9 @@ MEASURES = [
     "oriented_sharpness_floor", "train_rmse", "test_rmse",
 ]  # fmt: skip
 
-MOMENTS = ("sharpness",)  # measures of the trajectories that are read
 
-
-def study(table: Table) -> StudyResult:
-    """Answer the question over a table of runs."""
+def answer(table: Table) -> StudyResult:
+    """Return the tables, figures and verdicts of a table of runs."""
     one = pl.col("bias").cast(pl.Float64)
     grouping = group(
         table.runs.with_columns(
@@ -71,15 +69,11 @@ def study(table: Table) -> StudyResult:
             f"Figures show the {MOST_PANELS} groups with most converged runs; {left_out} more are in the tables."
         )
     return StudyResult(
-        title="Stability of minima",
-        question="Which minima can gradient descent with step size η converge to?",
         verdicts=verdicts(bounds, judged, fits, chain),
         tables=tables,
         figures=draw(grouping, judged, summary, fits, table.trajectories),
-        shown=SHOWN,
         bounds=bounds,
         notes=notes,
-        glossary=GLOSSARY,
     )
 
 
@@ -136,3 +130,13 @@ FIT_SCHEMA = {
     "data_seeds": pl.Int64, "dropped": pl.Int64,
     "r2": pl.Float64, "intercept": pl.Float64, "note": pl.String,
 }  # fmt: skip
+
+
+STUDY = Study(
+    answer,
+    moments=("sharpness",),
+    title="Stability of minima",
+    question="Which minima can gradient descent with step size η converge to?",
+    shown=SHOWN,
+    glossary=GLOSSARY,
+)

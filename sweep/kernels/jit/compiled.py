@@ -38,7 +38,7 @@ class _Files(IndexDataCacheFile):
         self._save_index(known | {key: name})
 
 
-class _Kept(FunctionCache):
+class _Cache(FunctionCache):
     """Compiled code on disk; compiled anew where damaged, or where a function that it may call has changed."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -59,7 +59,7 @@ class _Kept(FunctionCache):
             super().save_overload(sig, data)
 
 
-class _Heard(event.Listener):
+class _Announcer(event.Listener):
     """Calls a function whenever a compilation begins that is no part of another."""
 
     def __init__(self, begins: Callable[[], None]) -> None:
@@ -75,23 +75,23 @@ class _Heard(event.Listener):
 
 
 @contextlib.contextmanager
-def told(begins: Callable[[], None]) -> Iterator[None]:
-    """Have `begins` called when the compiler is at work meanwhile, which takes seconds; not where the disk has it."""
-    with event.install_listener("numba:compile", _Heard(begins)):
+def announcing(begins: Callable[[], None]) -> Iterator[None]:
+    """Call `begins` when the compiler starts meanwhile, which takes seconds; not where the disk has its result."""
+    with event.install_listener("numba:compile", _Announcer(begins)):
         yield
 
 
-def told_once(say: Callable[[str], None]) -> contextlib.AbstractContextManager[None]:
-    """Have a user who sits at a terminal told why nothing moves meanwhile, if the compiler is at work."""
+def announced_once(say: Callable[[str], None]) -> contextlib.AbstractContextManager[None]:
+    """Inform a user at a terminal, once, why nothing moves meanwhile, if the compiler is at work."""
     if not sys.stderr.isatty():
         return contextlib.nullcontext()
-    return told(cache(lambda: say("compiling programs for a shape of network that is new to this machine …")))
+    return announcing(cache(lambda: say("compiling programs for a shape of network that is new to this machine …")))
 
 
-def kept_in() -> Path | None:
-    """Say in which folder the next process finds what this one compiles; None if there is none to be written."""
+def cache_directory() -> Path | None:
+    """Return the folder where the next process finds what this one compiles; None if none can be written."""
     try:
-        return Path(_Kept(kept_in)._cache_path)
+        return Path(_Cache(cache_directory)._cache_path)
     except RuntimeError:
         return None
 
@@ -107,7 +107,7 @@ def compiled(function: Callable[..., Any], **options: Any) -> Any:
     """Compile a function for the types and constants that it meets; run-time checks around it are taken off."""
     dispatcher: Any = numba.njit(**OPTIONS, **options)(inspect.unwrap(function))
     with contextlib.suppress(RuntimeError):  # no directory to keep it in
-        dispatcher._cache = _Kept(dispatcher.py_func)
+        dispatcher._cache = _Cache(dispatcher.py_func)
     return dispatcher
 
 

@@ -45,13 +45,13 @@ def program(source: str) -> ModuleType:
 
 
 def directory() -> Path:
-    """Where programs are kept: in the user's cache, or in a directory of this process."""
-    return home() or _own()
+    """Return where programs are kept: in the user's cache, or in a directory of this process."""
+    return user_cache() or _own()
 
 
 @cache
-def home() -> Path | None:
-    """Give the folder for programs in the user's cache, writable by nobody else; None if there is none to be had."""
+def user_cache() -> Path | None:
+    """Return the folder for programs in the user's cache, writable by no other user; None if none can be had."""
     try:
         asked = Path(os.environ.get("XDG_CACHE_HOME", ""))
         folder = (asked if asked.is_absolute() else Path.home() / ".cache") / "relusweep" / "kernels"
@@ -59,7 +59,7 @@ def home() -> Path | None:
         folder.chmod(0o700)  # what lies there is executed; fails if it is another user's
         with tempfile.TemporaryFile(dir=folder):
             return folder
-    except (OSError, RuntimeError):  # the latter where nobody has a home
+    except (OSError, RuntimeError):  # the latter where the user has no home
         return None
 
 
@@ -82,7 +82,7 @@ def _written(path: Path, source: str) -> Path:
 
 
 def _forget_unused(folder: Path) -> None:
-    """Delete programs that nobody has asked for in a long time: most of them are of other versions."""
+    """Delete programs that were not asked for in a long time: most of them are of other versions."""
     with contextlib.suppress(OSError):  # another process deletes them too
         files = [*folder.glob("relusweep_*.py"), *folder.glob("__pycache__/relusweep_*")]
         long_ago = time.time() - _UNUSED_DAYS * _DAY

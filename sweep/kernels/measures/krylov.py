@@ -77,9 +77,9 @@ def _krylov(network, basis, projected, vector, image, tolerance):
 
 
 @compiled
-def search(network, basis, projected, stir, vector, image, tolerance):
+def search(network, basis, projected, perturbation, vector, image, tolerance):
     """Replace the start in `vector` by the top eigenvector; returns its value, and the residual where it stopped."""
-    assign(vector, 1 / max(np.sqrt(dot(vector, vector)), 1e-300), 1.0, stir)
+    assign(vector, 1 / max(np.sqrt(dot(vector, vector)), 1e-300), 1.0, perturbation)
     assign(vector, 0.0, 1 / np.sqrt(dot(vector, vector)), vector)
     top, error = 0.0, np.inf
     for _ in range(_RESTARTS):
@@ -90,9 +90,9 @@ def search(network, basis, projected, stir, vector, image, tolerance):
 
 
 @compiled
-def improve(network, basis, projected, stir, vector, image, tolerance):
+def improve(network, basis, projected, perturbation, vector, image, tolerance):
     """Replace the start in `vector` by the top eigenvector; returns its value, and the true residual."""
-    top, _ = search(network, basis, projected, stir, vector, image, tolerance)
+    top, _ = search(network, basis, projected, perturbation, vector, image, tolerance)
     product(network, vector, image)
     assign(image, 1.0, -top, vector)
     return top, np.sqrt(dot(image, image))

@@ -17,7 +17,7 @@ from relusweep.sweep.kernels.jit.compiled import compiled
 from relusweep.sweep.kernels.measures.krylov import BASIS, assign, has_product, improve, search
 from relusweep.sweep.kernels.measures.survey import Survey
 from relusweep.sweep.kernels.training.blas import one_thread
-from relusweep.sweep.lanczos import Eigenpair, stir
+from relusweep.sweep.lanczos import Eigenpair, perturbation
 from relusweep.sweep.model import Architecture, Inputs, Slope
 
 
@@ -71,7 +71,7 @@ def top_eigenpair(
     value, residual = torch.empty_like(theta[:, 0]), torch.empty_like(theta[:, 0])
     _top_eigenpairs(
         *_arrays(theta, x, y, slope), architecture.bias, _layers(architecture, y.shape[1], exact=exact),
-        stir(theta).numpy(), tolerance, start is not None, value.numpy(), vector.numpy(), residual.numpy(),
+        perturbation(theta).numpy(), tolerance, start is not None, value.numpy(), vector.numpy(), residual.numpy(),
     )  # fmt: skip
     return Eigenpair(value, vector, residual)
 
@@ -111,7 +111,7 @@ def least_over_modes(
     pairs = pairs[torch.sort(pairs[:, 0], stable=True).indices]
     first = torch.searchsorted(pairs[:, 0].contiguous(), torch.arange(len(theta) + 1))
     _least_over_modes(
-        *_arrays(theta, x, y, slope), architecture.bias, _layers(architecture, y.shape[1]), stir(theta).numpy(),
+        *_arrays(theta, x, y, slope), architecture.bias, _layers(architecture, y.shape[1]), perturbation(theta).numpy(),
         tolerance, pairs.numpy(), first.numpy(), top.vector.contiguous().numpy(), least.numpy(),
     )  # fmt: skip
     return least
@@ -225,11 +225,11 @@ has_product(Layers, lambda network, v, image: _product(network, v, image))  # no
 
 
 @compiled
-def _top_eigenpairs(theta, x, y, slopes, bias, layers, stir, tolerance, given, value, vector, residual):
+def _top_eigenpairs(theta, x, y, slopes, bias, layers, perturbation, tolerance, given, value, vector, residual):
     """Fill value (B,), vector (B, p) and residual (B,); the first arguments are those of `_arrays`.
 
-    `stir` (p,) is added to every unit start; `given` says to start from what is in `vector`, and not from the mean
-    gradient.
+    `perturbation` (p,) is added to every unit start; `given` says to start from what is in `vector`, and not from the
+    mean gradient.
     """
     count, p = theta.shape
     ones = np.full(len(layers.residual), 1 / len(layers.residual))
@@ -242,7 +242,7 @@ def _top_eigenpairs(theta, x, y, slopes, bias, layers, stir, tolerance, given, v
             assign(current, 0.0, 1.0, vector[b])
         else:
             _pull(layers, ones, current)
-        value[b], residual[b] = improve(layers, basis, projected, stir, current, image, tolerance)
+        value[b], residual[b] = improve(layers, basis, projected, perturbation, current, image, tolerance)
         assign(vector[b], 0.0, 1.0, current)
 
 
@@ -331,7 +331,7 @@ def _on_kink(theta, x, y, slopes, bias, layers, lr, rounding, marks):
 
 
 @compiled
-def _least_over_modes(theta, x, y, slopes, bias, layers, stir, tolerance, pairs, first, vector, least):
+def _least_over_modes(theta, x, y, slopes, bias, layers, perturbation, tolerance, pairs, first, vector, least):
     """Flip σ' of one (network, unit, datum, layer) of `pairs` after the other; keep what lowers `least` (B,).
 
     The pairs of network b are those from first[b] to first[b + 1]; `vector` (B, p) has its top eigenvector.
@@ -350,7 +350,7 @@ def _least_over_modes(theta, x, y, slopes, bias, layers, stir, tolerance, pairs,
             gains[datum, unit] = slopes[b] if old == 1.0 else 1.0
             _sensitivities(layers)
             trial[:] = current
-            top, _ = search(layers, basis, projected, stir, trial, image, tolerance)
+            top, _ = search(layers, basis, projected, perturbation, trial, image, tolerance)
             if top < least[b]:
                 least[b] = top
                 current[:] = trial

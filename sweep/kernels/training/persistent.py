@@ -29,12 +29,12 @@ _FULL = 4096  # runs that keep any card busy
 
 def supports(run: Run, device: torch.device) -> bool:
     """Tell whether this kernel trains runs of this shape on the device."""
-    return device.type == "cuda" and fits(run) and lacking(device) is None
+    return device.type == "cuda" and fits(run) and unsupported_reason(device) is None
 
 
 @cache
-def lacking(device: torch.device) -> str | None:
-    """Say why Triton makes no code for this card, None if it does; it needs a C compiler, and Python's own headers."""
+def unsupported_reason(device: torch.device) -> str | None:
+    """Return why Triton makes no code for this card, None if it does; it needs a C compiler, and Python's headers."""
     try:
         from triton.runtime import driver
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import linprog
 
-from relusweep.analysis.floor.arrangement import Arrangement, ArrangementError, splits
+from relusweep.analysis.floor import Arrangement, ArrangementError, splits
 
 GRID = np.array(list(itertools.product([0.0, 1.0, 2.0], repeat=2)))
 

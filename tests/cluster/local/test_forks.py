@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from relusweep.cluster.local.forks import CONTEXT, adopt, load_ahead
@@ -23,25 +22,6 @@ def test_launcher_that_is_a_script_without_a_guard_trains_all(tiny: Callable[...
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(Store(tmp_path / "store").recorded()) == 4
-
-
-def test_launcher_can_be_stopped_after_the_origin_of_its_workers_was_killed(
-    launch: Callable[..., Any], until: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path
-) -> None:
-    store = tmp_path / "store"
-    spec = tiny(grid="lr = [0.05, 0.1], width = [3, 4]", max_steps=100_000_000, tolerance=0.0)  # two packs
-    process = launch("run", spec, "--out", store, "--workers", 2)
-    until(lambda: len(list((store / "progress").glob("[!.]*.json"))) == 2)
-    workers = {int(path.stem.rpartition("-")[2]) for path in (store / "progress").glob("[!.]*.json")}
-    children = psutil.Process(process.pid).children(recursive=True)
-    (origin,) = [each for each in children if {child.pid for child in each.children()} >= workers]
-    origin.kill()
-    time.sleep(1)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 130
-    assert len(list((store / "checkpoints").glob("[!.]*.pt"))) == 2
-    _, alive = psutil.wait_procs([each for each in children if each.pid in workers], timeout=10)
-    assert not alive
 
 
 @pytest.mark.parametrize("seconds", [0.5, 0.8, 1.5])

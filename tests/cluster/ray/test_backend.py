@@ -1,6 +1,5 @@
 """What happens to sweeps on a real Ray: they are killed, stopped, kept waiting, and end as they would locally."""
 
-import json
 import os
 import signal
 import subprocess
@@ -21,20 +20,6 @@ from relusweep.sweep.store.store import Store
 from tests.cluster.ray.cluster import Cluster
 
 
-@pytest.fixture
-def on_cluster(ray_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    """Let commands use the cluster of the tests instead of starting one."""
-    for name, value in ray_cluster.environment.items():
-        monkeypatch.setenv(name, value)
-    return ray_cluster
-
-
-def training(store: Path) -> list[int]:
-    """Processes that have claimed a pack and said how far they are."""
-    said = [json.loads(path.read_text()) for path in (store / "progress").glob("[!.]*.json")]
-    return [int(each["worker"].rpartition("-")[2]) for each in said if each["run_steps"]]
-
-
 def complete(store: Path, rows: int) -> bool:
     """Whether so many runs are recorded, each once, and nothing is left of the training."""
     opened = Store.open(store)
@@ -43,7 +28,7 @@ def complete(store: Path, rows: int) -> bool:
 
 
 def test_table_of_500_runs_equals_the_local_one_though_a_worker_is_killed(
-    on_cluster: Cluster, launch: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path,
+    on_ray: Cluster, training: Callable[[Path], list[int]], launch: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path,
     until: Callable[..., Any], rows_on_disk: Callable[..., Any], equal_tables: Callable[[Path, Path], None],
 ) -> None:  # fmt: skip
     spec = tiny(
@@ -154,7 +139,7 @@ sys.stdin.read()
 
 
 def test_trial_reports_what_its_pack_has_come_to(
-    on_cluster: Cluster, tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    on_ray: Cluster, tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place, store, spec = (
         backend("ray", 1),
@@ -167,7 +152,7 @@ def test_trial_reports_what_its_pack_has_come_to(
     monkeypatch.setattr(
         Driver,
         "on_trial_complete",
-        lambda self, **told: (reports.append(told["trial"].last_result), asked(self, **told)),
+        lambda self, **given: (reports.append(given["trial"].last_result), asked(self, **given)),
     )
     job = Job(store.path, spec.measure, "ray", 120.0)
     (outcome,) = place.train(job, iter([Pack(tuple(spec.expand()))]), lambda: None)
@@ -184,7 +169,7 @@ def test_trial_reports_what_its_pack_has_come_to(
 
 
 def test_worker_that_cannot_start_says_why(
-    on_cluster: Cluster, tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    on_ray: Cluster, tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place, store, spec = backend("ray", 1), Store.create(tmp_path / "store"), Spec.read(tiny())
     from relusweep.cluster.ray.driver import Driver  # loads Ray, with the settings that the back-end made
@@ -210,7 +195,7 @@ def test_worker_that_cannot_start_says_why(
 
 
 def test_pack_that_gets_further_each_time_is_not_given_up(
-    on_cluster: Cluster, tiny: Callable[..., Path], tmp_path: Path, until: Callable[..., Any],
+    on_ray: Cluster, training: Callable[[Path], list[int]], tiny: Callable[..., Path], tmp_path: Path, until: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     spec = Spec.read(tiny(max_steps=100_000_000, tolerance=0.0))

@@ -16,7 +16,7 @@ from relusweep.cluster.ray.cluster import dashboard
 from tests.cluster.ray.cluster import ROOT, Cluster
 
 
-def test_nobody_without_the_token_gets_in(
+def test_only_those_with_the_token_get_in(
     ray_cluster: Cluster, launch: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -43,14 +43,12 @@ def test_nobody_without_the_token_gets_in(
     assert not (tmp_path / "store").exists()
 
 
-def test_more_workers_than_the_cluster_has_are_refused(ray_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in ray_cluster.environment.items():
-        monkeypatch.setenv(name, value)
+def test_more_workers_than_the_cluster_has_are_refused(on_ray: Cluster) -> None:
     with pytest.raises(BackendError, match=r"^--workers 3: RAY_ADDRESS=.*: 2 CPU\(s\); expected 3\.$"):
         backend("ray", 3)
 
 
-def test_address_where_nobody_answers_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_address_where_nothing_answers_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -70,7 +68,7 @@ def test_machine_file_is_refused() -> None:
         backend("ray", None, Path("m.toml"))
 
 
-def test_missing_ray_is_said_in_one_line(tiny: Callable[..., Path], tmp_path: Path) -> None:
+def test_missing_ray_is_one_line(tiny: Callable[..., Path], tmp_path: Path) -> None:
     code = "import sys; sys.modules['ray'] = None; from relusweep import main; sys.exit(main(sys.argv[1:]))"
     done = subprocess.run(
         [sys.executable, "-c", code, "run", str(tiny()), "--on", "ray", "--out", str(tmp_path / "store")],

@@ -5,7 +5,6 @@ are none: links to /dev/null, which SLURM hands out like others. There is no acc
 """
 
 import os
-import random
 import secrets
 import shutil
 import signal
@@ -17,6 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
+
+from relusweep.cluster.ports import free_ports
 
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # where daemons are, which an ordinary user's PATH leaves out
 DAEMONS = ("munged", "slurmctld", "slurmd")
@@ -49,7 +50,7 @@ class Cluster:
             gpus: GPUs of each, at most 10.
             cpus: Cores of each, as SLURM counts them; the machine need not have them.
             array_size: MaxArraySize: one more than the highest index that an array may have.
-            array_tasks: max_array_tasks: how many elements it may have.
+            array_tasks: max_array_tasks: how many tasks an array may have.
             binds: Whether tasks are bound to their cores, as on most clusters; then the machine needs to have them.
         """
         self.nodes = [f"node{number}" for number in range(1, nodes + 1)]
@@ -99,7 +100,7 @@ class Cluster:
         return self.run("sbatch", *given, stdin=f"#!/bin/bash\n{script}\n").split(";")[0]
 
     def jobs(self) -> dict[str, str]:
-        """Give the state of every job that slurmctld remembers, elements of arrays one by one."""
+        """Give the state of every job that slurmctld remembers, array tasks one by one."""
         return dict(
             line.split() for line in self.run("squeue", "-h", "-a", "-r", "-t", "all", "-o", "%i %T").splitlines()
         )
@@ -178,7 +179,7 @@ class Cluster:
                     ours = variables.get("SLURM_CONF") == str(self.configuration)
                     if ours and variables.get("SLURMD_NODENAME") == node:
                         yield process
-            except psutil.Error:  # somebody else's, or it has ended meanwhile
+            except psutil.Error:  # another user's, or it has ended meanwhile
                 continue
 
     def _succeeds(self, *command: str) -> bool:
@@ -224,7 +225,7 @@ class Cluster:
         names = f"node[1-{len(self.nodes)}]"
         lines = ["AutoDetect=off", *(f"NodeName={names} Name=gpu File={gpu}" for gpu in gpus)]
         (self.folder / "gres.conf").write_text("\n".join(lines) + "\n")
-        host, ports = socket.gethostname().split(".")[0], free_ports(1 + len(self.nodes))
+        host, ports = socket.gethostname().split(".")[0], free_ports(1 + len(self.nodes), "127.0.0.1")
         nodes = "\n".join(
             f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={self.cpus} RealMemory=64000"
             + (f" Gres=gpu:{self.gpus}" if gpus else "")
@@ -268,21 +269,6 @@ PartitionName=main Nodes=ALL Default=YES DefaultTime=60 PriorityTier=1
 PartitionName=grace Nodes=ALL DefaultTime=60 PriorityTier=1 GraceTime=10
 PartitionName=high Nodes=ALL DefaultTime=60 PriorityTier=10 PreemptMode=OFF
 """)
-
-
-def free_ports(count: int) -> list[int]:
-    """Choose ports that nobody uses, below those which the kernel gives to connections."""
-    found: list[int] = []
-    while len(found) < count:
-        port = random.randrange(15000, 32000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        if port not in found:
-            found.append(port)
-    return found
 
 
 def _user() -> str:

@@ -1,137 +1,78 @@
-"""A real SLURM cluster for the tests of this folder: started once, idle at the beginning of each test."""
+"""Submissions without SLURM: as a launcher leaves them in a store, for tasks that never come, or that a test plays."""
 
-import os
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from relusweep.cluster.backend import Job
+from relusweep.cluster.slurm.arrays import ArrayTask, make_arrays
+from relusweep.cluster.slurm.draft import Draft
 from relusweep.cluster.slurm.submission import Submission
-from relusweep.sweep.probe import Cost
+from relusweep.sweep.pack import Pack, make_packs
+from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Spec
-from relusweep.sweep.store.run_ids import RunIds
 from relusweep.sweep.store.store import Store
-from tests.cluster.slurm.cluster import Cluster, lacking
 
-
-@pytest.fixture(scope="session")
-def slurm(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """A cluster of three nodes; `parametrize("slurm", [{"array_size": 5}], indirect=True)` asks for another."""
-    if programs := lacking():
-        pytest.skip(f"no {', '.join(programs)} on this machine; the Debian packages slurm-wlm and munge bring them")
-    with Cluster(**getattr(request, "param", {})) as cluster:
-        yield cluster
-
-
-@pytest.fixture(autouse=True)
-def _on_the_cluster(slurm: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let SLURM's commands find the cluster, and leave it as it was found."""
-    for name in set(os.environ) - set(slurm.environment):
-        monkeypatch.delenv(name)
-    for name, value in slurm.environment.items():
-        monkeypatch.setenv(name, value)
-    yield
-    slurm.clear()
-
-
-ROOT = Path(__file__).parents[3]
-
-# What a launcher does in seconds here, and in minutes elsewhere; a run is said to take a second.
-HASTE = {
-    "relusweep.cluster.slurm.queue.LEAST_SECONDS": 2.0,
-    "relusweep.cluster.slurm.queue.SETTLE_SECONDS": 1.0,
-    "relusweep.cluster.cost.probe": lambda runs, device: Cost(0.0, 1.0),
-}
+CORES = {"gpus_per_job": 0, "cpus_per_task": 1, "time": "1-0"}
 
 
 @pytest.fixture
-def submitting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[object]]:
-    """Give the arguments that submit a spec, with elements of so many seconds at least."""
+def published(tiny: Callable[..., Path], tmp_path: Path) -> Callable[..., Submission]:
+    """Publish a submission of packs of so many runs, with all of them in one task unless others are given."""
 
-    def make(spec: Path, store: Path, seconds: float = 600, **machine: Any) -> list[object]:
-        for place, value in HASTE.items():
-            monkeypatch.setattr(place, value)
-        monkeypatch.setattr("relusweep.cluster.slurm.arrays.LEAST_SECONDS", seconds)
-        asked = {"partition": "main", "time": "60", "gpus_per_node": 2} | machine
-        path = tmp_path / "machine.toml"
-        path.write_text("\n".join(f"{key} = {value!r}" for key, value in asked.items()))
-        return [spec, "--on", "slurm", "--machine", path, "--out", store]
+    def make(
+        size: int = 2, tasks: Sequence[Sequence[int]] = (), seconds: float = 1.0, largest: int = 1001, **spec: Any
+    ) -> Submission:
+        planned, store = Spec.read(tiny(**spec)), Store.create(tmp_path / "store")
+        draft = Draft(store)
+        draft.take((pack, seconds) for pack in make_packs(planned.expand(), lambda run: size))
+        runs = [bundle.runs for bundle in draft.bundles]
+        dealt = [ArrayTask(tuple(mine), sum(runs[k] for k in mine), 1.0) for mine in tasks or [range(len(runs))]]
+        job = Job(store.path, planned.measure, "slurm", 60.0)
+        arrays = make_arrays(dealt, largest)[1]
+        return draft.publish(dealt, arrays, job, {"time": time.time(), "machine": CORES})
 
     return make
 
 
-def from_a_shell(*arguments: object, kills_itself_in: str = "", **started: Any) -> "subprocess.Popen[str]":
-    """Start a command as from another shell, as hastily; it may kill itself where a function is called."""
-    code = f"""
-import os, signal, sys
-from pytest import MonkeyPatch
-from relusweep.cli import main
-from tests.cluster.slurm.conftest import HASTE
-killing = {{place: lambda *_, **__: os.kill(os.getpid(), 9) for place in {[kills_itself_in]} if place}}
-for place, value in (HASTE | killing).items():
-    MonkeyPatch().setattr(place, value)
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored below a shell that runs the tests in the background
-sys.exit(main(sys.argv[1:]))
-"""
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=ROOT, **pipes, **started)
+@pytest.fixture
+def submission(published: Callable[..., Submission]) -> Submission:
+    """One task of two packs of two runs."""
+    return published(max_steps=200)
 
 
 @pytest.fixture
-def shell() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
-    """Start commands as from other shells."""
-    started = []
+def two(published: Callable[..., Submission]) -> Callable[..., Submission]:
+    """Two tasks of two packs of two runs, each pack of so many seconds at most."""
+    long = {"grid": "lr = [0.05, 0.1], seed = { range = [0, 4] }", "max_steps": 20_000, "tolerance": 0.0}
 
-    def start(*arguments: object, **given: Any) -> "subprocess.Popen[str]":
-        started.append(from_a_shell(*arguments, **given))
-        return started[-1]
+    def make(seconds: float = 1.0) -> Submission:
+        return published(tasks=[(0, 1), (2, 3)], seconds=seconds, **long)
 
-    yield start
-    for process in started:
-        with process:
-            process.kill()
+    return make
 
 
 @pytest.fixture
-def meanwhile() -> Iterator[Callable[[Callable[[], None]], None]]:
-    """Do something beside a command that waits."""
-    threads = []
+def record() -> Callable[..., None]:
+    """Record runs of a submission in a part of a name, as if another worker had trained them."""
 
-    def start(what: Callable[[], None]) -> None:
-        threads.append(threading.Thread(target=what))
-        threads[-1].start()
+    def write(submission: Submission, *runs: Run, part: str = "by-others") -> None:
+        rows = [run.model_dump() | {"run_id": run.id, "status": "budget"} for run in runs]
+        submission.store.write(part, {"runs": rows}, {})
 
-    yield start
-    for thread in threads:
-        thread.join()
+    return write
 
 
 @pytest.fixture
-def submissions() -> Callable[[Path], list[Submission]]:
-    """List all submissions of a store, the oldest first."""
+def write_state() -> Callable[[Submission, Pack, int], None]:
+    """Write the state of a pack after so many steps."""
 
-    def find(store: Path) -> list[Submission]:
-        found = [Submission(path.parent) for path in (store / "jobs").glob("*/submission.json")]
-        return sorted(found, key=lambda each: each.content["time"])
+    def write(submission: Submission, pack: Pack, step: int) -> None:
+        saved = {"format": 2, "training": {"step": step, "cursor": 0, "ids": [run.id for run in pack.runs]}}
+        torch.save(saved, submission.store.checkpoint(pack.id))
 
-    return find
-
-
-@pytest.fixture
-def verified(cli: Callable[..., Any], rows_on_disk: Callable[..., Any]) -> Callable[[Path], None]:
-    """Assert that every planned run of a store is recorded, each once, and that nothing is left of the training."""
-
-    def check(store: Path) -> None:
-        opened = Store.open(store)
-        planned = RunIds(run.id for run in Spec.read(opened.spec_path).expand())
-        said = cli("verify", store)
-        assert said.out.startswith(f"{store}: planned {len(planned)} = recorded {len(planned)} + missing 0"), said.out
-        assert rows_on_disk(store)["runs"] == len(planned)
-        assert not [*opened.checkpoints(), *opened.failures(), *(store / "claims").iterdir()]
-
-    return check
+    return write

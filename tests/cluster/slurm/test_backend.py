@@ -1,9 +1,8 @@
-"""SLURM, undisturbed: elements, arrays, reports, launchers that meet; the table is that of one machine."""
+"""SLURM, undisturbed: packs, tasks, arrays, reports, launchers that meet; the table is that of one machine."""
 
 import json
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +10,114 @@ from typing import Any
 
 import pytest
 
-from relusweep.cluster.slurm.queue import CANCELLED
+from relusweep.cluster.backend import BackendError
+from relusweep.cluster.slurm.backend import Slurm
 from relusweep.cluster.slurm.submission import Submission
+from relusweep.sweep.probe import Cost
+from relusweep.sweep.run import Run
+from relusweep.sweep.spec import Measure
+from relusweep.sweep.store.compaction import compact
 from relusweep.sweep.store.store import Store
 from tests.cluster.slurm.cluster import Cluster
 from tests.conftest import FLIPS
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A cluster with a machine file of these keys, where each run takes so many seconds."""
+
+    def make(seconds=1.0, **machine):
+        monkeypatch.setattr("relusweep.cluster.cost.probe", lambda runs, device: Cost(0.0, seconds))
+        path = tmp_path / "machine.toml"
+        path.write_text("\n".join(f"{key} = {value!r}" for key, value in ({"time": "4:00:00"} | machine).items()))
+        return Slurm(None, path)
+
+    return make
+
+
+@pytest.fixture
+def an_hour(tmp_path):
+    """A machine file of jobs of an hour, and nothing else."""
+    path = tmp_path / "machine.toml"
+    path.write_text("time = '60'")
+    return path
+
+
+SMALL = Run(problem="sine", lr=0.1, width=4, n=8)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "machine", "missing", "size"),
+    [
+        (0.001, {}, 1_000_000, 3907),  # four for each of 64 workers
+        (0.001, {"max_array_tasks": 1}, 1_000_000, 4096),  # the largest pack
+        (1.0, {"max_array_tasks": 1}, 1_000_000, 600),  # ten minutes
+        (1.0, {"max_array_tasks": 1, "time": "5", "signal_seconds": 60}, 1_000_000, 144),  # what five minutes leave
+        (3600.0, {}, 1_000_000, 1),
+        (1.0, {}, 500, 32),  # few, but a tile
+        (0.001, {"max_array_tasks": 100, "cpus_per_task": 8}, 1_000_000, 313),  # 800 workers
+        (0.001, {"max_array_tasks": 1, "mem": "100M"}, 1_000_000, 2622),  # half of it
+    ],
+)
+def test_packs_keep_all_workers_busy_last_no_longer_than_a_task_and_fit_the_memory(
+    place, seconds, machine, missing, size
+):
+    assert place(seconds, **machine).pack_size(SMALL, Measure(), missing) == pytest.approx(
+        size, rel=0.2 * ("mem" in machine)
+    )
+
+
+def test_run_that_fits_no_job_is_refused_without_probing(place, monkeypatch):
+    huge = Run(problem="sine", lr=0.1, width=2**20, d=1000)
+    slurm = place(mem="1G")
+    monkeypatch.setattr("relusweep.cluster.cost.probe", lambda runs, device: pytest.fail("probed"))
+    with pytest.raises(
+        BackendError, match=r"width = 1048576 takes .* GiB; expected at most 0\.5 GiB a worker\. Raise mem"
+    ):
+        slurm.pack_size(huge, Measure(), 1)
+    assert slurm.pack_size(SMALL, Measure(), 1) == 1
+
+
+def test_option_that_is_missing_or_of_no_use_is_one_line(cli, tiny, tmp_path, an_hour):
+    for arguments, message in {
+        (
+            "--on",
+            "slurm",
+        ): "BackendError: --on slurm: no machine file; expected --machine FILE. Copy slurm/example.toml.\n",
+        (
+            "--on",
+            "slurm",
+            "--machine",
+            an_hour,
+            "--workers",
+            2,
+        ): "BackendError: --workers 2: the machine file says what a job has; leave it out.\n",
+        (
+            "--machine",
+            an_hour,
+        ): f"BackendError: --machine {an_hour}: local trains on this machine; expected --on slurm with it.\n",
+        ("--detach",): "MisuseError: --detach: --on local submits no jobs; expected --on slurm.\n",
+        ("--report",): "MisuseError: --report: --on local submits no jobs; expected --on slurm.\n",
+    }.items():
+        said = cli("run", tiny(), "--out", tmp_path / "store", *arguments)
+        assert (said.code, said.err) == (2, message)
+    assert not (tmp_path / "store").exists()
+
+
+def test_machine_without_sbatch_is_one_line(cli, tiny, tmp_path, monkeypatch, an_hour):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    said = cli("run", tiny(), "--on", "slurm", "--machine", an_hour, "--out", tmp_path / "store")
+    assert said.code == 2
+    assert said.err == "BackendError: sbatch: not found on this machine; expected SLURM. Use a login node.\n"
+
+
+def test_store_whose_path_slurm_would_read_in_its_own_way_is_refused(cli, tiny, tmp_path, monkeypatch, an_hour):
+    (tmp_path / "sbatch").touch(mode=0o700)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    said = cli("run", tiny(), "--on", "slurm", "--machine", an_hour, "--out", tmp_path / "100%j")
+    assert said.code == 2
+    assert "100%j: SLURM reads '%' in a path in its own way; expected none. Choose another --out." in said.err
+
 
 FIVE_HUNDRED = {"grid": "lr = { log = [0.01, 0.1, 10] }, seed = { range = [0, 50] }", "max_steps": 4000}
 
@@ -34,19 +136,19 @@ def test_500_runs_on_three_nodes_give_the_table_of_one_machine_though_it_is_comp
     spec, store = tiny(**FIVE_HUNDRED), tmp_path / "a store"
     arguments = submitting(spec, store, seconds=160, cpus_per_task=4)  # a node has room for one job
 
-    def compact() -> bool:
+    def is_done() -> bool:
         if len(Store(store).parts()) > 1:
-            Store(store).compact()
+            compact(Store(store))
         return len(Store(store).recorded()) == 500
 
-    meanwhile(lambda: until(compact))
+    meanwhile(lambda: until(is_done))
     said = cli("run", *arguments, "--report")
     assert (said.code, said.err) == (0, "")
-    assert f"{store}: 3 element(s) with 16 pack(s) are in SLURM's hands, job " in said.out
+    assert f"{store}: submitted 3 array task(s) with 16 pack(s), job " in said.out
     assert f"{store}: all 500 runs are recorded. Next: relusweep report '{store}'" in said.out
     (submission,) = submissions(store)
-    assert {submission.account_of(number)["node"] for number in range(3)} == {"node1", "node2", "node3"}
-    assert submission.ended == "nothing is left to its elements"
+    assert {submission.history(number)["node"] for number in range(3)} == {"node1", "node2", "node3"}
+    assert submission.ended == "all of its array tasks have ended"
     assert {path.stat().st_mode & 0o777 for path in (store / "jobs", submission.path)} == {0o700}
     verified(store)
 
@@ -57,7 +159,7 @@ def test_500_runs_on_three_nodes_give_the_table_of_one_machine_though_it_is_comp
 
 
 @pytest.mark.parametrize("slurm", [{"array_size": 2}], indirect=True)
-def test_elements_beyond_the_largest_array_go_into_more_arrays(
+def test_tasks_beyond_the_largest_array_go_into_more_arrays(
     slurm: Cluster,
     submitting: Callable[..., list[object]],
     cli: Callable[..., Any],
@@ -72,32 +174,10 @@ def test_elements_beyond_the_largest_array_go_into_more_arrays(
     (submission,) = submissions(store)
     assert [len(array) for array in submission.arrays] == [2, 1]
     assert len(set(submission.jobs)) == 2
-    starts = sorted(submission.account_of(number)["time"] for number in range(3))
-    ends = sorted(submission.end_of(number)["time"] for number in range(3))
+    starts = sorted(submission.history(number)["time"] for number in range(3))
+    ends = sorted(submission.ending(number)["time"] for number in range(3))
     assert starts[1] > ends[0], "the second array waits for the first"
-    assert starts[2] > ends[1], "and its elements for each other"
-    verified(store)
-
-
-@pytest.mark.parametrize("gpus", [1, 2])  # without a process of their own, and with one each
-def test_element_that_is_done_trains_packs_of_one_that_waits_which_then_finds_nothing_to_do(
-    gpus: int,
-    submitting: Callable[..., list[object]],
-    cli: Callable[..., Any],
-    tiny: Callable[..., Path],
-    tmp_path: Path,
-    submissions: Callable[[Path], list[Submission]],
-    verified: Callable[[Path], None],
-) -> None:
-    spec, store = tiny(grid="lr = [0.1], seed = { range = [0, 96] }"), tmp_path / "store"
-    said = cli("run", *submitting(spec, store, seconds=48 / gpus, max_array_tasks=1, gpus_per_job=gpus))
-    assert (said.code, said.err) == (0, "")
-    (submission,) = submissions(store)
-    first, second = submission.elements
-    assert sorted(submission.account_of(0)["taken"]) == sorted(second.packs)
-    assert len(submission.account_of(0)["begun"]) == len(first.packs) + len(second.packs)
-    assert "begun" not in submission.account_of(1)
-    assert submission.end_of(1)["outcomes"] == {}
+    assert starts[2] > ends[1], "and its tasks for each other"
     verified(store)
 
 
@@ -115,18 +195,18 @@ def test_detached_run_returns_and_any_shell_can_follow_it_to_the_report(
     said = cli("run", *submitting(spec, store), "--detach", "--report")
     assert (said.code, said.err) == (0, "")
     (job,) = submissions(store)[0].jobs
-    assert f"1 element(s) with 1 pack(s) are in SLURM's hands, job {job}." in said.out
+    assert f"submitted 1 array task(s) with 1 pack(s), job {job}." in said.out
     assert f"jobs are to train 4 runs. Next: relusweep watch {store}, or cancel {store}" in said.out
     until(lambda: any((store / "progress").glob("[!.]*.json")))
     standing = cli("status", store)
     assert standing.code == 0
     report = json.loads((submissions(store)[0].path / "jobs.json").read_text())["report"]
     assert f"SLURM job {report} writes the report after the others: pending (Dependency)\n" in standing.out
-    assert f"SLURM job(s) {job}: 1 of 1 element(s) left, 1 running" in standing.out
+    assert f"SLURM job(s) {job}: 1 of 1 task(s) left, 1 running" in standing.out
     assert re.search(rf"^  {job} on node1: \d s since its last progress$", standing.out, flags=re.M)
     watched = cli("watch", store)
     assert watched.code == 0
-    assert f"SLURM job(s) {job}: 1 of 1 element(s) left, 1 running\n" in watched.out
+    assert f"SLURM job(s) {job}: 1 of 1 task(s) left, 1 running\n" in watched.out
     assert "4/4 runs" in watched.out
     until((store / "report" / "index.html").exists)
     verified(store)
@@ -146,7 +226,7 @@ def test_detached_run_with_refine_submits_a_round_each_time_it_is_given(
     for recorded in (4, 6):
         said = cli(*command)
         assert (said.code, said.err) == (0, "")
-        assert " are in SLURM's hands, job " in said.out
+        assert ": submitted " in said.out
         assert said.out.endswith(
             f"{store}: [refine] may ask for more when they are recorded: then the same command again.\n"
         )
@@ -154,77 +234,6 @@ def test_detached_run_with_refine_submits_a_round_each_time_it_is_given(
     assert cli(*command).out.endswith(f"{store}: all 6 runs are recorded. Next: relusweep report {store}\n")
     assert len(submissions(store)) == 2
     assert rows_on_disk(store)["runs"] == 6
-
-
-def test_runs_in_the_queue_are_neither_submitted_nor_trained_again(
-    slurm: Cluster,
-    submitting: Callable[..., list[object]],
-    cli: Callable[..., Any],
-    launch: Callable[..., Any],
-    tiny: Callable[..., Path],
-    tmp_path: Path,
-    until: Callable[..., Any],
-    submissions: Callable[[Path], list[Submission]],
-    verified: Callable[[Path], None],
-) -> None:
-    spec, store = tiny(), tmp_path / "store"
-    arguments = submitting(spec, store)
-    blockers = [
-        slurm.sbatch("sleep 60", "--output=/dev/null", "--exclusive", f"--nodelist={node}") for node in slurm.nodes
-    ]
-    until(lambda: all(slurm.jobs()[job] == "RUNNING" for job in blockers))
-    assert cli("run", *arguments, "--detach").code == 0
-    again = cli("run", *arguments, "--detach")
-    assert (again.code, again.err) == (0, "")
-    assert "in SLURM's hands" not in again.out
-    assert len(submissions(store)) == 1
-    standing = cli("status", store)
-    assert "1 of 1 element(s) left, 1 pending (" in standing.out
-    planned = cli("plan", *arguments).out
-    assert "\nqueued already    4\nto train          0\n" in planned
-    assert "#SBATCH" not in planned
-
-    here = launch("run", spec, "--out", store, "--workers", 1)  # a second shell, and on this machine
-    until(lambda: here.poll() is not None or _said_that_it_waits(here))
-    assert Store(store).recorded() == set()
-    slurm.run("scancel", *blockers)
-    assert here.wait(timeout=60) == 0
-    assert set(Store(store).read("runs", ["backend"])[0]["backend"].to_pylist()) == {"slurm"}
-    verified(store)
-
-
-def _said_that_it_waits(process: "subprocess.Popen[str]") -> bool:
-    assert process.stderr is not None
-    return "jobs of another launcher are to train the last 4 runs; waiting for them." in process.stderr.readline()
-
-
-def test_cancel_ends_what_was_submitted_for_a_store_and_nothing_else(
-    slurm: Cluster,
-    submitting: Callable[..., list[object]],
-    cli: Callable[..., Any],
-    tiny: Callable[..., Path],
-    tmp_path: Path,
-    until: Callable[..., Any],
-    submissions: Callable[[Path], list[Submission]],
-    verified: Callable[[Path], None],
-) -> None:
-    spec, store = tiny(max_steps=1_000_000, tolerance=0.0), tmp_path / "store"
-    other = slurm.sbatch("sleep 60", "--output=/dev/null")
-    assert cli("run", *submitting(spec, store), "--detach", "--report").code == 0
-    (submission,) = submissions(store)
-    report = json.loads((submission.path / "jobs.json").read_text())["report"]
-    until(lambda: any((store / "progress").glob("[!.]*.json")))
-    said = cli("cancel", store)
-    assert (said.code, said.out) == (0, f"{store}: cancelled job(s) {submission.jobs[0]}, {report}\n")
-    assert submission.ended == CANCELLED
-    until(lambda: slurm.jobs()[submission.jobs[0]] == "CANCELLED")
-    assert slurm.jobs()[other] == "RUNNING"
-    assert cli("cancel", store).out == f"{store}: no job of it is in the queue\n"
-    assert len(Store(store).checkpoints()) == 1  # it was told, and wrote its state
-
-    assert cli("run", *submitting(spec, store)).code == 0
-    assert len(submissions(store)) == 2
-    verified(store)
 
 
 def test_stopped_launcher_says_that_its_jobs_go_on_and_one_whose_jobs_are_cancelled_stops(
@@ -250,51 +259,6 @@ def test_stopped_launcher_says_that_its_jobs_go_on_and_one_whose_jobs_are_cancel
     _, err = second.communicate(timeout=60)
     assert (second.returncode, "go on" in err.splitlines()[0]) == (130, False)
     assert cli("cancel", stores[0]).out == f"{stores[0]}: cancelled job(s) {job}\n"
-
-
-@pytest.mark.parametrize("moment", ["before sbatch", "right after sbatch"])
-def test_launcher_that_is_killed_around_sbatch_loses_no_run_and_doubles_none(
-    moment: str,
-    submitting: Callable[..., list[object]],
-    cli: Callable[..., Any],
-    shell: Callable[..., Any],
-    tiny: Callable[..., Path],
-    tmp_path: Path,
-    submissions: Callable[[Path], list[Submission]],
-    verified: Callable[[Path], None],
-) -> None:
-    spec, store = tiny(max_steps=200_000, tolerance=0.0), tmp_path / "store"
-    arguments = submitting(spec, store)
-    place = {
-        "before sbatch": "relusweep.cluster.slurm.backend.submit_array",
-        "right after sbatch": "submitit.core.utils.JobPaths.move_temporary_file",
-    }[moment]
-    killed = shell("run", *arguments, kills_itself_in=place)
-    assert killed.wait(timeout=60) == -signal.SIGKILL
-    (submission,) = submissions(store)
-    assert (submission.jobs, submission.ended) == ([], None)
-    assert cli("run", *arguments).code == 0
-    assert len(submissions(store)) == (2 if moment == "before sbatch" else 1)
-    verified(store)
-
-
-def test_refusal_of_sbatch_is_one_line_in_its_own_words_and_leaves_nothing_pending(
-    submitting: Callable[..., list[object]],
-    cli: Callable[..., Any],
-    tiny: Callable[..., Path],
-    tmp_path: Path,
-    verified: Callable[[Path], None],
-) -> None:
-    spec, store = tiny(), tmp_path / "store"
-    said = cli("run", *submitting(spec, store, partition="nope"))
-    assert said.code == 2
-    assert said.err == (
-        "BackendError: sbatch refused: invalid partition specified: nope; Batch job submission failed: "
-        "Invalid partition name specified. Correct the machine file, then run the same command again.\n"
-    )
-    assert not any((store / "jobs").iterdir())
-    assert cli("run", *submitting(spec, store)).code == 0
-    verified(store)
 
 
 def test_sweep_may_be_submitted_from_inside_a_job(
@@ -327,27 +291,10 @@ def test_plan_shows_what_would_be_submitted_and_submits_nothing(
     said = cli("plan", *arguments)
     assert (said.code, said.err) == (0, "")
     rows = {line[:18].strip(): line[18:] for line in said.out.splitlines()}
-    assert rows["jobs"] == "1 array(s) of 4 element(s), each 58 s to 1 min 4 s at most"
+    assert rows["jobs"] == "1 array(s) of 4 task(s), each 58 s to 1 min 4 s at most"
     assert rows["GPU-hours"] == "about 0.14, 2 a job"
     assert rows["scheduler calls"].startswith("1 sbatch, 1 scontrol; squeue every ")
     assert "#SBATCH --gpus-per-node=2\n" in said.out
     assert "#SBATCH --array=0-" in said.out
     assert slurm.jobs() == before
     assert not (tmp_path / "store").exists()
-
-
-def test_missing_submitit_is_one_line(
-    submitting: Callable[..., list[object]],
-    cli: Callable[..., Any],
-    tiny: Callable[..., Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    arguments = submitting(tiny(), tmp_path / "store")
-    for module in ("relusweep.cluster.slurm.backend", "relusweep.cluster.slurm.sbatch"):
-        monkeypatch.delitem(sys.modules, module, raising=False)
-    monkeypatch.setitem(sys.modules, "submitit", None)
-    said = cli("run", *arguments)
-    assert (said.code, said.err) == (
-        2, "BackendError: --on slurm: submitit is not installed; expected it. pip install 'relusweep[slurm]'\n"
-    )  # fmt: skip

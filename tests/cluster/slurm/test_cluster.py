@@ -53,7 +53,7 @@ def test_nodes_are_idle_and_have_gpus(slurm):
     assert slurm.run("sinfo", "-h", "-p", "main", "-o", "%D %G") == "3 gpu:2"
 
 
-def test_elements_of_an_array_have_each_a_gpu_of_their_own(submit, said, until):
+def test_tasks_of_an_array_have_each_a_gpu_of_their_own(submit, said, until):
     all_six = 'until [ "$(wc -l < gpus)" = 6 ]; do sleep 0.1; done'
     submit(f'echo "$SLURMD_NODENAME $CUDA_VISIBLE_DEVICES" >> gpus\n{all_six}', "--array=0-5", "--gres=gpu:1")
     until(lambda: len(said("gpus")) == 6)
@@ -73,7 +73,7 @@ def test_job_without_gpus_is_given_none(submit, said, until):
     assert until(lambda: said("gpus")) == ["none"]
 
 
-def test_throttled_array_runs_so_many_elements_at_a_time(slurm, submit, until):
+def test_throttled_array_runs_so_many_tasks_at_a_time(slurm, submit, until):
     job = submit("sleep 60", "--array=0-4%2")
     until(lambda: [*slurm.jobs().values()].count("RUNNING") == 2)
     assert {name: state for name, state in slurm.jobs().items() if name.startswith(f"{job}_")} == {

@@ -14,11 +14,11 @@ from typing import Any
 import psutil
 import pytest
 
-from relusweep.cluster.slurm.array_task import steps_taken
+from relusweep.cluster.restarts import steps_taken
 from relusweep.cluster.slurm.submission import Submission, open_submissions
 from relusweep.sweep.store.store import Store
+from tests.cluster.conftest import from_a_shell
 from tests.cluster.slurm.cluster import Cluster
-from tests.cluster.slurm.conftest import from_a_shell
 
 LONG: dict[str, Any] = {"max_steps": 5_000_000, "tolerance": 0.0}
 FAR_ENOUGH = 200_000
@@ -56,13 +56,13 @@ def _stand_still_until_it_is_told(store: Path) -> None:
 
 
 def _far_enough(store: Path) -> psutil.Process:
-    """Wait until an element has trained for a while; gives its process."""
+    """Wait until a task has trained for a while; returns its process."""
     while not (said := [each for each in Store(store).progress() if each["step"] > FAR_ENOUGH]):
         time.sleep(0.01)
     return psutil.Process(int(said[0]["worker"].split("-")[-1]))
 
 
-DEAF = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2})"
+BLOCKED = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2})"
 TWO_PACKS = """\
 name = "killed"
 fixed = { problem = "sine", n = 8, d = 2, width = 4, tolerance = 0.0 }
@@ -77,24 +77,24 @@ block = [
 def at_its_limit(
     of_two_minutes: tuple[Path, Cluster], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Path, "subprocess.Popen[str]"]]:
-    """Launch a sweep whose element heeds no signal, and have its time run out when it has recorded one of its packs.
+    """Launch a sweep whose task gets no signal, and have its time run out when it has recorded one of its packs.
 
     SLURM sees that within half a minute, beside the tests of this file. Till then, and till it is killed, the process
     stands still, and takes no time from them.
     """
     _, cluster = of_two_minutes
     folder = tmp_path_factory.mktemp("killed")
-    store, spec, machine, deaf = (folder / name for name in ("store", "spec.toml", "machine.toml", "deaf"))
+    store, spec, machine, blocked = (folder / name for name in ("store", "spec.toml", "machine.toml", "blocked"))
     spec.write_text(TWO_PACKS)
-    deaf.mkdir()
-    (deaf / "sitecustomize.py").write_text(DEAF)
-    path = ":".join([str(deaf), *filter(None, [os.environ.get("PYTHONPATH")])])
+    blocked.mkdir()
+    (blocked / "sitecustomize.py").write_text(BLOCKED)
+    path = ":".join([str(blocked), *filter(None, [os.environ.get("PYTHONPATH")])])
     machine.write_text(f"time = '60'\nenvironment.PYTHONPATH = '{path}'")
     arguments = ["run", spec, "--on", "slurm", "--machine", machine, "--out", store, "--checkpoint-minutes", "0"]
 
     def run_out_of_time() -> None:
         job = _far_enough(store)
-        (deaf / "sitecustomize.py").write_text("")  # the next one hears again
+        (blocked / "sitecustomize.py").write_text("")  # the next one gets signals again
         (submission,) = open_submissions(Store(store))
         cluster.run("scontrol", "update", f"jobid={submission.jobs[0]}", "endtime=now")
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -116,7 +116,7 @@ def training(
     tmp_path: Path,
     until: Callable[..., Any],
 ) -> Callable[..., Path]:
-    """Submit a sweep of one element that trains for some seconds, and wait until it does; gives the store."""
+    """Submit a sweep of one task that trains for some seconds, and wait until it does; returns the store."""
 
     def submit(**machine: Any) -> Path:
         store = tmp_path / "store"
@@ -130,21 +130,21 @@ def training(
 
 @pytest.fixture
 def goes_on(until: Callable[..., Any], submissions: Callable[..., Any], verified: Callable[..., None]) -> Any:
-    """Assert that a sweep ends without a launcher, that its element started twice, the second time from its state."""
+    """Assert that a sweep ends without a launcher, that its task started twice, the second time from its state."""
 
     def check(store: Path, at_least: float = FAR_ENOUGH / 2) -> None:
         (submission,) = submissions(store)
-        until(lambda: len(submission.ends()) == 1, seconds=90)
-        account = submission.account_of(0)
-        assert account["starts"] == 2
-        assert account["standing"][1] >= at_least  # steps in the state that it found
+        until(lambda: len(submission.ended_tasks()) == 1, seconds=90)
+        history = submission.history(0)
+        assert history["starts"] == 2
+        assert history["standing"][1] >= at_least  # steps in the state that it found
         verified(store)
 
     return check
 
 
 @pytest.mark.parametrize("partition", ["main", "grace"])
-def test_pre_empted_element_comes_back(
+def test_pre_empted_task_comes_back(
     partition: str, slurm: Cluster, training: Callable[..., Path], until: Callable[..., Any], goes_on: Any
 ) -> None:
     store = training(partition=partition)
@@ -156,7 +156,7 @@ def test_pre_empted_element_comes_back(
     goes_on(store)
 
 
-def test_element_that_is_told_of_its_time_limit_asks_to_be_queued_again(
+def test_task_that_gets_the_signal_before_its_time_limit_asks_to_be_queued_again(
     slurm: Cluster, training: Callable[..., Path], submissions: Callable[[Path], list[Submission]], goes_on: Any
 ) -> None:
     store = training()
@@ -166,7 +166,7 @@ def test_element_that_is_told_of_its_time_limit_asks_to_be_queued_again(
     assert "Queued again." in next(submissions(store)[0].path.glob("logs/*.out")).read_text()
 
 
-def test_requeued_element_goes_on(
+def test_requeued_task_goes_on(
     slurm: Cluster, training: Callable[..., Path], submissions: Callable[[Path], list[Submission]], goes_on: Any
 ) -> None:
     store = training()
@@ -174,21 +174,21 @@ def test_requeued_element_goes_on(
     goes_on(store)
 
 
-def test_element_of_a_killed_node_goes_on_elsewhere(
+def test_task_of_a_killed_node_goes_on_elsewhere(
     slurm: Cluster, training: Callable[..., Path], submissions: Callable[[Path], list[Submission]], goes_on: Any
 ) -> None:
     store = training()
     (submission,) = submissions(store)
-    node = submission.account_of(0)["node"]
+    node = submission.history(0)["node"]
     slurm.kill_node(node)
-    left = Store(store).checkpoints()  # of whatever moment: nobody was told to write another
+    left = Store(store).checkpoints()  # of whatever moment: no process was asked for another
     steps = steps_taken(Store(store), [path.stem for path in left])
     assert steps > 0
     goes_on(store, steps)
-    assert submission.account_of(0)["node"] != node
+    assert submission.history(0)["node"] != node
 
 
-def test_element_that_somebody_cancelled_is_listed_and_trained_by_the_next_run(
+def test_task_that_a_person_cancelled_is_listed_and_trained_by_the_next_run(
     slurm: Cluster,
     submitting: Callable[..., list[object]],
     cli: Callable[..., Any],
@@ -216,7 +216,7 @@ def test_element_that_somebody_cancelled_is_listed_and_trained_by_the_next_run(
     verified(store)
 
 
-def test_element_whose_process_is_killed_is_noticed_without_accounting_and_submitted_again(
+def test_task_whose_process_is_killed_is_noticed_without_accounting_and_submitted_again(
     submitting: Callable[..., list[object]],
     cli: Callable[..., Any],
     tiny: Callable[..., Path],
@@ -236,12 +236,12 @@ def test_element_whose_process_is_killed_is_noticed_without_accounting_and_submi
     said = cli("run", *arguments, "--checkpoint-minutes", 0)
     assert (said.code, said.err) == (0, "")
     first, second = submissions(store)
-    assert first.ends() == set()
-    assert second.ends() == {0}
+    assert first.ended_tasks() == set()
+    assert second.ended_tasks() == {0}
     verified(store)
 
 
-def test_element_goes_on_after_its_time_limit(of_two_minutes: tuple[Path, Cluster], goes_on: Any) -> None:
+def test_task_goes_on_after_its_time_limit(of_two_minutes: tuple[Path, Cluster], goes_on: Any) -> None:
     store, cluster = of_two_minutes
     goes_on(store)
     (log,) = store.glob("jobs/*/logs/*.out")
@@ -251,7 +251,7 @@ def test_element_goes_on_after_its_time_limit(of_two_minutes: tuple[Path, Cluste
     assert "Restarts=1" in lasted
 
 
-def test_element_that_its_time_limit_kills_loses_no_more_than_came_after_its_last_state(
+def test_task_that_its_time_limit_kills_loses_no_more_than_came_after_its_last_state(
     at_its_limit: tuple[Path, "subprocess.Popen[str]"],
     of_two_minutes: tuple[Path, Cluster],
     submissions: Callable[[Path], list[Submission]],
@@ -262,9 +262,9 @@ def test_element_that_its_time_limit_kills_loses_no_more_than_came_after_its_las
     assert (launcher.returncode, err) == (0, "")
     first, second = submissions(store)
     assert "JobState=TIMEOUT" in of_two_minutes[1].run("scontrol", "show", "job", *first.jobs)
-    assert first.ends() == set()
+    assert first.ended_tasks() == set()
     assert "written" not in next(first.path.glob("logs/*.out")).read_text(), "it was not left the time to"
     assert [bundle.runs for bundle in first.bundles] == [2, 1]
     assert [bundle.runs for bundle in second.bundles] == [1], "what was recorded is not trained again"
-    assert second.account_of(0)["standing"][1] > FAR_ENOUGH / 2
+    assert second.history(0)["standing"][1] > FAR_ENOUGH / 2
     verified(store)

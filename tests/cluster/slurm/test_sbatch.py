@@ -1,7 +1,9 @@
-"""Sbatch: a job has the cores that it asks for, and one that sbatch got no answer about is not lost."""
+"""Sbatch: what is asked for is what the machine file says; what sbatch answers, or does not, loses no job."""
 
 import os
 import shutil
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,43 @@ from typing import Any
 import pytest
 
 from relusweep.cluster.slurm.machine import Machine
-from relusweep.cluster.slurm.sbatch import _submit, parameters
+from relusweep.cluster.slurm.sbatch import _submit, parameters, script
 from relusweep.cluster.slurm.submission import Submission
 from tests.cluster.slurm.cluster import Cluster
+
+
+def test_script_asks_for_what_the_machine_file_says(tmp_path):
+    machine = Machine.model_validate(
+        {
+            "account": "a", "partition": "gpu", "qos": "q", "constraint": "x|y", "gpus_per_node": 4, "gpus_per_job": 2,
+            "cpus_per_task": 3, "mem": "16G", "time": "1:30:30", "signal_seconds": 120, "max_array_tasks": 7,
+            "setup": ["module load 'cuda 12'"], "environment": {"A": "it's $HOME"}, "scratch": "/tmp/$USER/a b",
+        }
+    )  # fmt: skip
+    lines = script(machine, "name", tmp_path / "a b", 20, 7).splitlines()
+    asked = {line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")}
+    assert asked == {
+        "--account=a", "--partition=gpu", "--qos=q", "--constraint='x|y'", "--gpus-per-node=2", "--cpus-per-task=6",
+        "--mem=16G", "--time=91", "--signal=USR2@120", "--array=0-19%7", "--nodes=1", "--ntasks-per-node=1",
+        "--requeue", "--job-name=name", "--open-mode=append", f"--output='{tmp_path}/a b/%A_%a_0_log.out'",
+    }  # fmt: skip
+    begin = lines.index("module load 'cuda 12'")
+    assert lines[begin + 1 : begin + 5] == [
+        "export PYTHONSAFEPATH=1",
+        'mkdir -p -m 700 "/tmp/$USER/a b"',
+        'export TMPDIR="/tmp/$USER/a b" XDG_CACHE_HOME="/tmp/$USER/a b"',
+        """export A='it'"'"'s $HOME'""",
+    ]
+
+
+def test_script_leaves_out_what_the_machine_file_leaves_out(tmp_path):
+    lines = script(Machine(time="60"), "name", tmp_path, 1, None).splitlines()
+    assert [line.split("=")[0] for line in lines if line.startswith("#SBATCH")] == [
+        f"#SBATCH --{key}"
+        for key in (
+            "cpus-per-task", "job-name", "nodes", "ntasks-per-node", "open-mode", "output", "requeue", "signal", "time",
+        )
+    ]  # fmt: skip
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs a machine of two cores")
@@ -29,7 +65,7 @@ def test_job_may_use_all_cores_that_it_asked_for(
 
 @pytest.fixture
 def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Have a command of SLURM do what it is asked for, and say that no answer came."""
+    """Have a command of SLURM do what it is asked for, and print that no answer came."""
     folder = tmp_path / "broken"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
@@ -60,7 +96,7 @@ def test_job_that_sbatch_got_no_answer_about_is_found_by_its_name(
     assert (tmp_path / "broken" / "sbatch.said").read_text() == f"Submitted batch job {submission.jobs[0]}\n"
 
 
-def test_job_of_which_nobody_knows_whether_it_is_there_is_not_submitted_again(
+def test_job_of_which_it_is_unknown_whether_it_is_there_is_not_submitted_again(
     broken: Callable[[str], None],
     submitting: Callable[..., list[object]],
     cli: Callable[..., Any],
@@ -76,7 +112,7 @@ def test_job_of_which_nobody_knows_whether_it_is_there_is_not_submitted_again(
     said = cli("run", *arguments, "--detach")
     assert said.code == 2
     assert said.err == (
-        "SchedulerError: sbatch: Socket timed out on send/recv operation; and whether there is a job nobody can say: "
+        "SchedulerError: sbatch: Socket timed out on send/recv operation; could not confirm that the job exists: "
         "squeue: error: Socket timed out on send/recv operation. Try again later, or ask those who run the cluster. "
         "The same command asks again.\n"
     )
@@ -85,3 +121,65 @@ def test_job_of_which_nobody_knows_whether_it_is_there_is_not_submitted_again(
     assert cli("run", *arguments).code == 0
     assert len(submissions(store)) == 1
     verified(store)
+
+
+def test_refusal_of_sbatch_is_one_line_with_its_message_and_leaves_nothing_pending(
+    submitting: Callable[..., list[object]],
+    cli: Callable[..., Any],
+    tiny: Callable[..., Path],
+    tmp_path: Path,
+    verified: Callable[[Path], None],
+) -> None:
+    spec, store = tiny(), tmp_path / "store"
+    said = cli("run", *submitting(spec, store, partition="nope"))
+    assert said.code == 2
+    assert said.err == (
+        "BackendError: sbatch refused: invalid partition specified: nope; Batch job submission failed: "
+        "Invalid partition name specified. Correct the machine file, then run the same command again.\n"
+    )
+    assert not any((store / "jobs").iterdir())
+    assert cli("run", *submitting(spec, store)).code == 0
+    verified(store)
+
+
+@pytest.mark.parametrize("moment", ["before sbatch", "right after sbatch"])
+def test_launcher_that_is_killed_around_sbatch_loses_no_run_and_doubles_none(
+    moment: str,
+    submitting: Callable[..., list[object]],
+    cli: Callable[..., Any],
+    shell: Callable[..., Any],
+    tiny: Callable[..., Path],
+    tmp_path: Path,
+    submissions: Callable[[Path], list[Submission]],
+    verified: Callable[[Path], None],
+) -> None:
+    spec, store = tiny(max_steps=200_000, tolerance=0.0), tmp_path / "store"
+    arguments = submitting(spec, store)
+    place = {
+        "before sbatch": "relusweep.cluster.slurm.backend.submit_array",
+        "right after sbatch": "submitit.core.utils.JobPaths.move_temporary_file",
+    }[moment]
+    killed = shell("run", *arguments, kills_itself_in=place)
+    assert killed.wait(timeout=60) == -signal.SIGKILL
+    (submission,) = submissions(store)
+    assert (submission.jobs, submission.ended) == ([], None)
+    assert cli("run", *arguments).code == 0
+    assert len(submissions(store)) == (2 if moment == "before sbatch" else 1)
+    verified(store)
+
+
+def test_missing_submitit_is_one_line(
+    submitting: Callable[..., list[object]],
+    cli: Callable[..., Any],
+    tiny: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    arguments = submitting(tiny(), tmp_path / "store")
+    for module in ("relusweep.cluster.slurm.backend", "relusweep.cluster.slurm.sbatch"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    said = cli("run", *arguments)
+    assert (said.code, said.err) == (
+        2, "BackendError: --on slurm: submitit is not installed; expected it. pip install 'relusweep[slurm]'\n"
+    )  # fmt: skip

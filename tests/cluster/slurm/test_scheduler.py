@@ -1,16 +1,16 @@
-"""Scheduler: what SLURM 22.05 said, word for word, is understood; without SLURM there is one line."""
+"""Scheduler: what SLURM 22.05 printed, word for word, is understood; without SLURM there is one line."""
 
 import pytest
 
 from relusweep.cluster.slurm.scheduler import (
-    MOST_ELEMENTS,
+    MOST_TASKS,
     SchedulerError,
     ends,
     largest_array,
     read_largest_array,
     read_squeue,
     squeue,
-    this_element,
+    this_job,
 )
 
 ARRAY = """\
@@ -37,22 +37,22 @@ def test_largest_array_is_that_of_the_configuration():
     assert read_largest_array(text) == 40000
     for given, largest in {"max_array_tasks=1000,bf_interval=1": 1000, "defer,max_array_tasks=50000": 40000}.items():
         assert read_largest_array(f"{text}SchedulerParameters     = {given}\n") == largest
-    assert read_largest_array("KillWait = 30 sec\n") == MOST_ELEMENTS
+    assert read_largest_array("KillWait = 30 sec\n") == MOST_TASKS
 
 
-def test_element_of_an_array_is_never_called_by_the_number_that_means_them_all(monkeypatch):
+def test_task_of_an_array_is_never_called_by_the_number_that_means_them_all(monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "12")
-    assert this_element() == "12"
-    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")  # that of the last element is the array's own
+    assert this_job() == "12"
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")  # that of the last task is the array's own
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
-    assert this_element() == "12_3"
+    assert this_job() == "12_3"
 
 
-def test_machine_without_slurm_is_told_so(monkeypatch, tmp_path):
+def test_machine_without_slurm_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(
         SchedulerError, match=r"^squeue: not found on this machine; expected SLURM\. Use a login node\.$"
     ):
         squeue(["a"])
     assert ends(["12_0"]) == {}
-    assert largest_array() == MOST_ELEMENTS
+    assert largest_array() == MOST_TASKS

@@ -1,17 +1,11 @@
-"""Start: a job that is told to stop before it has loaded anything comes back."""
+"""Start: a job that gets a signal before it has loaded anything comes back."""
 
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-from relusweep.cluster.backend import Job
-from relusweep.cluster.slurm.submission import Draft, Element
-from relusweep.sweep.pack import Pack
-from relusweep.sweep.spec import Measure, Spec
-from relusweep.sweep.store.store import Store
+from relusweep.cluster.slurm.submission import Submission
 
 LOADS_SLOWLY = """
 import os, signal, sys
@@ -27,12 +21,7 @@ main(sys.argv[1], "0")
 """
 
 
-def test_signal_that_comes_while_the_element_is_loaded_is_heeded(tiny: Callable[..., Path], tmp_path: Path) -> None:
-    draft = Draft(Store.create(tmp_path / "store"))
-    draft.take([(Pack(tuple(Spec.read(tiny()).expand())), 1.0)])
-    told = {"time": time.time(), "machine": {"gpus_per_job": 0, "cpus_per_task": 1, "time": "60"}}
-    job = Job(tmp_path / "store", Measure(), "slurm", 60.0)
-    submission = draft.publish([Element((0,), 4, 1.0)], [range(1)], job, told)
+def test_signal_that_comes_while_the_task_is_loaded_is_answered(submission: Submission, tmp_path: Path) -> None:
     for name, line in {"squeue": "echo RUNNING", "scontrol": f"echo $* >> {tmp_path}/asked"}.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
         (tmp_path / name).chmod(0o700)
@@ -43,5 +32,5 @@ def test_signal_that_comes_while_the_element_is_loaded_is_heeded(tiny: Callable[
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "The states are written.\nQueued again.\n"), done.stderr
     assert (tmp_path / "asked").read_text() == "requeue 12\n"
-    assert submission.account_of(0)["starts"] == 1
+    assert submission.history(0)["starts"] == 1
     assert not submission.store.recorded()

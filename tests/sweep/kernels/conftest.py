@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from relusweep.sweep.kernels.jit.program import home, program
+from relusweep.sweep.kernels.jit.program import program, user_cache
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def forget() -> Callable[[], None]:
     """Have this process ask the disk again."""
 
     def clear() -> None:
-        home.cache_clear()
+        user_cache.cache_clear()
         program.cache_clear()
 
     return clear

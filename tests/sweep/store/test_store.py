@@ -1,8 +1,6 @@
-"""Store: parts written whole or not at all, read once each, mended and merged."""
+"""Store: parts written whole or not at all, read once each, repaired and merged."""
 
 import json
-import os
-import time
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,7 +8,10 @@ import pytest
 
 from relusweep.sweep.record import SCHEMA_VERSION, SCHEMAS
 from relusweep.sweep.run import Run
-from relusweep.sweep.store.store import Store, StoreError, replacing
+from relusweep.sweep.store.atomic import StoreError, replacing
+from relusweep.sweep.store.compaction import compact
+from relusweep.sweep.store.repair import set_aside
+from relusweep.sweep.store.store import Store
 
 
 def rows(*seeds, **columns):
@@ -96,7 +97,7 @@ def test_broken_part_is_named_and_its_runs_count_as_missing(store, damage):
     table, broken = store.read()
     assert list(broken) == [part]
     assert sorted(table["seed"].to_pylist()) == [3, 4]
-    (moved,) = store.set_aside(broken)
+    (moved,) = set_aside(store, broken).values()
     assert moved.parent.name == "aside"
     assert not part.exists()
     assert store.read()[1] == {}
@@ -106,7 +107,7 @@ def test_compaction_keeps_every_row_once_and_few_parts(store):
     store.write("c", {"runs": rows(2, 7), "trajectories": [{"run_id": "x", "step": s} for s in (2, 1)]}, {})
     store.write("d", {"runs": rows(8), "trajectories": [{"run_id": "w", "step": 5}]}, {})
     before = {row["run_id"]: row for row in store.read()[0].to_pylist()}
-    assert store.compact()["runs"] == (4, 1)
+    assert compact(store)["runs"] == (4, 1)
     table, _ = store.read()
     assert {row["run_id"]: row for row in table.to_pylist()} == before
     assert table["run_id"].to_pylist() == sorted(before)
@@ -115,26 +116,81 @@ def test_compaction_keeps_every_row_once_and_few_parts(store):
         ("x", 1),
         ("x", 2),
     ]
-    assert store.compact()["runs"] == (1, 1)
+    assert compact(store)["runs"] == (1, 1)
 
 
 def test_compaction_leaves_broken_parts_where_they_are(store):
     part = store.parts()[0]
     part.write_bytes(b"broken")
     store.write("c", {"runs": rows(7)}, {})
-    assert store.compact()["runs"] == (3, 2)
+    assert compact(store)["runs"] == (3, 2)
     assert part.exists()
 
 
-def test_older_part_without_a_later_column_is_read_with_nulls(store):
+# Other schemas: a part without these columns, that says it is of that version ----------------------------------------
+
+
+def strip(part, version, *lacking):
+    older = pq.read_table(part).drop_columns(list(lacking))
+    pq.write_table(
+        older.replace_schema_metadata(None if version is None else {"relusweep.schema_version": str(version)}), part
+    )
+
+
+@pytest.mark.parametrize("version", [None, 0, SCHEMA_VERSION])
+def test_part_without_a_parameter_is_read_with_its_default(store, version):
     part = store.parts()[0]
-    older = pq.read_table(part).drop_columns(["knot_points"])
-    pq.write_table(older, part)
-    assert list(store.read()[1]) == [part]  # a part of this version has all columns
-    pq.write_table(older.replace_schema_metadata({"relusweep.schema_version": "0"}), part)
+    strip(part, version, "tolerance", "optimizer", "seed", "radius")
+    table, broken = store.read()
+    assert not broken
+    found = [row for row in table.to_pylist() if row["run_id"] in {each["run_id"] for each in rows(0, 1, 2)}]
+    assert {(row["tolerance"], row["optimizer"], row["seed"], row["radius"]) for row in found} == {
+        (1e-8, "gd", 0, None)
+    }
+
+
+def test_older_part_without_a_result_is_read_with_nulls_and_one_of_this_version_is_broken(store):
+    part = store.parts()[0]
+    whole = part.read_bytes()
+    for version in (None, SCHEMA_VERSION):
+        part.write_bytes(whole)
+        strip(part, version, "knot_points")
+        assert store.read()[1] == {part: "its columns are not those of this table: it lacks knot_points"}
+    part.write_bytes(whole)
+    strip(part, 1, "knot_points")
     table, broken = store.read()
     assert not broken
     assert table["knot_points"].null_count == 5
+
+
+@pytest.mark.parametrize("column", ["run_id", "status", "lr", "problem"])
+def test_part_without_what_every_version_has_is_broken(store, column):
+    part = store.parts()[0]
+    strip(part, 1, column)
+    assert store.read()[1] == {part: f"its columns are not those of this table: it lacks {column}"}
+
+
+def test_part_with_a_column_that_no_version_knows_is_broken_and_says_which(store):
+    part = store.parts()[0]
+    strange = pq.read_table(part).append_column("clipp", [[1, 2, 3]]).append_column("aim", [[1, 2, 3]])
+    pq.write_table(strange, part)
+    assert store.read()[1] == {part: "its columns are not those of this table: unknown aim, clipp"}
+
+
+def test_part_of_a_later_schema_is_broken_and_says_so(store):
+    part = store.parts()[0]
+    strip(part, 99)
+    assert store.read()[1] == {
+        part: f"schema 99; this version reads up to {SCHEMA_VERSION}. Use the relusweep that wrote it"
+    }
+
+
+def test_parameter_that_a_row_lacks_is_recorded_with_its_default(store):
+    (row,) = rows(9)
+    del row["tolerance"], row["radius"]  # as of a run that had ended before a checkpoint of an earlier version
+    store.write("c", {"runs": [row]}, {})
+    (part,) = store.parts()[-1:]
+    assert pq.read_table(part).select(["tolerance", "radius"]).to_pylist() == [{"tolerance": 1e-8, "radius": None}]
 
 
 def test_store_is_refused_for_what_it_is_not(tmp_path):
@@ -169,18 +225,8 @@ def test_store_of_an_earlier_schema_is_read_and_becomes_one_of_this_when_it_is_w
     Store.create(store.path).write("c", {"runs": rows(7)}, {})
     assert json.loads(marker.read_text()) == {"relusweep_schema_version": SCHEMA_VERSION}
     assert not store.read()[1]
-    store.compact()
+    compact(store)
     assert len(store.read()[0]) == len(table) + 1
-
-
-def test_leftovers_of_killed_processes_are_swept_up(store):
-    old, new = (store.path / "runs" / f".{name}.tmp" for name in ("old", "new"))
-    for path in (old, new):
-        path.write_bytes(b"x")
-    os.utime(old, (time.time() - 7200,) * 2)
-    store.sweep_up()
-    assert not old.exists()
-    assert new.exists()
 
 
 def test_failures_and_progress_are_read_back(store):

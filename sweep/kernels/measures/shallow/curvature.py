@@ -19,7 +19,7 @@ from torch import Tensor
 from relusweep.sweep.kernels.jit.compiled import compiled
 from relusweep.sweep.kernels.measures.krylov import BASIS, assign, has_product, improve
 from relusweep.sweep.kernels.measures.shallow.arrays import arrays
-from relusweep.sweep.lanczos import Eigenpair, stir
+from relusweep.sweep.lanczos import Eigenpair, perturbation
 from relusweep.sweep.model import Architecture, Inputs, Slope
 
 
@@ -61,8 +61,8 @@ def top_eigenpair(
     vector = torch.empty_like(theta) if start is None else start[:, order]
     value, residual = torch.empty_like(theta[:, 0]), torch.empty_like(theta[:, 0])
     _top_eigenpairs(
-        *arrays(architecture, theta, x, y, slope), stir(theta)[order].numpy(), exact, tolerance, start is not None,
-        value.numpy(), vector.numpy(), residual.numpy(),
+        *arrays(architecture, theta, x, y, slope), perturbation(theta)[order].numpy(), exact, tolerance,
+        start is not None, value.numpy(), vector.numpy(), residual.numpy(),
     )  # fmt: skip
     return Eigenpair(value, vector[:, torch.argsort(order)], residual)
 
@@ -136,11 +136,11 @@ has_product(
 
 
 @compiled
-def _top_eigenpairs(axes, theta, x, y, slopes, bias, stir, exact, tolerance, given, value, vector, residual):
+def _top_eigenpairs(axes, theta, x, y, slopes, bias, perturbation, exact, tolerance, given, value, vector, residual):
     """Fill value (B,), vector (B, p) and residual (B,) of the Hessian, or of Gauss–Newton if not `exact`.
 
-    The first arguments are those of `shallow.arrays`; `stir` (p,) is added to every unit start; `given` says to start
-    from what is in `vector`, and not from the mean gradient.
+    The first arguments are those of `shallow.arrays`; `perturbation` (p,) is added to every unit start; `given` says to
+    start from what is in `vector`, and not from the mean gradient.
     """
     (count, p), n = theta.shape, x.shape[1]
     k = (p - bias) // (len(axes) + 1)
@@ -153,5 +153,5 @@ def _top_eigenpairs(axes, theta, x, y, slopes, bias, stir, exact, tolerance, giv
         if given:
             assign(current, 0.0, 1.0, vector[b])
         network = Network(axes, inputs, gains, hidden, coupling if exact else coupling[:0], bias)
-        value[b], residual[b] = improve(network, basis, projected, stir, current, image, tolerance)
+        value[b], residual[b] = improve(network, basis, projected, perturbation, current, image, tolerance)
         assign(vector[b], 0.0, 1.0, current)

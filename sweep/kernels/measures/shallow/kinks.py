@@ -12,7 +12,7 @@ from relusweep.sweep.kernels.jit.compiled import compiled
 from relusweep.sweep.kernels.measures.krylov import BASIS, search
 from relusweep.sweep.kernels.measures.shallow.arrays import arrays
 from relusweep.sweep.kernels.measures.shallow.curvature import Network, prepare
-from relusweep.sweep.lanczos import Eigenpair, stir
+from relusweep.sweep.lanczos import Eigenpair, perturbation
 from relusweep.sweep.model import Architecture, Inputs, Slope
 
 
@@ -47,7 +47,7 @@ def least_over_modes(
     pairs = torch.nonzero(kinks[0])
     first = torch.searchsorted(pairs[:, 0].contiguous(), torch.arange(len(theta) + 1))
     _least_over_modes(
-        *arrays(architecture, theta, x, y, slope), stir(theta)[order].numpy(), tolerance,
+        *arrays(architecture, theta, x, y, slope), perturbation(theta)[order].numpy(), tolerance,
         pairs.numpy(), first.numpy(), vector.numpy(), least.numpy(),
     )  # fmt: skip
     return least
@@ -76,7 +76,7 @@ def _on_kink(axes, theta, x, y, slopes, bias, lr, rounding, marks):
 
 
 @compiled
-def _least_over_modes(axes, theta, x, y, slopes, bias, stir, tolerance, pairs, first, vector, least):
+def _least_over_modes(axes, theta, x, y, slopes, bias, perturbation, tolerance, pairs, first, vector, least):
     """Flip σ' of one (network, unit, datum) of `pairs` after the other; keep what lowers `least` (B,).
 
     The pairs of network b are those from first[b] to first[b + 1]; `vector` (B, p) has its top eigenvector.
@@ -98,7 +98,7 @@ def _least_over_modes(axes, theta, x, y, slopes, bias, stir, tolerance, pairs, f
             gains[datum, unit] = slopes[b] * a if old == a else a
             trial[:] = current
             network = Network(axes, inputs, gains, hidden, coupling[:0], bias)
-            top, _ = search(network, basis, projected, stir, trial, image, tolerance)
+            top, _ = search(network, basis, projected, perturbation, trial, image, tolerance)
             if top < least[b]:
                 least[b] = top
                 current[:] = trial

@@ -4,9 +4,8 @@ import polars as pl
 import pytest
 
 from relusweep.analysis.studies.depth_separation.arms import arms
-from relusweep.analysis.studies.depth_separation.findings import critical
-from relusweep.analysis.studies.depth_separation.study import study
-from relusweep.analysis.table import load
+from relusweep.analysis.studies.depth_separation.critical_step import critical
+from relusweep.analysis.studies.depth_separation.study import STUDY
 
 RATES = (0.1, 0.4, 0.9, 1.5)
 CONSTANT = 0.02  # about the loss of the best constant in d = 2
@@ -44,8 +43,8 @@ def both(network):
 
 
 @pytest.fixture
-def studied(store):
-    return lambda rows, **given: study(load([store(rows, **given)]))
+def studied(asked):
+    return asked(STUDY)
 
 
 @pytest.fixture
@@ -59,11 +58,6 @@ def splits(frame):
         return critical(found.runs, found.grouping).row(0, named=True)
 
     return find
-
-
-def verdict(result, words):
-    (found,) = [v for v in result.verdicts if words in v.question]
-    return found
 
 
 CLAIM = "d = 2: do shallow networks fail at the pyramid where deep ones fit"

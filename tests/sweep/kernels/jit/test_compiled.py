@@ -6,7 +6,7 @@ import threading
 import pytest
 from numba.core.caching import IndexDataCacheFile
 
-from relusweep.sweep.kernels.jit.compiled import _Files, told, told_once
+from relusweep.sweep.kernels.jit.compiled import _Files, announced_once, announcing
 from relusweep.sweep.kernels.jit.program import program
 
 SOURCE = """
@@ -95,7 +95,7 @@ def test_code_that_cannot_be_kept_is_used_all_the_same(cache, forget):
 
 def test_source_that_another_process_writes_again_is_not_compiled_again(cache, forget):
     begun = []
-    with told(lambda: begun.append(1)):
+    with announcing(lambda: begun.append(1)):
         program(SOURCE).double(1)
         (file,) = cache.glob("*.py")
         file.write_text(SOURCE, encoding="utf-8")
@@ -104,9 +104,9 @@ def test_source_that_another_process_writes_again_is_not_compiled_again(cache, f
     assert len(begun) == 1
 
 
-def test_compilations_are_told_but_for_their_parts(cache):
+def test_compilations_are_announced_but_for_their_parts(cache):
     begun = []
-    with told(lambda: begun.append(1)):
+    with announcing(lambda: begun.append(1)):
         module = program(SOURCE)
         assert begun == []
         assert (module.double(1), module.double(2)) == (2, 4)
@@ -117,11 +117,11 @@ def test_compilations_are_told_but_for_their_parts(cache):
     assert len(begun) == 2
 
 
-def test_user_at_a_terminal_is_told_once(cache, monkeypatch):
+def test_user_at_a_terminal_is_informed_once(cache, monkeypatch):
     said, module = [], program(SOURCE)
     for is_terminal, numbers in ((False, (1,)), (True, (1.5, 1 + 2j))):
         monkeypatch.setattr("sys.stderr.isatty", lambda is_terminal=is_terminal: is_terminal)
-        with told_once(said.append):
+        with announced_once(said.append):
             for number in numbers:
                 assert module.double(number) == 2 * number
         assert len(said) == is_terminal

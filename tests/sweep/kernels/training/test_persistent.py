@@ -194,7 +194,7 @@ def test_what_no_warp_holds_is_left_to_the_reference(case):
 def test_without_a_gpu_another_kernel_trains():
     run = make(1)[0]
     assert not persistent.supports(run, CPU)
-    assert persistent.supports(run, GPU) == (torch.cuda.is_available() and persistent.lacking(GPU) is None)
+    assert persistent.supports(run, GPU) == (torch.cuda.is_available() and persistent.unsupported_reason(GPU) is None)
     assert KERNELS.index(persistent) < KERNELS.index(plain)
 
 

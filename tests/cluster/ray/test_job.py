@@ -23,16 +23,18 @@ from relusweep.sweep.execute import CHECKPOINT_FORMAT, load_checkpoint
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.store.store import Store
+from tests.cluster.conftest import ROOT
 from tests.cluster.slurm.cluster import Cluster
-from tests.cluster.slurm.conftest import ROOT
 
 PACK_A_NODE = "lr = [0.05], seed = [0, 1], width = [3, 4, 5]"
+
+
 LONG: dict[str, Any] = {"max_steps": 4_000_000, "tolerance": 0.0}
 
 
 @pytest.fixture
 def submit(slurm: Cluster, typed: Callable[..., Any]) -> Callable[..., str]:
-    """Submit the script as slurm/README.md shows it, with the nodes of the tests; gives the job's id."""
+    """Submit the script as slurm/README.md shows it, with the nodes of the tests; returns the job's id."""
 
     def sbatch(*given: object, options: tuple[str, ...] = (), nodes: int = 1) -> str:
         named = shlex.join(["sbatch", "--parsable", "--cpus-per-task=1", *options])
@@ -51,7 +53,7 @@ def submit(slurm: Cluster, typed: Callable[..., Any]) -> Callable[..., str]:
 
 @pytest.fixture
 def log(tmp_path: Path) -> Callable[[str], str]:
-    """Give what a job has said so far."""
+    """Return what a job has printed so far."""
 
     def read(job: str) -> str:
         path = tmp_path / f"relusweep-ray-{job}.log"
@@ -61,7 +63,7 @@ def log(tmp_path: Path) -> Callable[[str], str]:
 
 
 def processes(job: str) -> list[psutil.Process]:
-    """Find what runs for a job of the cluster of this test."""
+    """Return what runs for a job of the cluster of this test."""
     ours = {"SLURM_JOB_ID": job, "SLURM_CONF": os.environ["SLURM_CONF"]}
     found = []
     for process in psutil.process_iter():
@@ -73,18 +75,16 @@ def processes(job: str) -> list[psutil.Process]:
     return found
 
 
-def told(process: psutil.Process) -> list[str]:
-    """What a process was started with, if it still runs."""
+def given_to(process: psutil.Process) -> list[str]:
+    """Return what a process was started with, if it still runs."""
     try:
         return [*process.cmdline(), *process.environ().values()]
     except psutil.Error:
         return []
 
 
-def trained_by(store: Path) -> dict[str, psutil.Process]:
-    """Who has taken steps of late, by the node."""
-    said = [json.loads(path.read_text()) for path in (store / "progress").glob("[!.]*.json")]
-    pids = [int(each["worker"].rpartition("-")[2]) for each in said if each["run_steps"]]
+def on_their_nodes(pids: list[int]) -> dict[str, psutil.Process]:
+    """Return those of the processes that still run, by the node."""
     found = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
     return {each.environ()["SLURMD_NODENAME"]: each for each in found}
 
@@ -103,7 +103,7 @@ def exit_code(slurm: Cluster, job: str) -> str:
 
 
 def test_sweep_on_three_nodes_loses_a_raylet_and_a_node_beside_another_cluster_and_gives_the_table_of_one_machine(
-    slurm: Cluster, submit: Callable[..., str], log: Callable[[str], str], tiny: Callable[..., Path], tmp_path: Path,
+    slurm: Cluster, submit: Callable[..., str], training: Callable[[Path], list[int]], log: Callable[[str], str], tiny: Callable[..., Path], tmp_path: Path,
     launch: Callable[..., Any], until: Callable[..., Any], verified: Callable[[Path], None],
     equal_tables: Callable[[Path, Path], None], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -124,13 +124,15 @@ def test_sweep_on_three_nodes_loses_a_raylet_and_a_node_beside_another_cluster_a
 
     # A node loses its raylet while its worker trains
     node, worker = until(
-        lambda: next(((node, worker) for node, worker in trained_by(store).items() if node != "node1"), None),
+        lambda: next(
+            ((node, worker) for node, worker in on_their_nodes(training(store)).items() if node != "node1"), None
+        ),
         seconds=120,
     )
     raylet = worker.parent()
     assert raylet is not None
     assert raylet.name() == "raylet"
-    ours = {each: told(each) for each in processes(job)}
+    ours = {each: given_to(each) for each in processes(job)}
     assert len(ours) > 20
     raylet.kill()
 
@@ -193,13 +195,13 @@ def test_sweep_goes_from_slurm_to_ray_is_queued_again_twice_and_ends_under_slurm
     said = cli("run", *submitting(spec, store), "--detach")
     assert (said.code, said.err) == (0, "")
     until(lambda: trains_beyond(100_000))
-    node = submissions(store)[0].account_of(0)["node"]
+    node = submissions(store)[0].history(0)["node"]
     cli("cancel", store)
     (by_slurm,) = until(lambda: slurm.states()[node] == "idle" and steps())
 
     job = submit(spec, "--out", store)
     until(lambda: trains_beyond(by_slurm), seconds=120)
-    slurm.run("scancel", "--signal=TERM", job)  # as where a partition grants time: only what srun started is told
+    slurm.run("scancel", "--signal=TERM", job)  # as where a partition grants time: only what srun started gets it
     until(lambda: slurm.jobs()[job] == "PENDING")
     (by_ray,) = steps()
     assert by_ray > by_slurm
@@ -222,7 +224,7 @@ def test_sweep_goes_from_slurm_to_ray_is_queued_again_twice_and_ends_under_slurm
     verified(store)
 
 
-def test_job_whose_starts_were_in_vain_ends_and_is_not_queued_again(
+def test_job_whose_starts_got_nowhere_ends_and_is_not_queued_again(
     slurm: Cluster, submit: Callable[..., str], log: Callable[[str], str], tiny: Callable[..., Path], tmp_path: Path,
     until: Callable[..., Any],
 ) -> None:  # fmt: skip

@@ -1,0 +1,24 @@
+"""`relusweep export`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from relusweep.cli.arguments import DataOption, RunArgument, StoreArgument, use_data
+from relusweep.cli.terminal import err, out
+
+
+def export(
+    store: StoreArgument,
+    run_id: RunArgument,
+    file: Annotated[Path, typer.Argument(metavar="FILE.npz")],
+    data: DataOption = None,
+) -> None:
+    """Write a run's data, weights and record into one .npz file."""
+    from relusweep.sweep.replay import write_npz
+    from relusweep.sweep.store.store import Store
+
+    use_data(data)
+    retrained = write_npz(Store.open(store), run_id, file, err.print)
+    out.print(f"wrote {file}" + (" (weights were not saved; this run was trained again for them)" if retrained else ""))

@@ -1,0 +1,36 @@
+"""`relusweep plan`."""
+
+from relusweep.cli.arguments import (
+    DataOption,
+    MachineOption,
+    OnOption,
+    OutOption,
+    SpecArgument,
+    WorkersOption,
+    default_store,
+    read_spec,
+    use_data,
+)
+from relusweep.cli.terminal import err, out
+
+
+def plan(
+    spec: SpecArgument,
+    out_dir: OutOption = None,
+    on: OnOption = "local",
+    machine: MachineOption = None,
+    workers: WorkersOption = None,
+    data: DataOption = None,
+) -> None:
+    """Say what a sweep would train, in how many packs, files and hours. Submits and writes nothing."""
+    from relusweep.cluster.backend import Launch, backend
+    from relusweep.cluster.plan import plan as count
+
+    use_data(data)
+    sweep = read_spec(spec)
+    path = out_dir or default_store(sweep)
+    counted = count(sweep, path, backend(on, workers, machine, Launch(err.print)), err.print)
+    for name, value in counted.rows(path, on).items():
+        out.print(f"{name:18}{value}")
+    if counted.foreseen and counted.foreseen.script:
+        out.print(f"\n{counted.foreseen.script}")

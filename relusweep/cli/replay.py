@@ -1,0 +1,19 @@
+"""`relusweep replay`."""
+
+from relusweep.cli.arguments import DataOption, RunArgument, StoreArgument, open_store, use_data
+from relusweep.cli.terminal import err, out
+
+
+def replay(store: StoreArgument, run_id: RunArgument, data: DataOption = None) -> None:
+    """Train one run again, alone, and print the difference to its recorded row."""
+    from relusweep.sweep.replay import difference, find, train_alone
+
+    use_data(data)
+    opened, sweep = open_store(store)
+    row = find(opened, run_id)
+    again = train_alone(row, sweep.measure, err.print)["runs"].to_pylist()[0]
+    out.print(f"run {row['run_id']}, recorded in a pack of {row['pack_size']} on {row['device']}")
+    out.print(f"{'measure':26}{'recorded':>16}{'replayed':>16}  relative difference")
+    for name, old, new, gap in difference(row, again):
+        shown = [f"{value:.9g}" if isinstance(value, float) else str(value) for value in (old, new)]
+        out.print(f"{name:26}{shown[0]:>16}{shown[1]:>16}  {'' if gap is None else f'{gap:.1e}'}".rstrip())

@@ -1,0 +1,19 @@
+"""`relusweep report`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from relusweep.cli.terminal import out
+
+
+def report(
+    stores: Annotated[list[Path], typer.Argument(metavar="DIR...", help="One or several stores.")],
+    out_dir: Annotated[Path | None, typer.Option("--out", help="Folder; default report/ in the first store.")] = None,
+    study: Annotated[str | None, typer.Option(help="Study; default the one that the spec names.")] = None,
+) -> None:
+    """Turn stores into tables, figures and verdicts: report/index.html. Offline; trains nothing."""
+    from relusweep.analysis.report import write
+
+    out.print(f"wrote {write(stores, study, out_dir)}")

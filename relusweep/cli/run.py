@@ -1,0 +1,72 @@
+"""`relusweep run`."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from relusweep.cli.arguments import (
+    DataOption,
+    MachineOption,
+    MisuseError,
+    OnOption,
+    OutOption,
+    SpecArgument,
+    WorkersOption,
+    default_store,
+    read_spec,
+    use_data,
+)
+from relusweep.cli.findings import print_lacking
+from relusweep.cli.terminal import err, out, quoted
+
+
+def run(
+    spec: SpecArgument,
+    out_dir: OutOption = None,
+    on: OnOption = "local",
+    machine: MachineOption = None,
+    workers: WorkersOption = None,
+    data: DataOption = None,
+    checkpoint_minutes: Annotated[float, typer.Option(min=0.0, help="Between states of unfinished packs.")] = 2.0,
+    detach: Annotated[bool, typer.Option("--detach", help="Return as soon as the jobs are submitted.")] = False,
+    report_after: Annotated[bool, typer.Option("--report", help="Submit a job that writes the report last.")] = False,
+) -> None:
+    """Train all runs of a sweep that are not recorded yet. The same command resumes and extends."""
+    if on == "local" and (workers or len(os.sched_getaffinity(0))) > 1:
+        from relusweep.cluster.local.forks import load_ahead
+
+        load_ahead()  # while this process loads the same
+    from relusweep.cluster.backend import Launch, QueueingBackend, backend
+    from relusweep.cluster.launch import launch
+    from relusweep.cluster.progress import Display, Watcher, failed_packs
+
+    use_data(data)
+    sweep = read_spec(spec)
+    path = out_dir or default_store(sweep)
+    place = backend(on, workers, machine, Launch(out.print, not detach, report_after))
+    if (detach or report_after) and not isinstance(place, QueueingBackend):
+        raise MisuseError(f"{'--detach' if detach else '--report'}: --on {on} submits no jobs; expected --on slurm.")
+    launched = launch(
+        sweep, path, place, on, checkpoint_seconds=60 * checkpoint_minutes, stay=not detach, say=err.print,
+        show=lambda tally: Display(Watcher(tally), out),
+    )  # fmt: skip
+    if launched.failed:
+        packs = ((each.pack.id, len(each.pack.runs), f": {each.error}") for each in launched.failed)
+        for line in failed_packs(packs):
+            err.print(line)
+        err.print(
+            f"{path}: {launched.failed_runs} runs failed; see {path}/failures. The same command tries them again."
+        )
+        raise typer.Exit(1)
+    print_lacking(launched.tally.store, sweep)
+    if report_after and isinstance(place, QueueingBackend) and not place.report_submitted:
+        err.print(f"{path}: nothing was submitted, so no job writes the report. Next: relusweep report {quoted(path)}")
+    if detach and (left := len(launched.tally.missing)):
+        out.print(
+            f"{path}: jobs are to train {left} runs. Next: relusweep watch {quoted(path)}, or cancel {quoted(path)}"
+        )
+        if sweep.refine:
+            out.print(f"{path}: [refine] may ask for more when they are recorded: then the same command again.")
+    else:
+        out.print(f"{path}: all {launched.tally.count} runs are recorded. Next: relusweep report {quoted(path)}")

@@ -1,0 +1,19 @@
+"""`relusweep status`."""
+
+from relusweep.cli.arguments import StoreArgument, open_store
+from relusweep.cli.findings import print_failures
+from relusweep.cli.terminal import out
+
+
+def status(store: StoreArgument) -> None:
+    """Say where a sweep stands, once."""
+    from relusweep.cluster.progress import Watcher, sentence
+    from relusweep.cluster.slurm.queue import describe
+    from relusweep.sweep.tally import Tally
+
+    opened, sweep = open_store(store)
+    tally = Tally.of(sweep, opened)
+    out.print(sentence(Watcher(tally).look(), None))
+    for line in describe(opened):
+        out.print(line)
+    print_failures(opened.failures(tally.missing))

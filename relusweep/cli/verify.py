@@ -1,0 +1,39 @@
+"""`relusweep verify`."""
+
+from itertools import chain, islice
+
+import typer
+
+from relusweep.cli.arguments import StoreArgument, open_store
+from relusweep.cli.findings import print_failures, print_lacking
+from relusweep.cli.terminal import out, quoted
+
+_MOST_NAMED = 20  # missing runs that are listed
+
+
+def verify(store: StoreArgument) -> None:
+    """Compare what was planned with what is recorded; read every part and check its checksums."""
+    from relusweep.sweep.store.store import TABLES
+    from relusweep.sweep.tally import Tally
+
+    opened, sweep = open_store(store)
+    broken = {part: why for table in TABLES for part, why in opened.broken(table).items()}
+    recorded, tally = opened.recorded(), Tally.of(sweep, opened)
+    tally.look()
+    planned, missing = tally.count, tally.missing
+    extra = len(recorded) - (planned - len(missing))
+    out.print(f"{store}: planned {planned} = recorded {planned - len(missing)} + missing {len(missing)}")
+    if extra:
+        out.print(f"{extra} recorded runs belong to an earlier spec of this store")
+    for part, why in broken.items():
+        out.print(f"broken: {part}: {why}")
+    print_failures(each for each in opened.failures() if not set(each["run_ids"]) <= recorded)  # by now, in other packs
+    print_lacking(opened, sweep)
+    lacking = (run.id for run in chain(sweep.expand(), tally.asked()) if run.id in missing)
+    for run_id in islice(lacking, min(_MOST_NAMED, len(missing))):
+        out.print(f"missing: {run_id}")
+    if len(missing) > _MOST_NAMED:
+        out.print(f"missing: … and {len(missing) - _MOST_NAMED} more")
+    if missing or broken:
+        out.print(f"The same `relusweep run` trains what is missing and sets broken parts aside: --out {quoted(store)}")
+        raise typer.Exit(1)
