@@ -57,11 +57,11 @@ class Bound:
 
     @property
     def statement(self) -> str:
-        """The inequality, in the symbols of the glossary."""
+        """Return the inequality, in the symbols of the glossary."""
         return f"{self.symbol} ≤ {self.limit_words}"
 
     def spoken_of(self, runs: pl.DataFrame) -> "Bound":
-        """This bound, stated with the limits that it sets the runs it covers; all of them, if it covers none."""
+        """Return this bound, stated with the limits that it sets the runs it covers; all of them, if it covers none."""
         covered = runs.filter(self.applies)
         subjects = covered if len(covered) else runs
         biases, momentum = subjects["bias"], bool((subjects["momentum"].fill_null(0) > 0).any())
@@ -72,14 +72,14 @@ class Bound:
 
     @property
     def reason(self) -> pl.Expr:
-        """The first reason why a run is not covered; null for a covered run."""
+        """Return the first reason why a run is not covered; null for a covered run."""
         measured = pl.col(self.column).is_finite().fill_null(False)
         exclusions = (*self.exclusions, (f"{self.column} not recorded", ~measured))
         return pl.coalesce(pl.when(condition.fill_null(True)).then(pl.lit(why)) for why, condition in exclusions)
 
     @property
     def applies(self) -> pl.Expr:
-        """Whether the bound says something about a run."""
+        """Return whether the bound says something about a run."""
         return self.reason.is_null()
 
 

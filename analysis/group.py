@@ -22,7 +22,7 @@ class Grouping:
     groups: pl.DataFrame
 
     def label(self, group: int) -> str:
-        """What tells this group from the others, for a reader."""
+        """Return what tells this group from the others, for a reader."""
         return self.groups["label"][group]
 
 
@@ -113,7 +113,7 @@ def summarise(grouping: Grouping, measures: list[str]) -> pl.DataFrame:
 
 
 def shown(grouping: Grouping, most: int) -> list[int]:
-    """The groups that figures show: those with most converged runs, in the order of the groups."""
+    """Return the groups that figures show: those with most converged runs, in the order of the groups."""
     converged = grouping.runs.filter(pl.col("status") == "converged")["group"].to_numpy()
     counts = np.bincount(converged, minlength=len(grouping.groups))
     return sorted(int(index) for index in np.argsort(-counts, kind="stable")[:most])

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -56,6 +55,9 @@ def load(stores: Sequence[str | Path], moments: Sequence[str] | None = None) -> 
         stores: Directories written by `relusweep run`, at least one.
         moments: Measures of the trajectories that are wanted, all by default: of 10⁷ moments each takes its room.
 
+    Returns:
+        Runs and trajectories, with what each store contributed.
+
     Raises:
         StoreError: if one of them is no store, or one of another schema version.
         TableError: if no run is recorded in any of them.
@@ -103,10 +105,10 @@ class _Piece:
 
     height: int
     varying: dict[str, pl.Series]
-    constant: dict[str, Any]
+    constant: dict[str, object]
 
     def pop(self, name: str, kind: pl.DataType) -> pl.Series:
-        """Give a column, and let it go."""
+        """Return a column, and let it go."""
         if name in self.varying:
             return self.varying.pop(name)
         return pl.Series(name, [self.constant[name]], kind).new_from_index(0, self.height)
@@ -150,8 +152,8 @@ def _union(found: list[_Piece], table: str, wanted: Sequence[str] | None = None)
     return pl.DataFrame(varying).with_columns(**shared).select(*types)
 
 
-def _is_value(values: set[Any]) -> bool:
-    """Tell that all pieces have one constant value; a piece stands for a column that varies in it."""
+def _is_value(values: set[object]) -> bool:
+    """Return whether all pieces have one constant value; a piece stands for a column that varies in it."""
     return len(values) == 1 and not any(isinstance(value, _Piece) for value in values)
 
 

@@ -2,7 +2,8 @@
 
     f(x) = a σ(c₂ - q Σ_i (σ(s x_i) + σ(-s x_i))),    a q s = 1,  a c₂ = 1,    its 2d + 1 units and nothing else
 
-Its residual is 0, so its Hessian is Gauss–Newton's (1/n) ΦᵀΦ, whose features Φ = ∇f(x_j) are, with p = f(x_j),
+Its residual is 0, so the Hessian of the loss (1/2n) Σ r² is Gauss–Newton's (1/n) ΦᵀΦ, whose features Φ = ∇f(x_j) are,
+with p = f(x_j),
 
     1;    and on ‖x‖₁ < 1 alone    p/a;    a s σ(±x_i) and a;    1{±x_i > 0} (x, 1)/s
 
@@ -32,7 +33,7 @@ class Scaling:
 
     @property
     def lr(self) -> float:
-        """The largest step size at which gradient descent stays at it, 2/λ."""
+        """Return the largest step size at which gradient descent stays at it, 2/λ."""
         return 2 / self.sharpness
 
 
@@ -40,7 +41,11 @@ class Witness:
     """The witness on data (n, d) that lie on none of its kinks: no coordinate is 0, no ‖x‖₁ is 1."""
 
     def __init__(self, points: Array) -> None:
-        """Form ΦᵀΦ/n at unit scaling; data outside the pyramid see the output bias alone."""
+        """Form ΦᵀΦ/n at unit scaling; data outside the pyramid see the output bias alone.
+
+        Args:
+            points: x (n, d), on no kink.
+        """
         n, d = points.shape
         height = 1 - np.abs(points).sum(1)
         x, p = points[height > 0], height[height > 0, None]
@@ -53,7 +58,12 @@ class Witness:
         self.powers = np.repeat(_POWERS, [1, 1, 2 * d, 1, 2 * d * (d + 1)], axis=0)
 
     def scaled(self, a: float = 1.0, s: float = 1.0) -> Scaling:
-        """Return the sharpness at a scaling of the layers, unit by default."""
+        """Return the sharpness λ_max at a scaling of the layers, unit by default.
+
+        Args:
+            a: Output weight, above 0.
+            s: Factor on the first layer, above 0.
+        """
         return Scaling(a, s, float(np.exp(self._log_sharpness(np.log([a, s]))[0])))
 
     def flattest(self) -> Scaling:

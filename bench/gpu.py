@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import date
 from statistics import median
-from types import ModuleType
 
 import torch
 from rich import box
@@ -23,6 +22,7 @@ from rich.table import Table
 from throughput import Jax, make_runs
 
 from relusweep.sweep.kernels.training import graphed, persistent, plain
+from relusweep.sweep.kernels.training.kernel import Kernel
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.run import Run
 from relusweep.sweep.train import CHECK_STEPS, Training
@@ -37,7 +37,7 @@ OPERATIONS = 16  # a unit and sample, as bench/README.md counts them
 class Relusweep:
     """Runs on the card, trained by one kernel."""
 
-    def __init__(self, runs: Sequence[Run], steps: int, kernel: ModuleType) -> None:
+    def __init__(self, runs: Sequence[Run], steps: int, kernel: Kernel) -> None:
         self.training, self.steps = Training(Pack(tuple(runs)), torch.device("cuda")), steps
         self.training.kernel = kernel
 
@@ -90,7 +90,7 @@ def timed(work: Callable[[], object], repetitions: int = REPETITIONS) -> float:
 
 
 def peak(dtype: torch.dtype) -> float:
-    """Give the operations a second of products and sums in registers."""
+    """Return the operations a second of products and sums in registers."""
     from multiply_add import CHAINS, SIZE, UNROLLED, multiply_add
 
     rounds, programs = 5_000, 32 * torch.cuda.get_device_properties(0).multi_processor_count
@@ -104,7 +104,7 @@ def peak(dtype: torch.dtype) -> float:
 
 
 def has_jax() -> bool:
-    """Tell whether JAX is here and sees the card."""
+    """Return whether JAX is here and sees the card."""
     if importlib.util.find_spec("jax") is None:
         return False
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # or it takes three quarters of the memory

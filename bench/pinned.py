@@ -52,5 +52,5 @@ def spread(seconds: list[float]) -> str:
 
 
 def ratio(slower: list[float], faster: list[float]) -> float:
-    """Give the median ratio of two contenders, taken repetition by repetition: a noisy minute slows both."""
+    """Return the median ratio of two contenders, taken repetition by repetition: a noisy minute slows both."""
     return median(a / b for a, b in zip(slower, faster, strict=True))

@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def contenders(folder: Path) -> dict[str, Callable[[], tuple[int, float, int]]]:
-    """Give what is timed, by name: runs, seconds, files written."""
+    """Return what is timed, by name: runs, seconds, files written."""
     return {
         "relusweep, 1,000 runs": lambda: packed(folder / "1", 50),
         "relusweep, 20,000 runs": lambda: packed(folder / "20", 1000),

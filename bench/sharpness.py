@@ -85,7 +85,7 @@ def dense(networks: Networks) -> np.ndarray:
 
 
 def by_hand(networks: Networks, module: nn.Module) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
-    """Give v ↦ ∇²L v of one module, and p."""
+    """Return v ↦ ∇²L v of one module, and p."""
     parameters = list(module.parameters())
     gradients = torch.autograd.grad(HalfSquare()(module(networks.x), networks.y), parameters, create_graph=True)
     flat = torch.cat([g.flatten() for g in gradients])

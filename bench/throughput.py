@@ -12,7 +12,6 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 from statistics import median
-from types import ModuleType
 from typing import Protocol
 
 import numpy as np
@@ -25,6 +24,7 @@ from rich.table import Table
 
 from relusweep.sweep.data import dataset
 from relusweep.sweep.kernels.training import plain
+from relusweep.sweep.kernels.training.kernel import Kernel
 from relusweep.sweep.model import Architecture, initial_parameters
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.run import Run
@@ -57,7 +57,7 @@ class Contender(Protocol):
 class Relusweep:
     """What `relusweep run` does between two convergence checks; with `kernel`, by that one."""
 
-    def __init__(self, runs: Sequence[Run], steps: int, kernel: ModuleType | None = None) -> None:
+    def __init__(self, runs: Sequence[Run], steps: int, kernel: Kernel | None = None) -> None:
         self.training, self.steps = Training(Pack(tuple(runs)), torch.device("cpu")), steps
         self.training.kernel = kernel or self.training.kernel
 
@@ -71,7 +71,7 @@ class Relusweep:
 
 
 def start(runs: Sequence[Run]) -> list[np.ndarray]:
-    """Give the initial weights, stacked."""
+    """Return the initial weights, stacked."""
     theta = torch.stack([torch.from_numpy(initial_parameters(run)) for run in runs])
     return [weight.numpy().astype(runs[0].dtype) for weight in Architecture.of(runs[0]).named(theta).values()]
 
@@ -162,13 +162,13 @@ def check(has_jax: bool) -> str:
     reference = weights["relusweep (torch)"]
     moved = np.concatenate([w.reshape(RUNS, -1) for w in start(make_runs(RUNS, "float64"))], 1) - reference
     assert np.linalg.norm(moved, axis=1).min() > 1e-4, "nothing has been trained"
-    said = []
+    found = []
     for name, theta in weights.items():
         off = np.linalg.norm(theta - reference[:: RUNS // len(theta)], axis=1) / np.linalg.norm(theta, axis=1)
         if not off.max() <= AGREEMENT:
             sys.exit(f"{name} trains something else: weights differ by {off.max():.1e} after {CHECK_STEPS} steps")
-        said.append(f"{name} {off.max():.0e}")
-    return f"float64 weights after {CHECK_STEPS} steps, off the reference by: {'; '.join(said[1:])}"
+        found.append(f"{name} {off.max():.0e}")
+    return f"float64 weights after {CHECK_STEPS} steps, off the reference by: {'; '.join(found[1:])}"
 
 
 def main() -> None:

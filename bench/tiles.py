@@ -1,6 +1,6 @@
 """Run-steps per second of the reference kernel against the number of runs that it advances together.
 
-Few at a time pay for the calls of torch, many for main memory; `sweep/kernels/plain.py` takes what is best between.
+Few at a time pay for the calls of torch, many for main memory; `kernels/training/plain.py` takes what is best between.
 """
 
 from collections.abc import Callable

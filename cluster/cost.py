@@ -2,23 +2,20 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
 from relusweep.sweep.kernels.jit.compiled import announced_once
-from relusweep.sweep.pack import SHAPE_KEYS, shape_key
 from relusweep.sweep.probe import probe
 from relusweep.sweep.run import Run
+from relusweep.sweep.shape import SHAPE_KEYS, Shape, shape_key, work
 from relusweep.sweep.spec import Measure
 from relusweep.sweep.store.store import Store
 
 _PROBED_SHAPES = 6  # the first ones asked for; the others are scaled from the nearest
 _SUMS = ("seconds_sum", "seconds_count")
-
-Shape = tuple[Any, ...]
 
 
 class Costs:
@@ -50,13 +47,6 @@ class Costs:
             near = min(self.known, key=lambda other: abs(work(other) / work(shape) - 1))
             self.scaled[shape] = self.known[near] * work(shape) / work(near)
         return self.scaled[shape]
-
-
-def work(shape: Shape) -> float:
-    """Multiply-adds of a training, but for a factor."""
-    run = dict(zip(SHAPE_KEYS, shape, strict=True))
-    step = (run["batch_size"] or run["n"]) * (run["width"] * (run["d"] + 1) + (run["width2"] or 0) * run["width"])
-    return float(step * run["max_steps"])
 
 
 def recorded_costs(store: Store, *, on_gpu: bool) -> dict[Shape, float]:

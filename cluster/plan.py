@@ -8,13 +8,13 @@ from operator import attrgetter
 from pathlib import Path
 
 from relusweep.cluster.backend import Backend, Foreseen, QueueingBackend
-from relusweep.cluster.cost import Costs, work
+from relusweep.cluster.cost import Costs
 from relusweep.cluster.progress import duration
 from relusweep.cluster.slurm.queue import Pending
 from relusweep.sweep.bracket import Brackets
 from relusweep.sweep.data import DATA_KEYS, dataset
-from relusweep.sweep.pack import shape_key
 from relusweep.sweep.run import Run
+from relusweep.sweep.shape import shape_key, work
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.store.run_ids import RunIds
 from relusweep.sweep.store.store import Store

@@ -16,7 +16,7 @@ from relusweep.cluster.backend import Job, Outcome
 from relusweep.cluster.signals import answered
 from relusweep.sweep.data import DataError
 from relusweep.sweep.execute import Interrupted, Progress, execute
-from relusweep.sweep.kernels.jit.compiled import told
+from relusweep.sweep.kernels.jit.compiled import announcing
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.store.lease import leased, leased_runs, worker_name
 from relusweep.sweep.store.run_ids import MergedIds
@@ -64,7 +64,7 @@ class Worker:
                 return Outcome(pack, "recorded" if recorded == ids else "elsewhere")
             self.progress = Progress(pack.id, len(pack.runs), pack.shape.max_steps)
             try:
-                with told(self._compiling):
+                with announcing(self._compiling):
                     tables = execute(
                         pack, self.job.measure, self.device, self.job.backend, checkpoint=checkpoint,
                         checkpoint_seconds=self.job.checkpoint_seconds, heartbeat=self._heartbeat,

@@ -55,7 +55,7 @@ class Brackets:
         """Make those of a spec; None if it has no [refine].
 
         Raises:
-            SpecError: if what it says suits none of the runs.
+            SpecError: if [refine] suits none of the runs.
         """
         return Brackets(spec, spec.refine) if spec.refine else None
 
@@ -113,7 +113,7 @@ class Brackets:
     def to_follow(self) -> Iterator[tuple[Run, int, bool]]:
         """Yield for each place where runs may be asked for later a run like them, and how many they are at most.
 
-        The third says whether no other place in its group may get more.
+        The third is whether no other place in its group may get more.
         """
         pairs = self._pairs[self._undecided]
         most = self.refine.most(pairs["low"], pairs["high"], np.zeros(len(pairs), int))

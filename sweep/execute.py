@@ -217,7 +217,7 @@ class _Execution:
         return Point(training.architecture, theta, x, y, None if slope is None else slope.double())
 
     def measure_tile(self) -> int:
-        """How many runs to measure at once: their activations, Gram matrices and Lanczos vectors have to be held."""
+        """Return how many runs to measure at once: activations, Gram matrices and Lanczos vectors have to be held."""
         return max(1, min(256, _MEASURE_BYTES // point_bytes(self.pack.shape)))
 
     # Checkpoints -----------------------------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ def top_eigenpair(product: Product, start: Float[Tensor, "B p"], *, tolerance: f
 
 
 def perturbation(vectors: Float[Tensor, "B p"]) -> Float[Tensor, " p"]:
-    """Give what is added to every unit start: the same for every run, in every pack."""
+    """Return what is added to every unit start: the same for every run, in every pack."""
     generator = torch.Generator().manual_seed(0)
     direction = torch.randn(vectors.shape[1], generator=generator, dtype=torch.float64)
     return _PERTURBATION * torch.nn.functional.normalize(direction, dim=0).to(vectors)

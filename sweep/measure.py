@@ -41,7 +41,7 @@ def largest_residual(point: Point) -> Float[Tensor, " B"]:
 
 
 def factors(point: Point, derivatives: list[Float[Tensor, "B _ n"]]) -> Factors:
-    """Give (δ, h̃) of each layer, first to last; the activation mode is in `derivatives`."""
+    """Return (δ, h̃) of each layer, first to last; the activation mode is in `derivatives`."""
     layers, deltas = point.architecture.split(point.theta), [torch.ones_like(point.y)[:, None, :]]
     for rows, derivative in zip(layers[:0:-1], derivatives[::-1], strict=True):
         deltas.append(_through(rows[..., : derivative.shape[1]], deltas[-1]) * derivative)
@@ -87,7 +87,7 @@ def gauss_newton_top(point: Point) -> Eigenpair:
     1 + 2S̃.
     """
     if point.programs:
-        return point.programs.top_eigenpair(*point.networks, exact=False, tolerance=1e-9)
+        return point.programs.top_eigenpair(point.networks, exact=False, tolerance=1e-9)
     n, p = point.n, point.architecture.count
     ones = torch.ones_like(point.y)
     if p < n and p <= FORMED:
@@ -128,7 +128,7 @@ def on_kink(point: Point, lr: Float[Tensor, " B"]) -> list[Bool[Tensor, "B _ n"]
     or more. There the activation mode, and with it λ_max, changes from step to step.
     """
     if point.programs:
-        return point.programs.on_kink(*point.networks, lr, _ROUNDING)
+        return point.programs.on_kink(point.networks, lr, _ROUNDING)
     g, _ = gradient(*point.networks)
     moved = forward(point.architecture, point.theta - lr[:, None] * g, point.x, point.slope)[0]
     marks = []
@@ -157,7 +157,7 @@ def least_gauss_newton_sharpness(
     count = _count(marks)
     few = (count > 0) & (count <= _MODE_PAIRS)
     if point.programs:
-        return point.programs.least_over_modes(*point.networks, top, [marked & few[:, None, None] for marked in marks])
+        return point.programs.least_over_modes(point.networks, top, [marked & few[:, None, None] for marked in marks])
     if point.n > FORMED:
         return least
     for b in torch.nonzero(few).flatten().tolist():
@@ -220,7 +220,7 @@ def hessian_top(point: Point, start: Float[Tensor, "B p"] | None = None) -> Eige
     only if so [M21 Lemma 1]. `start` is best the top eigenvector of Gauss–Newton; without one, the mean gradient.
     """
     if point.programs:
-        return point.programs.top_eigenpair(*point.networks, exact=True, start=start)
+        return point.programs.top_eigenpair(point.networks, exact=True, start=start)
     return top_eigenpair(hessian_product(point), pull(point, torch.ones_like(point.y)) if start is None else start)
 
 

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from relusweep.sweep.run import Run
+from relusweep.sweep.shape import layer_sizes
 from relusweep.sweep.witness import witness
 
 INIT, BATCHES = 11, 12  # purposes of a run's own random numbers
@@ -37,8 +38,8 @@ class Architecture:
 
     @staticmethod
     def of(run: Run) -> "Architecture":
-        """Give the architecture of a run."""
-        return Architecture((run.d, run.width, *([run.width2] if run.width2 else []), 1), run.bias)
+        """Return the architecture of a run."""
+        return Architecture(layer_sizes(run), run.bias)
 
     @cached_property
     def shapes(self) -> tuple[tuple[int, int], ...]:
@@ -73,7 +74,7 @@ class Architecture:
 
     @cached_property
     def by_feature(self) -> Tensor:
-        """Where the parameters lie if the first layer goes by features, each for all units."""
+        """Indices of the parameters if the first layer goes by features, each for all units."""
         units, features = self.shapes[0]
         first = torch.arange(units * features).view(units, features).T.flatten()
         return torch.cat([first, torch.arange(units * features, self.count)])

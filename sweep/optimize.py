@@ -8,7 +8,7 @@ With g the gradient of the (mini-batch) loss plus weight_decay · θ (coupled), 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -81,22 +81,43 @@ def update(
     step: int | Float[Tensor, ""],
     warming: bool,
 ) -> None:
-    """Take one step in place; `step` counts from 0, `warming` says that some run's rate may still rise."""
+    """Take one step in place; `step` counts from 0, `warming` says that some run's rate may still rise.
+
+    Raises:
+        ValueError: if there is no update rule of this name.
+    """
+    rule = RULES.get(optimizer)
+    if rule is None:
+        raise ValueError(f"optimizer = {optimizer!r}: no update rule; expected one of {', '.join(RULES)}")
     if rates.decay is not None:
         g = torch.addcmul(g, rates.decay, theta)
     lr = rates.lr
     if warming and rates.warmup is not None:
         lr = lr * ((step + 1) / rates.warmup).clamp(max=1)  # warmup 0 gives inf, hence 1
-    if optimizer == "momentum":
-        assert rates.momentum is not None
-        g = buffers[0].mul_(rates.momentum).add_(g)
-    elif optimizer == "adam":
-        first, second = buffers
-        first.lerp_(g, 1 - _BETA1)
-        second.mul_(_BETA2).addcmul_(g, g, value=1 - _BETA2)
-        scale = (second / (1 - _BETA2 ** (step + 1))).sqrt_().add_(_EPSILON)
-        g = first / scale / (1 - _BETA1 ** (step + 1))
-    theta.addcmul_(lr, g, value=-1)
+    theta.addcmul_(lr, rule(buffers, g, rates, step), value=-1)
+
+
+def _gradient(
+    buffers: tuple[Tensor, ...], g: Float[Tensor, "B p"], rates: Rates, step: int | Tensor
+) -> Float[Tensor, "B p"]:
+    return g
+
+
+def _heavy_ball(
+    buffers: tuple[Tensor, ...], g: Float[Tensor, "B p"], rates: Rates, step: int | Tensor
+) -> Float[Tensor, "B p"]:
+    assert rates.momentum is not None
+    return buffers[0].mul_(rates.momentum).add_(g)
+
+
+def _adam(
+    buffers: tuple[Tensor, ...], g: Float[Tensor, "B p"], rates: Rates, step: int | Tensor
+) -> Float[Tensor, "B p"]:
+    first, second = buffers
+    first.lerp_(g, 1 - _BETA1)
+    second.mul_(_BETA2).addcmul_(g, g, value=1 - _BETA2)
+    scale = (second / (1 - _BETA2 ** (step + 1))).sqrt_().add_(_EPSILON)
+    return first / scale / (1 - _BETA1 ** (step + 1))
 
 
 def draw_batches(
@@ -122,7 +143,7 @@ def draw_batches(
 
 
 def streams(seed: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
-    """Where the random numbers of each run's batches begin; seeds have 31 bits."""
+    """Return where the random numbers of each run's batches begin; seeds have 31 bits."""
     return _mix(seed + (BATCHES << 32))
 
 
@@ -134,3 +155,13 @@ def _mix(z: Tensor) -> Tensor:
     for shift, factor in ((30, 0xBF58476D1CE4E5B9 - 2**64), (27, 0x94D049BB133111EB - 2**64)):
         z = (z ^ (z >> shift & (1 << 64 - shift) - 1)) * factor  # the mask makes the shift a logical one
     return z ^ (z >> 31 & (1 << 33) - 1)
+
+
+# The direction of each update rule, of which θ loses η times as much. It is given the memory, which it brings up to
+# date, the gradient, the rates and the step.
+RULES: Mapping[str, Callable[[tuple[Tensor, ...], Tensor, Rates, int | Tensor], Tensor]] = {
+    "gd": _gradient,
+    "sgd": _gradient,
+    "momentum": _heavy_ball,
+    "adam": _adam,
+}

@@ -1,30 +1,19 @@
 """Pack: runs of equal tensor shape, trained together on one device."""
 
 import hashlib
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from operator import attrgetter
-from typing import Any
 
 from relusweep.sweep.record import MOMENT_MEASURES
 from relusweep.sweep.run import Run
+from relusweep.sweep.shape import Shape, buffer_count, hidden_units, number_bytes, parameter_count, shape_key
 from relusweep.sweep.spec import Measure
 
 MAX_RUNS = 4096  # a pack is also the unit of retry and of one Parquet part
 
-BUFFERS = {"gd": 0, "sgd": 0, "momentum": 1, "adam": 2}  # what an optimizer remembers, in copies of the parameters
-
 FORMED = 1024  # a matrix of more rows costs more than products with its factors
 _ROW_BYTES = 10_000  # a row of the table runs, as Python's objects
-
-# What has to be equal in a pack: everything that sets a tensor's shape, the program or the number of steps.
-SHAPE_KEYS = (
-    "d", "n", "n_test", "depth", "width", "width2", "bias", "activation", "optimizer", "batch_size", "max_steps",
-    "dtype",
-)  # fmt: skip
-_shape = attrgetter(*SHAPE_KEYS)  # asked of every run of a sweep: a loop over the keys takes twice as long
 
 
 @dataclass(frozen=True)
@@ -45,19 +34,14 @@ class Pack:
         return self.runs[0]
 
 
-def shape_key(run: Run) -> tuple[Any, ...]:
-    """Runs with equal keys fit in one pack."""
-    return _shape(run)
-
-
 def make_packs(runs: Iterable[Run], size: Callable[[Run], int]) -> Iterator[Pack]:
-    """Group runs by shape, in their order; memory is bounded by one unfinished pack a shape.
+    """Yield packs of runs of equal shape, in the order of the runs; memory is bounded by one unfinished pack a shape.
 
     Args:
         runs: What is to be trained.
         size: The most runs of this shape that a pack may hold; asked once a pack.
     """
-    waiting: dict[tuple[Any, ...], tuple[int, list[Run]]] = {}
+    waiting: dict[Shape, tuple[int, list[Run]]] = {}
     for run in runs:
         key = shape_key(run)
         if key not in waiting:
@@ -71,27 +55,21 @@ def make_packs(runs: Iterable[Run], size: Callable[[Run], int]) -> Iterator[Pack
         yield Pack(tuple(group))
 
 
-def parameter_count(run: Run) -> int:
-    """Trained numbers of one network."""
-    sizes = [run.d, run.width, *([run.width2] if run.width2 else []), 1]
-    return sum((inputs + run.bias) * outputs for inputs, outputs in itertools.pairwise(sizes))
-
-
 def point_bytes(run: Run) -> int:
-    """Bytes that measuring one run takes: activations and their derivatives, Gram matrices, Lanczos vectors."""
-    count, units = parameter_count(run), run.width + (run.width2 or 0) + run.d
+    """Return the bytes that measuring one run takes: activations, derivatives, Gram matrices, Lanczos vectors."""
+    count, units = parameter_count(run), run.d + hidden_units(run)
     formed = run.n * min(run.n, count) if min(run.n, count) <= FORMED else 0
     return 8 * (3 * formed + 40 * count + 12 * max(run.n, run.n_test) * units)
 
 
 def run_bytes(run: Run, measure: Measure) -> int:
-    """Bytes that a pack needs for each of its runs at most: alone with its data, measured and about to be recorded.
+    """Return the bytes that a pack needs for each run at most: alone with its data, measured, about to be recorded.
 
     What has been measured lies in memory up to four times: as it was found, as a column, in Arrow's form, in a state on
     its way to the disk.
     """
     count = parameter_count(run)
-    state = (8 if run.dtype == "float64" else 4) * count * (2 + BUFFERS[run.optimizer])
+    state = number_bytes(run) * count * (2 + buffer_count(run))
     data = 8 * (run.n * (run.d + 2) + run.n_test * (run.d + 1))
     weights = 4 * 8 * count if measure.save_weights else 0
     moments = 4 * 8 * (len(MOMENT_MEASURES) + 3) * len(measure.moments(run.max_steps))

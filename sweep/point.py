@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from types import ModuleType
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from relusweep.sweep.kernels.measures import layered, shallow
+from relusweep.sweep.kernels.measures.networks import Networks
+from relusweep.sweep.kernels.measures.programs import Programs, choose
 from relusweep.sweep.kernels.measures.survey import Survey
 from relusweep.sweep.model import Architecture, Inputs, Slope, forward
 
@@ -49,21 +49,19 @@ class Point:
         return [self.x.mT.expand(len(self.theta), -1, -1), *(torch.cat([h, *ones], 1) for h in self.after)]
 
     @property
-    def networks(self) -> tuple[Architecture, Tensor, Inputs, Tensor, Slope]:
-        """All of it, as kernels take it."""
-        return self.architecture, self.theta, self.x, self.y, self.slope
+    def networks(self) -> Networks:
+        """All of it, as compiled measures take it."""
+        return Networks(self.architecture, self.theta, self.x, self.y, self.slope)
 
     @property
-    def programs(self) -> ModuleType | None:
-        """What measures these networks on the CPU, one alone after the other; on other devices tensors do."""
-        if self.theta.device.type != "cpu":
-            return None
-        return shallow if shallow.supports(self.architecture, self.x) else layered
+    def programs(self) -> Programs | None:
+        """What measures these networks on the CPU; None on other devices, where tensors do."""
+        return choose(self.networks)
 
     @cached_property
     def survey(self) -> Survey | None:
-        """What one pass of such a program over the samples tells."""
-        return self.programs.survey(*self.networks) if self.programs else None
+        """What one pass of such a program over the samples shows."""
+        return self.programs.survey(self.networks) if self.programs else None
 
     @property
     def finite(self) -> Bool[Tensor, " B"]:
@@ -81,7 +79,7 @@ class Point:
         return [self.derivative(z > 0) for z in self.before]
 
     def derivative(self, active: Bool[Tensor, "B q n"]) -> Float[Tensor, "B q n"]:
-        """Give σ' where `active`, and the slope of the negative side elsewhere."""
+        """Return σ' where `active`, and the slope of the negative side elsewhere."""
         negative = torch.zeros((), dtype=self.theta.dtype, device=self.theta.device)
         return torch.where(active, torch.ones_like(negative), negative if self.slope is None else self.slope)
 

@@ -54,13 +54,13 @@ class Refine(BaseModel):
         return self
 
     def met(self, rows: pa.Table) -> np.ndarray:
-        """Tell which rows meet the threshold."""
+        """Return which rows meet the threshold."""
         if self.threshold is None:
             return rows["status"].to_numpy() == "converged"
         return rows[self.column].cast(pa.float64()).to_numpy() <= self.threshold  # null is NaN there
 
     def is_wide(self, low: Any, high: Any, rounds: Any) -> Any:
-        """Tell whether to look between two values, after so many rounds."""
+        """Return whether to look between two values, after so many rounds."""
         return (high > self.ratio * low) & (rounds < self.rounds)
 
     def most(self, low: Any, high: Any, rounds: Any) -> np.ndarray:
@@ -71,5 +71,5 @@ class Refine(BaseModel):
 
 
 def middle(low: float, high: float) -> float:
-    """Give the geometric mean, in few digits: the same number on every machine."""
+    """Return the geometric mean, in few digits: the same number on every machine."""
     return float(f"{math.sqrt(low) * math.sqrt(high):.{_DIGITS}g}")

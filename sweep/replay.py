@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from pydantic import ValidationError
 
 from relusweep.sweep.data import dataset
 from relusweep.sweep.device import devices
@@ -18,6 +19,7 @@ from relusweep.sweep.kernels.jit.compiled import announced_once
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.record import CIRCUMSTANCES, KEYS, SCHEMAS, WEIGHTS
 from relusweep.sweep.run import PARAMETERS, Run
+from relusweep.sweep.shape import layer_sizes
 from relusweep.sweep.spec import Measure
 from relusweep.sweep.store.atomic import StoreError, replacing, store_errors
 from relusweep.sweep.store.part import distinct, stack
@@ -52,11 +54,38 @@ def _beginning(rows: pa.Table, run_id: str) -> pa.Table:
     return rows.take(pa.array(chosen, pa.int64()))
 
 
-def train_alone(row: dict[str, Any], measure: Measure, say: Callable[[str], None]) -> Tables:
-    """Train the run of a recorded row in a pack of its own, on this machine; says why if that takes a while."""
-    run = Run.model_validate({key: row[key] for key in PARAMETERS})
+def recorded_run(row: dict[str, Any]) -> Run:
+    """Return the run of a recorded row.
+
+    Raises:
+        StoreError: if the row's parameters are not those of its id.
+    """
+    try:
+        run = Run.model_validate({key: row[key] for key in PARAMETERS})
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = ".".join(map(str, first["loc"])) or str(first.get("ctx", {}).get("error", first["msg"]))
+        raise StoreError(
+            f"run {row['run_id']}: its recorded parameters are not those of a run ({what}); expected what "
+            "`relusweep run` writes. Set its part aside, and the next run trains it again."
+        ) from None
     if run.id != row["run_id"]:
         raise StoreError(f"run {row['run_id']}: its parameters give the id {run.id}; expected the same. Broken row?")
+    return run
+
+
+def train_alone(row: dict[str, Any], measure: Measure, say: Callable[[str], None]) -> Tables:
+    """Train the run of a recorded row in a pack of its own, on this machine.
+
+    Args:
+        row: A row of the table `runs`.
+        measure: What to record besides the end.
+        say: Receives a line for the user if that takes a while.
+
+    Raises:
+        StoreError: if the row's parameters are not those of its id.
+    """
+    run = recorded_run(row)
     torch.set_num_threads(1)
     with announced_once(say):
         return execute(Pack((run,)), measure, devices()[0], "replay")
@@ -79,11 +108,15 @@ def write_npz(store: Store, run_id: str, file: Path, say: Callable[[str], None])
 
     Returns:
         Whether the run had to be trained again because its weights were not saved. The record is the stored one.
+
+    Raises:
+        StoreError: if the name does not end in .npz, no run or several begin so, it diverged, or the file cannot be
+            written.
     """
     if file.suffix != ".npz":
         raise StoreError(f"{file}: expected a name that ends in .npz")
     row = find(store, run_id)
-    run = Run.model_validate({key: row[key] for key in PARAMETERS})
+    run = recorded_run(row)
     if row["status"] == "diverged":
         raise StoreError(
             f"run {row['run_id']}: it diverged after {row['steps']} steps; there are no weights to export."
@@ -102,7 +135,7 @@ def write_npz(store: Store, run_id: str, file: Path, say: Callable[[str], None])
 
 
 def _shapes(run: Run) -> dict[str, tuple[int, ...]]:
-    sizes = [run.d, run.width, *([run.width2] if run.width2 else [])]
+    sizes = layer_sizes(run)[:-1]
     shapes: dict[str, tuple[int, ...]] = {}
     for index, (inputs, units) in enumerate(itertools.pairwise(sizes), 1):
         shapes |= {f"w{index}": (units, inputs), f"b{index}": (units,)}

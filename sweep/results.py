@@ -43,7 +43,7 @@ class Results:
         self.weights += other.weights
 
     def tables(self, ids: Sequence[str], architecture: Architecture, seconds: float) -> dict[str, pa.Table]:
-        """Give the three tables of a whole pack.
+        """Return the three tables of a whole pack.
 
         Args:
             ids: Of the pack's runs, position by position.

@@ -45,7 +45,7 @@ class Measure(BaseModel):
     save_weights: bool = False
 
     def moments(self, max_steps: int) -> tuple[int, ...]:
-        """Give the steps at which the trajectory is recorded.
+        """Return the steps at which the trajectory is recorded.
 
         `log:N` means N log-spaced ones of 1 … max_steps, `tail:N` the first and N evenly spaced ones of the last tenth.
         """
@@ -94,7 +94,7 @@ class Block:
             yield self._run(rows)
 
     def run(self, position: int) -> Run:
-        """Give one run, by its position among them."""
+        """Return one run, by its position among them."""
         places = np.unravel_index(position, [len(rows) for rows in self.factors])
         return self._run(rows[place] for rows, place in zip(self.factors, places, strict=True))
 
@@ -137,7 +137,7 @@ class Spec:
                 yield run
 
     def run(self, position: int) -> Run:
-        """Give one run by its position in the blocks, where a run that several of them share has as many."""
+        """Return one run by its position in the blocks, where a run that several of them share has as many."""
         for block in self.blocks:
             if position < len(block):
                 return block.run(position)
@@ -191,7 +191,7 @@ class Spec:
 
 
 def _block(shared: dict[str, Any], raw: _Block, place: str) -> Block:
-    drawn = set(raw.random) - {"count", "seed"}  # these two say how to draw
+    drawn = set(raw.random) - {"count", "seed"}  # these two are how to draw
     sources = {"fixed": set(raw.fixed), "grid": set(raw.grid), "zip": set(raw.zip), "random": drawn}
     for (one, keys), (other, others) in itertools.combinations(sources.items(), 2):
         for key in sorted(keys & others):
@@ -319,17 +319,17 @@ def _validator(key: str) -> Any:
     return TypeAdapter(annotated, config=ConfigDict(strict=True))
 
 
-# Words ---------------------------------------------------------------------------------------------------------------
+# Messages ------------------------------------------------------------------------------------------------------------
 
 
 def _first(error: ValidationError) -> Any:
-    """Choose what to say: a key that is unknown rather than the one that is missing for it."""
+    """Choose the error to report: a key that is unknown rather than the one that is missing for it."""
     errors = error.errors()
     return next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
 
 
 def _sentence(place: str, error: ValidationError, known: tuple[str, ...]) -> str:
-    """Say the first thing that is wrong, with its path in the file."""
+    """Return one line about the first thing that is wrong, with its path in the file."""
     first = _first(error)
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
     what = _what(first, known, str(first["loc"][-1]) if first["loc"] else "")
@@ -341,7 +341,7 @@ def _sentence(place: str, error: ValidationError, known: tuple[str, ...]) -> str
 
 
 def _what(error: Any, known: tuple[str, ...], key: str) -> str:
-    """Say one validation error of a key as `= value; expected …`, or name the nearest known key."""
+    """Return one validation error of a key as `= value; expected …`, or the nearest known key."""
     if error["type"] == "extra_forbidden":
         return f"unknown key; {nearest(key, known)}"
     if error["type"] == "missing":

@@ -10,14 +10,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from relusweep.sweep.data import DATA_KEYS, dataset
-from relusweep.sweep.kernels.training import blas, fused, graphed, persistent, plain
+from relusweep.sweep.kernels.training.choice import choose
+from relusweep.sweep.kernels.training.kernel import Kernel, Tile
 from relusweep.sweep.model import Architecture, Inputs, initial_parameters, with_ones
 from relusweep.sweep.optimize import Rates
-from relusweep.sweep.pack import BUFFERS, Pack
+from relusweep.sweep.pack import Pack
 from relusweep.sweep.run import Run
+from relusweep.sweep.shape import buffer_count
 
-# Fused kernels go before the reference; the first that supports a run's shape trains it.
-KERNELS = (persistent, fused, blas, graphed, plain)
 CHECK_STEPS = 200  # a run can end at multiples of this, and at its max_steps
 CHECKS_IN_A_ROW = 5  # to be passed: at lr · sharpness / 2 = 1.01 a deviation grows e^20-fold meanwhile
 DIVERGED = 1e10  # a loss above this many times max(initial loss, 1) never comes back
@@ -39,7 +39,7 @@ class Training:
         self.device = device
         self.architecture = Architecture.of(pack.shape)
         self.dtype = getattr(torch, pack.shape.dtype)
-        self.kernel = next(kernel for kernel in KERNELS if kernel.supports(pack.shape, device))
+        self.kernel: Kernel = choose(pack.shape, device)
         example = {_data_key(run): run for run in self.runs}  # one run of each data set
         sets = [dataset(run.model_dump()) for run in example.values()]
         order = {key: index for index, key in enumerate(example)}
@@ -70,24 +70,29 @@ class Training:
             "limit": torch.zeros(count, dtype=self.dtype, device=self.device),
             "passes": torch.zeros(count, dtype=torch.int64, device=self.device),
         }
-        state |= {f"buffer{index}": torch.zeros_like(theta) for index in range(BUFFERS[self.shape.optimizer])}
+        state |= {f"buffer{index}": torch.zeros_like(theta) for index in range(buffer_count(self.shape))}
         self.state = state
-        for rows in self.tiles(self.kernel.tile_size(self.shape, self.device)):
+        for rows in self.tiles(self.tile_size):
             state["limit"][rows] = DIVERGED * self.losses(rows).clamp(min=1)
         return state
 
     def __len__(self) -> int:
         return len(self.state["position"])
 
+    @property
+    def tile_size(self) -> int:
+        """How many runs the kernel advances together."""
+        return self.kernel.tile_size(self.shape, self.device)
+
     def tiles(self, size: int, start: int = 0) -> Iterator[slice]:
-        """Cut the rows in training into tiles of at most `size`."""
+        """Yield the rows in training in tiles of at most `size`."""
         for first in range(start, len(self), size):
             yield slice(first, min(first + size, len(self)))
 
     def inputs(
         self, rows: slice | Tensor, *, test: bool = False, dtype: torch.dtype | None = None
     ) -> tuple[Inputs, Tensor]:
-        """Give x, (n, i) if these rows share their data, else (B, n, i), and y (B, n)."""
+        """Return x, (n, i) if these rows share their data, else (B, n, i), and y (B, n)."""
         positions = self.state["position"][rows].tolist()
         which = [self._which[position] for position in positions]
         x, y = self._test if test else self._train
@@ -95,27 +100,28 @@ class Training:
         return x.to(dtype or self.dtype), y[which].to(dtype or self.dtype)
 
     def rates(self, rows: slice | Tensor) -> Rates:
-        """Give the per-run numbers of these rows."""
+        """Return the per-run numbers of these rows."""
         return self._rates.rows(self.state["position"][rows])
 
-    def _given(self, tile: slice) -> tuple[Rates, Inputs, Tensor]:
-        """Give the rates, x and y of a tile; those of the last one are kept, since a pack is often a single tile."""
-        if self._last is None or self._last[0] != tile:
-            self._last = (tile, (self.rates(tile), *self.inputs(tile)))
+    def tile(self, rows: slice) -> Tile:
+        """Return these rows as kernels take them: views of the state, with the runs' rates and data."""
+        buffers = tuple(self.state[f"buffer{index}"][rows] for index in range(buffer_count(self.shape)))
+        return Tile(self.shape, self.state["theta"][rows], buffers, self.state["peak"][rows], *self._given(rows))
+
+    def _given(self, rows: slice) -> tuple[Rates, Inputs, Tensor]:
+        """Return rates, x and y of a tile; those of the last one are kept, since a pack is often a single tile."""
+        if self._last is None or self._last[0] != rows:
+            self._last = (rows, (self.rates(rows), *self.inputs(rows)))
         return self._last[1]
 
-    def losses(self, tile: slice) -> Float[Tensor, " B"]:
-        """Compute the loss over the whole training set."""
-        return self.kernel.losses(self.shape, self.state["theta"][tile], *self._given(tile))
+    def losses(self, rows: slice) -> Float[Tensor, " B"]:
+        """Compute the losses of a tile over the whole training set."""
+        return self.kernel.losses(self.tile(rows))
 
     def advance(self, stop: int, heartbeat: Callable[[], None]) -> None:
         """Take all runs to step `stop`, tile by tile; `heartbeat`, called after each tile, may raise to interrupt."""
-        buffers = [self.state[f"buffer{index}"] for index in range(BUFFERS[self.shape.optimizer])]
-        for rows in self.tiles(self.kernel.tile_size(self.shape, self.device), self.cursor):
-            self.kernel.advance(
-                self.shape, self.state["theta"][rows], tuple(buffer[rows] for buffer in buffers),
-                self.state["peak"][rows], *self._given(rows), self.step, stop, self._warming_until,
-            )  # fmt: skip
+        for rows in self.tiles(self.tile_size, self.cursor):
+            self.kernel.advance(self.tile(rows), self.step, stop, self._warming_until)
             self.cursor = rows.stop
             heartbeat()
         self.step, self.cursor = stop, 0
@@ -128,8 +134,7 @@ class Training:
         comes back; only where it stays is there a stable one. (For mini-batches the losses met are those of the
         batches.) Diverged: a loss was NaN, infinite, or above DIVERGED · max(L₀, 1).
         """
-        tile = self.kernel.tile_size(self.shape, self.device)
-        loss = torch.cat([self.losses(rows) for rows in self.tiles(tile)])
+        loss = torch.cat([self.losses(rows) for rows in self.tiles(self.tile_size)])
         peak = torch.maximum(self.state["peak"], loss)
         diverged = ~((peak <= self.state["limit"]) & peak.isfinite())  # also where peak is NaN
         tolerance = self._tolerance[self.state["position"]]
@@ -145,7 +150,7 @@ class Training:
         self.state["peak"].zero_()
 
     def save(self) -> dict[str, Any]:
-        """Give everything that the training needs to go on, as tensors and numbers."""
+        """Return everything that the training needs to go on, as tensors and numbers."""
         return {
             "step": self.step,
             "cursor": self.cursor,
@@ -167,13 +172,13 @@ def _data_key(run: Run) -> tuple[Any, ...]:
 
 
 def tile_size(run: Run, device: torch.device) -> int:
-    """How many runs of this shape are advanced together on the device."""
-    return next(kernel for kernel in KERNELS if kernel.supports(run, device)).tile_size(run, device)
+    """Return how many runs of this shape are advanced together on the device."""
+    return choose(run, device).tile_size(run, device)
 
 
 @cache
 def _keep_freed_memory() -> None:
-    """Tell the C library, once a process, to keep what is freed for the next allocation.
+    """Ask the C library, once a process, to keep what is freed for the next allocation.
 
     Every step allocates and frees the same few activations. By default glibc gives such blocks back to the kernel and
     fetches them anew, page fault by page fault: up to half of the time of a step. Other C libraries are left alone.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 
 def fault(parameters: Mapping[str, Any]) -> str | None:
-    """Say why a run cannot start at the witness; None if it can."""
+    """Return why a run cannot start at the witness; None if it can."""
     wanted = {"problem": "pyramid", "depth": 2, "bias": True, "activation": "relu"}
     for key, value in wanted.items():
         if parameters[key] != value:
@@ -27,7 +27,7 @@ def fault(parameters: Mapping[str, Any]) -> str | None:
 
 
 def witness(d: int, width: int, width2: int, s: float = 1.0, a: float = 1.0) -> list[NDArray[np.float64]]:
-    """Give the rows [w_i, b_i] of the three layers.
+    """Return the rows [w_i, b_i] of the three layers.
 
     Args:
         d: Input dimension.

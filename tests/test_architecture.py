@@ -17,7 +17,10 @@ SOURCES = sorted([*FACE, *(path for room in ROOMS for path in (ROOT / room).rglo
 OUTSIDE_TESTS = [*SOURCES, *(ROOT / "bench").rglob("*.py")]
 REGISTRIES = {
     "sweep/data.py": "PROBLEMS",
-    "sweep/train.py": "KERNELS",
+    "sweep/kernels/training/choice.py": "KERNELS",
+    "sweep/kernels/measures/programs.py": "PROGRAMS",
+    "sweep/optimize.py": "RULES",
+    "sweep/shape.py": "BUFFERS",
     "cluster/backend.py": "BACKENDS",
     "analysis/studies/__init__.py": "STUDIES",
 }

@@ -55,6 +55,12 @@ class Arrangement:
     def of(points: Array) -> "Arrangement":
         """Enumerate the hyperplanes.
 
+        Args:
+            points: x (n, d).
+
+        Returns:
+            Each distinct hyperplane once, in the order of its first r members.
+
         Raises:
             ArrangementError: if there are more than `MOST`.
         """
@@ -102,7 +108,7 @@ class Arrangement:
 
     @property
     def tilts(self) -> Flags:
-        """Every way to put r independent points on two sides (2^r, r)."""
+        """Return every way to put r independent points on two sides (2^r, r)."""
         ways = list(itertools.product([False, True], repeat=self.members.shape[1]))
         return np.array(ways, bool).reshape(len(ways), -1)
 
@@ -119,6 +125,9 @@ def splits(points: Array) -> Flags:
 
     The extreme rays of the cell of a split are hyperplanes through points; those on them are split by a tilt, which
     is a hyperplane within theirs: the same question in one dimension less. Points that coincide are never split.
+
+    Args:
+        points: x (n, d).
 
     Returns:
         Rows of which points lie on the positive side; with a split also its opposite.

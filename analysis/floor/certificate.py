@@ -55,11 +55,15 @@ class Certificate:
     labels: float
 
     def of(self, scale: float) -> "Certificate":
-        """Take the labels back to their own units."""
+        """Return the certificate of labels that are `scale` times as large."""
         return Certificate(self.weights, self.ratio, self.labels * scale)
 
     def least_error(self, budget: float, slack: float = 0.0, measure: ErrorMeasure = "sup") -> float:
-        """No network with norm ≤ budget + slack · (its error) has a smaller error."""
+        """Return the error below which there is no network with norm ≤ budget + slack · (its error).
+
+        Direction: a lower bound on the error of every shallow network, of any width. It holds at every budget, not
+        only where the certificate was found; elsewhere others may prove more.
+        """
         size = np.abs(self.weights).sum() if measure == "sup" else self._rms_size
         return _share(self.labels - self.ratio * budget, size + slack * self.ratio)
 
@@ -69,12 +73,15 @@ class Certificate:
         return float(np.sqrt(len(self.weights)) * np.linalg.norm(self.weights))
 
     def least_norm(self, error: float) -> float:
-        """No network with this sup-error, or a smaller one, has a smaller norm."""
+        """Return the norm below which there is no network with this sup-error or a smaller one."""
         return _share(self.labels - np.abs(self.weights).sum() * error, self.ratio)
 
 
 def budget(lr: float) -> float:
-    """1/η - ½, the largest norm of a stable interpolating minimum with trained output bias; none is stable for η > 2.
+    """Return 1/η - ½, the largest norm of a stable interpolating minimum with a trained output bias.
+
+    Direction: upper bound on S and S̃. Assumes one hidden ReLU layer with biases, gradient descent at step size η on the
+    loss (1/2n) Σ r², residuals 0 and no data on kinks. For η > 2 no such minimum is stable.
 
     Raises:
         FloorError: for other step sizes.
@@ -85,7 +92,10 @@ def budget(lr: float) -> float:
 
 
 def residual_slack(points: Array) -> float:
-    """½ √(1 + R²): how much more norm a stable minimum may have for each unit of its error."""
+    """Return ½ √(1 + R²), R = max ‖x_j‖ over points (n, d): how much more norm each unit of error allows a minimum.
+
+    The error is the mean |r_j|, and so no larger than the root mean square or the largest one.
+    """
     return float(np.sqrt(1 + (points**2).sum(1).max()) / 2)
 
 

@@ -48,7 +48,11 @@ class Dictionary:
 
     @staticmethod
     def of(points: Array, norm: Norm) -> "Dictionary":
-        """Enumerate and price the units on these data."""
+        """Enumerate and price the units on points (n, d).
+
+        Raises:
+            ArrangementError: if there are too many hyperplanes.
+        """
         arrangement = Arrangement.of(points)
         pieces = [_priced(arrangement, rows, norm) for rows in blocks(len(arrangement), len(points))]
         if not pieces:  # all data coincide
@@ -61,13 +65,13 @@ class Dictionary:
 
     @property
     def free(self) -> Array:
-        """What costs nothing, as columns (n, _): constants, by the output bias; for S affine ones, x centred."""
+        """Return what costs nothing, as columns (n, _): constants, by the output bias; for S affine ones, x centred."""
         points = self.arrangement.points
         ones = np.ones((len(points), 1))
         return np.hstack([points - points.mean(0), ones]) if self.norm == "stability" else ones
 
     def outputs(self, units: Indices) -> Array:
-        """σ(z_j) of some units (units, n)."""
+        """Return σ(z_j) of some units (units, n)."""
         return np.maximum(self.sign[units, None] * self.arrangement.sides(self.plane[units]), 0)
 
     def active(self, unit: int) -> Flags:

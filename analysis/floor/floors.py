@@ -45,12 +45,23 @@ class Floor:
 
     @property
     def gap(self) -> float:
-        """How much is not known."""
+        """How far the attained optimum may be from the true one."""
         return self.upper - self.lower
 
 
 class Floors:
-    """Floors of one data set and norm; the units that one question needed are at hand for the next."""
+    """Floors of one data set and norm; the units that one question needed are at hand for the next.
+
+        >>> import numpy as np
+        >>> floors = Floors(np.array([[-1.0], [0.0], [1.0]]), np.array([0.0, 0.7, 0.0]))
+        >>> round(floors.least_norm(0.35).upper, 6)  # a constant does
+        0.0
+
+    Attributes:
+        points: x (n, d).
+        labels: y (n,), centred and of unit range.
+        dictionary: The units that suffice, priced.
+    """
 
     def __init__(self, points: Array, labels: Array, norm: Norm = "stability") -> None:
         """Enumerate and price the units.
@@ -82,7 +93,20 @@ class Floors:
         self._widen()
 
     def least_error(self, budget: float, slack: float = 0.0, measure: ErrorMeasure = "sup") -> Floor:
-        """Minimise the error, by default max |r_j|, or √(mean r²), of networks with norm ≤ budget + slack · error."""
+        """Minimise the error of networks with norm ≤ budget + slack · error.
+
+        Args:
+            budget: From 0 on. At `certificate.budget(lr)` the floor speaks of step size lr.
+            slack: 0 for functions of that norm; `residual_slack(points)` for all stable minima, interpolating or not.
+            measure: The error of residuals r = f(x) - y, in units of the labels: max |r_j| (`sup`) or √(mean r²)
+                (`rms`); the loss is half the square of the latter.
+
+        Returns:
+            The least error, certified from below and attained from above.
+
+        Raises:
+            FloorError: for negative numbers, or if the solver gives up.
+        """
         if not (budget >= 0 and slack >= 0):
             raise FloorError(f"budget = {budget}, slack = {slack}; expected numbers from 0 on.")
         below = None if self.below is None else self.below.least_error(budget, slack, measure)
@@ -91,8 +115,15 @@ class Floors:
     def least_norm(self, error: float) -> Floor:
         """Minimise the norm of networks with sup-error ≤ error.
 
+        Args:
+            error: The largest max |f(x_j) - y_j|, from 0 on, in units of the labels.
+
+        Returns:
+            The least norm, in units of the labels, certified from below and attained from above.
+
         Raises:
-            FloorError: if no network has so small an error, since points coincide and their labels do not.
+            FloorError: if no network has so small an error, since points coincide and their labels do not; for a
+                negative number, or if the solver gives up.
         """
         if not error >= 0:
             raise FloorError(f"error = {error}; expected a number from 0 on.")

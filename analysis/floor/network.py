@@ -37,6 +37,9 @@ def assemble(dictionary: Dictionary, units: Indices, amplitudes: Array, affine: 
         units: Their indices.
         amplitudes: Output weight of each.
         affine: What is free, as coefficients of the dictionary's `free` columns.
+
+    Returns:
+        The network: a unit of it for each of these, and two more where the affine part is not constant.
     """
     points = dictionary.arrangement.points
     plane, sign = dictionary.plane[units], dictionary.sign[units, None]

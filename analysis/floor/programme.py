@@ -23,10 +23,10 @@ def least_sup(
     A linear programme: variables are the positive and negative parts of the amplitudes, what is free, the sup-error.
 
     Args:
-        outputs: What the units give on the data.
-        cost: What they cost.
-        free: What costs nothing.
-        labels: y.
+        outputs: What the units give on the data (k, n).
+        cost: What they cost (k,).
+        free: What costs nothing (n, _).
+        labels: y (n,).
         budget: The largest norm; None to minimise it.
         slack: How much it grows with the error.
         most: The largest sup-error; None for any.
@@ -62,6 +62,17 @@ def least_rms(outputs: Array, cost: Array, free: Array, labels: Array, budget: f
     """Minimise the root mean square error of networks with norm ≤ budget + slack · that error.
 
     With slack the error is the root of an increasing concave function, which Newton's method meets from below.
+
+    Args:
+        outputs: What the units give on the data (k, n).
+        cost: What they cost (k,).
+        free: What costs nothing (n, _).
+        labels: y (n,).
+        budget: The largest norm.
+        slack: How much it grows with the error.
+
+    Returns:
+        The solution.
 
     Raises:
         RuntimeError: if the solver gives up.

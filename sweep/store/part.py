@@ -85,7 +85,7 @@ def _version(schema: pa.Schema) -> int:
 
 
 def _misfit(table: str, names: list[str], version: int) -> str | None:
-    """Tell why columns cannot be those of a table in this version; None if they can.
+    """Return why columns cannot be those of a table in this version; None if they can.
 
     A part of an earlier version may lack whatever has been added since. One that names this version may lack
     parameters only: who adds one may have tried it before the version was raised, and its rows are as good.

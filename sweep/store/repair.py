@@ -20,7 +20,7 @@ from relusweep.sweep.store.part import UNREADABLE, read_part, schema_version, ta
 from relusweep.sweep.store.run_ids import RunIds, keys_of
 from relusweep.sweep.store.store import TABLES, Store
 
-_TEMPORARY_SECONDS = 3600  # from then on a temporary file is nobody's: writing the largest takes minutes
+_TEMPORARY_SECONDS = 3600  # an older temporary file was left behind: writing the largest takes minutes
 _PROGRESS_SECONDS = 86400
 _LEFTOVERS = {  # every folder into which something is written under a temporary name
     ".*.tmp": _TEMPORARY_SECONDS,
@@ -48,7 +48,7 @@ def repair(store: Store) -> dict[Path, tuple[str, Path]]:
     for part in broken:
         _refuse_later(part)
     for table in {part.parent.name for part in broken} - {"runs"}:
-        # first, so that after a kill the broken part still tells the next repair that there is something to do
+        # first, so that after a kill the broken part is still there for the next repair
         forget(store, store.run_ids("runs", promised(table)) - store.run_ids(table))
     now = {part: inode for table in TABLES for part, inode in store.inodes(table).items()}
     moved = set_aside(store, [part for part in broken if part in listed and now.get(part) == listed[part]])
@@ -66,6 +66,7 @@ def set_aside(store: Store, parts: Iterable[Path]) -> dict[Path, Path]:
     """
     moved = {}
     with store_errors(store.path):
+        (store.path / "aside").mkdir(exist_ok=True, mode=0o700)
         for part in parts:
             target = _place_aside(store, part)
             try:
@@ -101,8 +102,11 @@ def forget(store: Store, run_ids: RunIds) -> None:
         else:
             write_part(part, rows.filter(pa.array(~forgotten)).replace_schema_metadata(metadata))
 
-    if run_ids:
-        take_each(lambda: [part for part, inode in store.inodes().items() if (part, inode) not in done], reduce)
+    if not run_ids:
+        return
+    with store_errors(store.path):
+        (store.path / "aside").mkdir(exist_ok=True, mode=0o700)
+    take_each(lambda: [part for part, inode in store.inodes().items() if (part, inode) not in done], reduce)
 
 
 def remove_leftovers(store: Store) -> None:
@@ -130,9 +134,7 @@ def _refuse_later(part: Path) -> None:
 
 
 def _place_aside(store: Store, part: Path) -> Path:
-    folder = store.path / "aside"
-    folder.mkdir(exist_ok=True, mode=0o700)
-    return folder / f"{part.parent.name}-{secrets.token_hex(4)}-{part.name}"
+    return store.path / "aside" / f"{part.parent.name}-{secrets.token_hex(4)}-{part.name}"
 
 
 def _copy_aside(store: Store, part: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Ids: a set of run ids that fits the memory of a laptop: 16 bytes a run, where a Python set of texts takes 115."""
+"""Run ids: a set of run ids that fits the memory of a laptop: 16 bytes a run, where a Python set of texts takes 115."""
 
 from collections.abc import Iterable, Iterator, Set
 from typing import Any, final
@@ -80,7 +80,7 @@ class MergedIds:
         self._sets.append(ids)
 
     def among(self, ids: Set[str]) -> set[str]:
-        """Give those of some ids that are here."""
+        """Return those of some ids that are here."""
         return {run_id for run_id in ids if any(run_id in known for known in self._sets)}
 
 

@@ -148,7 +148,7 @@ class Store(StoreFiles):
 
         Args:
             table: `runs`, `trajectories` or `weights`.
-            take: Is given the rows of one part, piece by piece, and has to go through them all.
+            take: Receives the rows of one part, piece by piece, and has to go through them all.
             columns: Those wanted; the table's key columns come along.
 
         Returns:

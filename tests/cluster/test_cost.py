@@ -5,7 +5,6 @@ import torch
 
 from relusweep.cluster import cost
 from relusweep.cluster.cost import Costs, recorded_costs
-from relusweep.sweep.pack import shape_key
 from relusweep.sweep.probe import Cost
 from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Measure

@@ -16,7 +16,8 @@ import torch
 
 from relusweep.cluster import launch as launching
 from relusweep.cluster.backend import Job, backend
-from relusweep.cluster.launch import sweep as train
+from relusweep.cluster.launch import train_missing as train
+from relusweep.sweep import tally as tallies
 from relusweep.sweep.execute import load_checkpoint
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.run import Run
@@ -317,8 +318,8 @@ def test_waiting_launcher_reads_only_what_is_new(
     store.write("b", {"runs": rows(runs[1:2])}, {})
     tally = Tally(store, RunIds(run.id for run in runs))
     read, said, ticks = [], [], []
-    pieces = tally.pieces
-    monkeypatch.setattr(tally, "pieces", lambda part, columns: read.append(part.stem) or pieces(part, columns))
+    pieces = tallies.pieces
+    monkeypatch.setattr(tallies, "pieces", lambda part, columns: read.append(part.stem) or pieces(part, columns))
     monkeypatch.setattr(Spec, "expand", lambda self: pytest.fail("expanded while there was nothing to train"))
     monkeypatch.setattr(launching, "_WAIT_SECONDS", 0)
 

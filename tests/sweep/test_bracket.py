@@ -36,7 +36,7 @@ def end(met):
 
 
 def train(refined, outcome, chance=None):
-    """Record all that is asked for, at once or one at a time; gives the runs that the spec does not name, in order."""
+    """Record all that is asked for, at once or one at a time; returns the runs that the spec does not name, in order."""
     rows = {run.id: end(outcome(run)) for run in refined.expand()}
     added = []
     while asked := list(narrowed(refined, rows).asked()):

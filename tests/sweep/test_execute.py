@@ -14,6 +14,7 @@ from relusweep.sweep.record import MOMENT_MEASURES, RESULTS
 from relusweep.sweep.run import PARAMETERS, Run
 from relusweep.sweep.spec import Measure
 from relusweep.sweep.store.atomic import replacing
+from relusweep.sweep.train import Training
 
 CPU = torch.device("cpu")
 CIRCUMSTANCES = {"seconds", "pack_id", "pack_size"}
@@ -223,6 +224,53 @@ def test_checkpoint_of_another_pack_or_measure_is_not_used(tmp_path):
         rows = rows_of(pack, measure, CPU, "test", checkpoint=path)
         same(table(rows["runs"]), table(rows_of(pack, measure, CPU, "test")["runs"]))
         assert len(rows["weights"]) == (len(pack.runs) if measure.save_weights else 0)
+
+
+def test_checkpoint_as_earlier_versions_wrote_it_is_gone_on_from(tmp_path):
+    """Key by key as on disk since format 2: what the code calls them may change, the file may not."""
+    pack, measure, path = Pack(runs(tolerance=0.0, max_steps=400)), Measure(save_weights=True), tmp_path / "pack.pt"
+    training = Training(pack, CPU)
+    training.advance(200, lambda: None)
+    first, rest = training.state["position"][:1], torch.arange(1, 6)
+    ended = dict.fromkeys(RESULTS) | pack.runs[0].model_dump()
+    ended |= training.runs[int(first)].model_dump()
+    ended |= {"run_id": training.runs[int(first)].id, "status": "budget", "steps": 200, "loss": 0.25}
+    state = {
+        name: tensor[rest]
+        for name, tensor in training.state.items()
+        if name in ("position", "theta", "peak", "limit", "passes")
+    }
+    assert state.keys() == training.state.keys()
+    saved = {
+        "format": 2,
+        "runs": [run.model_dump() for run in pack.runs],
+        "measure": {"every": "end", "save_weights": True},
+        "training": {"step": 200, "cursor": 0, "ids": [run.id for run in training.runs], "state": state},
+        "handled": 200,
+        "harvest": {"runs": [ended], "moments": [], "weights": [(first, training.state["theta"][:1].double())]},
+        "seconds": 1e6,
+        "ended": {"converged": 0, "budget": 1, "diverged": 0},
+    }
+    torch.save(saved, path)
+    tables, whole = rows_of(pack, measure, CPU, "test", checkpoint=path), rows_of(pack, measure, CPU, "test")
+    rows, expected = table(tables["runs"]), table(whole["runs"])
+    assert rows.keys() == expected.keys()
+    assert rows.pop((ended["run_id"], None))["loss"] == 0.25, "the row of the file"
+    same({key: expected[key] for key in rows}, rows)
+    assert len(tables["weights"]) == 6
+    assert all(row["seconds"] > 1e6 / 6 for row in rows.values())
+
+    with pytest.raises(Interrupted):
+        rows_of(pack, measure, CPU, "test", checkpoint=path, heartbeat=Stopper(0))
+    again = load_checkpoint(path)
+    assert again is not None
+    for written, of_old in (
+        (again, saved),
+        (again["harvest"], saved["harvest"]),
+        (again["training"], saved["training"]),
+    ):
+        assert list(written) == list(of_old)
+    assert again["measure"] == saved["measure"]
 
 
 def test_slow_checkpoints_are_written_rarely(tmp_path, monkeypatch):

@@ -11,12 +11,7 @@ from relusweep.sweep.point import Point
 from relusweep.sweep.run import Run
 from relusweep.sweep.train import Training
 from tests import oracles
-from tests.sweep.test_model import CASES, make
-
-
-def point_of(case, count=3, seed=0):
-    runs, architecture, theta, x, y, slope = make(case, count, seed)
-    return runs, x, Point(architecture, theta, with_ones(x, runs[0].bias), y, slope)
+from tests.sweep.cases import CASES, point_of
 
 
 def slope_of(point: Point, b: int) -> float:

@@ -7,34 +7,12 @@ import torch
 from relusweep.sweep.model import Architecture, forward, gradient, initial_parameters, with_ones
 from relusweep.sweep.run import Run
 from tests.oracles import loss, output, weights_of
-
-CASES = [
-    {"depth": depth, "bias": bias, "activation": activation, "width": 5, "d": d, "n": 7}
-    for depth in (1, 2)
-    for bias in (True, False)
-    for activation in ("relu", "leaky_relu")
-    for d in (1, 3)
-] + [{"width": 1, "n": 1, "d": 1}]
-
-
-def make(case, count=3, seed=0):
-    """Random parameters of a few networks of this shape, with inputs and targets of each."""
-    runs = [
-        Run.model_validate({"problem": "sine", "lr": 0.1, "init": "normal", "seed": s} | case) for s in range(count)
-    ]
-    theta = torch.from_numpy(np.stack([initial_parameters(run) for run in runs]))
-    generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(count, runs[0].n, runs[0].d, dtype=torch.float64, generator=generator)
-    y = torch.randn(count, runs[0].n, dtype=torch.float64, generator=generator)
-    slope = None
-    if runs[0].activation == "leaky_relu":
-        slope = torch.linspace(0, 0.5, count, dtype=torch.float64)[:, None, None]
-    return runs, Architecture.of(runs[0]), theta, x, y, slope
+from tests.sweep.cases import CASES, networks
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_outputs_equal_those_of_each_network_alone(case):
-    runs, architecture, theta, x, _, slope = make(case)
+    runs, architecture, theta, x, _, slope = networks(case)
     _, _, got = forward(architecture, theta, with_ones(x, runs[0].bias), slope)
     for b, run in enumerate(runs):
         alone = output(weights_of(theta[b].numpy(), run), x[b], 0.0 if slope is None else float(slope[b]))
@@ -44,7 +22,7 @@ def test_outputs_equal_those_of_each_network_alone(case):
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("shared", [True, False])
 def test_gradient_equals_autograd(case, shared):
-    runs, architecture, theta, x, y, slope = make(case)
+    runs, architecture, theta, x, y, slope = networks(case)
     inputs = with_ones(x[0] if shared else x, runs[0].bias)
     g, losses = gradient(architecture, theta, inputs, y, slope)
     for b in range(len(runs)):
@@ -58,7 +36,7 @@ def test_gradient_equals_autograd(case, shared):
 
 
 def test_named_weights_are_the_rows_of_the_layers():
-    runs, architecture, theta, *_ = make({"depth": 2, "width": 5, "width2": 4, "d": 3})
+    runs, architecture, theta, *_ = networks({"depth": 2, "width": 5, "width2": 4, "d": 3})
     for b, run in enumerate(runs):
         for name, w in weights_of(theta[b].numpy(), run).items():
             torch.testing.assert_close(architecture.named(theta)[name][b], w)

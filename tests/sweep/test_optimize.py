@@ -52,6 +52,15 @@ def test_packed_training_equals_torch_optim_on_each_run_alone(rule, twist):
             torch.testing.assert_close(got[name], w, rtol=1e-10, atol=1e-12, msg=f"{name} of {run.lr}")
 
 
+def test_optimizer_without_a_rule_is_refused_and_nothing_moves():
+    run = Run.model_validate({"problem": "sine", "lr": 0.1})
+    rates = Rates.of([run], Architecture.of(run), torch.float64, torch.device("cpu"))
+    theta = torch.ones(1, 3).double()
+    with pytest.raises(ValueError, match="optimizer = 'lion': no update rule; expected one of gd, sgd, momentum, adam"):
+        update("lion", theta, (), torch.ones_like(theta), rates, 0, False)
+    assert torch.equal(theta, torch.ones_like(theta))
+
+
 @pytest.mark.parametrize("momentum", [0.0, 0.3, 0.9])
 def test_heavy_ball_is_stable_on_a_quadratic_up_to_twice_one_plus_momentum_over_lr(momentum):
     lr = 0.2

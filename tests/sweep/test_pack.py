@@ -2,9 +2,9 @@
 
 import itertools
 
-from relusweep.sweep.model import Architecture
-from relusweep.sweep.pack import Pack, make_packs, parameter_count, point_bytes, run_bytes, shape_key
+from relusweep.sweep.pack import Pack, make_packs, point_bytes, run_bytes
 from relusweep.sweep.run import Run
+from relusweep.sweep.shape import shape_key
 from relusweep.sweep.spec import Measure
 
 
@@ -38,11 +38,6 @@ def test_pack_id_ignores_the_order_of_its_runs():
     given = runs(5)
     assert Pack(tuple(given)).id == Pack(tuple(reversed(given))).id
     assert Pack(tuple(given)).id != Pack(tuple(given[1:])).id
-
-
-def test_parameter_count_agrees_with_the_architecture():
-    for run in runs(8, depth=[1, 2], bias=[True, False]):
-        assert parameter_count(run) == Architecture.of(run).count
 
 
 def test_bytes_grow_with_the_optimizer_and_the_precision():

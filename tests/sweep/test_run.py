@@ -85,3 +85,15 @@ def test_lr_ratio_may_be_infinite():
 
 def test_every_parameter_says_what_it_means():
     assert all(Run.model_fields[name].description for name in PARAMETERS)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [{}, {"depth": 2}, {"optimizer": "momentum"}, {"optimizer": "sgd"}, {"activation": "leaky_relu"},
+     {"problem": "digits", "d": 64}, {"problem": "teacher", "d": 3}],
+    ids=str,
+)  # fmt: skip
+def test_run_is_the_same_without_its_defaults_as_jobs_of_earlier_versions_name_it(rule):
+    run = Run.model_validate({"problem": "sine", "lr": 0.1} | rule)
+    assert Run.model_validate(run.model_dump(exclude_defaults=True)) == run
+    assert Run.model_validate(run.model_dump(exclude_defaults=True)).id == run.id

@@ -1,4 +1,4 @@
-"""Spec: what a file stands for, and what is said of a wrong one."""
+"""Spec: what a file stands for, and the message about a wrong one."""
 
 from collections import defaultdict
 

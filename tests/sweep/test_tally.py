@@ -122,7 +122,7 @@ def row(run):
 
 
 def train(tally, store):
-    """Record what is asked for, until nothing is; gives how many runs there were each time."""
+    """Record what is asked for, until nothing is; returns how many runs there were each time."""
     rounds = []
     tally.look()
     while asked := list(tally.asked()):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from relusweep.sweep.kernels.training import plain
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.run import Run
 from relusweep.sweep.train import CHECK_STEPS, CHECKS_IN_A_ROW, Training, tile_size
@@ -83,9 +84,7 @@ def test_interrupted_window_goes_on_at_the_next_tile():
 class Tiles2:
     """The reference kernel in tiles of two runs."""
 
-    from relusweep.sweep.kernels.training.plain import advance
-
-    advance = staticmethod(advance)
+    advance = staticmethod(plain.advance)
 
     @staticmethod
     def tile_size(run, device):
@@ -139,20 +138,10 @@ def test_compaction_keeps_the_rows_that_go_on():
     assert all(torch.equal(theta, before[i]) for i, theta in by_id(training).items())
 
 
-@pytest.mark.parametrize(
-    ("case", "name"),
-    [
-        ({}, "fused"),
-        ({"depth": 2}, "fused"),
-        ({"optimizer": "momentum", "momentum": 0.9}, "fused"),
-        ({"optimizer": "adam"}, "torch"),
-        ({"d": 17}, "blas"),
-        ({"depth": 2, "width": 64, "width2": 32}, "blas"),
-        ({"d": 17, "optimizer": "adam"}, "torch"),
-    ],
-    ids=str,
-)
-def test_first_kernel_that_supports_the_shape_trains_it(case, name):
-    training = Training(Pack((make(**case),)), CPU)
-    assert name == training.kernel.NAME
-    assert tile_size(make(**case), CPU) == training.kernel.tile_size(make(**case), CPU) >= 1
+def test_tiles_are_of_the_size_that_the_kernel_takes():
+    run = make(n=10**4, width=60)
+    training = Training(Pack((run,)), CPU)
+    assert tile_size(run, CPU) == training.kernel.tile_size(run, CPU) == training.tile_size >= 1
+    assert [rows.stop - rows.start for rows in Training(Pack(tuple(make(seed=s) for s in range(5))), CPU).tiles(2)] == [
+        2, 2, 1,
+    ]  # fmt: skip

@@ -39,7 +39,12 @@ class Arms:
 
 
 def arms(runs: pl.DataFrame, trajectories: pl.DataFrame) -> Arms:
-    """Sort runs into settings and arms, draw their data anew, and say what they have reached."""
+    """Sort runs into settings and arms, draw their data anew, and compute what they have reached.
+
+    Args:
+        runs: Rows of `sweep.record`, with the loss (1/2n) Σ r².
+        trajectories: Moments with `run_id, step, loss`, possibly none.
+    """
     data = {key: _drawn(key) for key in runs.select(DATA_KEYS).unique().sort(DATA_KEYS).rows()}
     constants = [
         (
@@ -153,7 +158,7 @@ def summarise(grouping: Grouping) -> pl.DataFrame:
 
 
 def largest(runs: pl.DataFrame) -> pl.DataFrame:
-    """Of the deep runs of each setting those of the arm with most parameters, with which others are compared."""
+    """Return of the deep runs of each setting those of the arm with most parameters, with which others are compared."""
     deep = runs.filter(arm="deep").sort("parameters", "shape", descending=True)
     return deep.filter(pl.col("shape") == pl.col("shape").first().over("group"))
 

@@ -6,10 +6,10 @@ minimum where gradient descent is stable, λ_max ≤ 2/η and the budget is at m
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from math import comb
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
@@ -26,9 +26,49 @@ MOST_SAMPLES = 256
 MOST_HYPERPLANES = 400_000
 MOST_SETS = 16
 MOST_STEP_SIZES = 4  # at which a floor is computed; its certificate holds at every other step size too
-Row = dict[str, Any]
+Row = dict[str, str | int | float | None]
 FROM = 0.5  # smaller steps have no floor above 0 on data that a report can afford
 _ROUNDING = 1e-6  # relative, of λ_max
+
+
+Computed = TypeVar("Computed")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A data set of shallow runs.
+
+    Attributes:
+        key: Its parameters, those of `DATA_KEYS`: what `Arms.data` calls it.
+        problem, d, n, bandwidth, data_seed: Of these the ones that name it to a reader.
+        rates: Step sizes below 2 of its shallow runs, ascending.
+    """
+
+    key: tuple[object, ...]
+    problem: str
+    d: int
+    n: int
+    bandwidth: float | None
+    data_seed: int
+    rates: list[float]
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {value}" for name, value in self.names.items() if value is not None)
+
+    @property
+    def names(self) -> Row:
+        """What names it in the tables, by column."""
+        return {name: getattr(self, name) for name in NAMES}
+
+    @property
+    def hyperplanes(self) -> int:
+        """How many pass through d of the n samples: what floors cost grows with them."""
+        return comb(self.n, self.d)
+
+    @property
+    def is_affordable(self) -> bool:
+        """Whether a report can afford its floors, and has step sizes for them."""
+        return self.n <= MOST_SAMPLES and self.hyperplanes <= MOST_HYPERPLANES and len(chosen(self.rates)) > 0
 
 
 def with_floors(found: Arms) -> tuple[Arms, pl.DataFrame, list[str]]:
@@ -41,10 +81,11 @@ def with_floors(found: Arms) -> tuple[Arms, pl.DataFrame, list[str]]:
     """
     runs, subjects = found.runs, _subjects(found)
 
-    def compute(row: Row, data: Dataset) -> tuple[Row, list[Row], pl.DataFrame]:
-        floors, proofs = _proofs(data, chosen(row["rates"]))
-        mine = subjects.filter(pl.all_horizontal(pl.col(name).eq_missing(pl.lit(row[name])) for name in DATA_KEYS))
-        return row, [{name: row[name] for name in NAMES} | floor for floor in floors], _of_runs(mine, data, proofs)
+    def compute(sample: Sample, data: Dataset) -> tuple[Sample, list[Row], pl.DataFrame]:
+        floors, proofs = _proofs(data, chosen(sample.rates))
+        parameters = zip(DATA_KEYS, sample.key, strict=True)
+        mine = subjects.filter(pl.all_horizontal(pl.col(name).eq_missing(pl.lit(value)) for name, value in parameters))
+        return sample, [sample.names | floor for floor in floors], _of_runs(mine, data, proofs)
 
     results, given_up = of_each(affordable(found), found, "floor of the root mean square error", compute)
     sets, rows, columns = zip(*results, strict=True) if results else ((), (), ())
@@ -55,7 +96,7 @@ def with_floors(found: Arms) -> tuple[Arms, pl.DataFrame, list[str]]:
     )
     note = (
         f"Floors were computed for {len(sets)} of {subjects.select(DATA_KEYS).n_unique()} data sets "
-        f"({'; '.join(map(_named, sets)) or 'none'}), which {len(floors)} of {len(subjects)} shallow runs share: at "
+        f"({'; '.join(map(str, sets)) or 'none'}), which {len(floors)} of {len(subjects)} shallow runs share: at "
         f"most {MOST_SETS}, of up to {MOST_SAMPLES} samples with up to {MOST_HYPERPLANES} hyperplanes through d of "
         "them, with shallow runs at step sizes from "
         f"{FROM:g} to below 2. Elsewhere nothing is claimed of a floor."
@@ -64,72 +105,54 @@ def with_floors(found: Arms) -> tuple[Arms, pl.DataFrame, list[str]]:
     return replace(found, grouping=replace(found.grouping, runs=joined)), table, [note, *given_up]
 
 
-def affordable(found: Arms) -> list[Row]:
-    """Choose the data sets that a report can afford: pyramids first, then by data seed and size.
-
-    Returns:
-        For each its names, and `rates`: step sizes of its shallow runs below 2.
-    """
+def affordable(found: Arms) -> list[Sample]:
+    """Return the data sets that a report can afford: pyramids first, then by data seed and size."""
     sizes = (
         _subjects(found)
         .group_by(DATA_KEYS)
         .agg(rates=pl.col("lr").filter(pl.col("lr") < 2).unique().sort())
         .sort(DATA_KEYS)
     )
+    samples = [
+        Sample(tuple(row[name] for name in DATA_KEYS), **{name: row[name] for name in (*NAMES, "rates")})
+        for row in sizes.iter_rows(named=True)
+    ]
     return sorted(
-        (row for row in sizes.iter_rows(named=True) if key(row) in found.data and _is_affordable(row)),
-        key=lambda row: (row["problem"] != "pyramid", row["data_seed"], hyperplanes(row)),
+        (sample for sample in samples if sample.key in found.data and sample.is_affordable),
+        key=lambda sample: (sample.problem != "pyramid", sample.data_seed, sample.hyperplanes),
     )[:MOST_SETS]
 
 
-def key(row: Row) -> tuple[object, ...]:
-    """Name a row's data set as `Arms.data` does."""
-    return tuple(row[name] for name in DATA_KEYS)
-
-
-def hyperplanes(row: Row) -> int:
-    """Count those through d of the n samples: what floors cost grows with them."""
-    return comb(row["n"], row["d"])
-
-
-def chosen(rates: list[float]) -> list[float]:
-    """Choose the step sizes at which floors are computed."""
+def chosen(rates: Sequence[float]) -> list[float]:
+    """Return the step sizes at which floors are computed."""
     large = [lr for lr in rates if lr >= FROM]
     last = max(1, min(MOST_STEP_SIZES, len(large)) - 1)
     return [large[i] for i in sorted({round(i * (len(large) - 1) / last) for i in range(last + 1)})] if large else []
 
 
 def of_each(
-    sets: Sequence[Row], found: Arms, what: str, compute: Callable[[Row, Dataset], Any]
-) -> tuple[list[Any], list[str]]:
+    samples: Sequence[Sample], found: Arms, what: str, compute: Callable[[Sample, Dataset], Computed]
+) -> tuple[list[Computed], list[str]]:
     """Compute something of each data set; on a terminal one sees how far it is.
 
     Returns:
         What was computed; and a sentence for each data set whose solver gave up.
     """
     results, given_up, screen = [], [], Console(stderr=True)
-    for row in track(sets, what, console=screen, transient=True, disable=not screen.is_terminal):
+    for sample in track(samples, what, console=screen, transient=True, disable=not screen.is_terminal):
         try:
-            results.append(compute(row, found.data[key(row)]))
+            results.append(compute(sample, found.data[sample.key]))
         except FloorError as error:
-            given_up.append(f"No {what} of {_named(row)}: {error}")
+            given_up.append(f"No {what} of {sample}: {error}")
     return results, given_up
 
 
-def _named(row: Row) -> str:
-    return ", ".join(f"{name} {row[name]}" for name in NAMES if row[name] is not None)
-
-
 def _subjects(found: Arms) -> pl.DataFrame:
-    """Take the runs that floors are about."""
+    """Return the runs that floors are about."""
     return found.runs.filter(pl.col("arm") == "shallow", pl.col("activation") == "relu", pl.col("bias"))
 
 
-def _is_affordable(row: Row) -> bool:
-    return row["n"] <= MOST_SAMPLES and hyperplanes(row) <= MOST_HYPERPLANES and len(chosen(row["rates"])) > 0
-
-
-def _proofs(data: Dataset, rates: list[float]) -> tuple[list[Row], list[Certificate]]:
+def _proofs(data: Dataset, rates: Sequence[float]) -> tuple[list[Row], list[Certificate]]:
     """Compute the floors at some step sizes, as rows and as certificates."""
     floors, slack = Floors(data.x, data.y, "oriented_stability"), residual_slack(data.x)
     rows, proofs = [], []

@@ -9,7 +9,7 @@ import polars as pl
 
 from relusweep.analysis.floor import Floors, Norm, budget, residual_slack
 from relusweep.analysis.studies.depth_separation.arms import Arms
-from relusweep.analysis.studies.depth_separation.floors import NAMES, Row, affordable, chosen, hyperplanes, of_each
+from relusweep.analysis.studies.depth_separation.floors import Row, Sample, affordable, chosen, of_each
 from relusweep.sweep.data import Dataset
 
 FEW_SAMPLES, FEW_HYPERPLANES = 128, 50_000  # up to here: seconds a data set
@@ -31,19 +31,19 @@ def sup_floors(found: Arms) -> tuple[pl.DataFrame, pl.DataFrame, list[str]]:
 
         A sentence for each data set whose solver gave up.
     """
-    sets = [row for row in affordable(found) if row["n"] <= FEW_SAMPLES and hyperplanes(row) <= FEW_HYPERPLANES]
+    sets = [each for each in affordable(found) if each.n <= FEW_SAMPLES and each.hyperplanes <= FEW_HYPERPLANES]
     results, given_up = of_each(sets, found, "floor of the sup-error", _both)
     at_steps, for_errors = ([row for pair in results for row in pair[place]] for place in (0, 1))
     return pl.DataFrame(at_steps, schema=STEPS_SCHEMA), pl.DataFrame(for_errors, schema=ERRORS_SCHEMA), given_up
 
 
-def _both(row: Row, data: Dataset) -> tuple[list[Row], list[Row]]:
-    """Give the rows of a data set in either table."""
+def _both(sample: Sample, data: Dataset) -> tuple[list[Row], list[Row]]:
+    """Return the rows of a data set in either table."""
     slack, at_steps, for_errors = residual_slack(data.x), [], []
     for norm, name in _NORMS.items():
-        names = {column: row[column] for column in NAMES} | {"norm": name}
+        names = sample.names | {"norm": name}
         floors, is_bounded = Floors(data.x, data.y, norm), norm != "sufficient"
-        for lr in chosen(row["rates"]):
+        for lr in chosen(sample.rates):
             most = budget(lr)
             least = floors.least_error(most)
             stable = floors.least_error(most, slack).lower if is_bounded else None

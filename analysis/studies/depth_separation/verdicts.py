@@ -31,7 +31,7 @@ def verdicts(
 
 
 def beaten(runs: pl.DataFrame) -> pl.DataFrame:
-    """Shallow runs with a training error below the floor at their own sharpness; a theorem says there are none."""
+    """Return the shallow runs with a training error below the floor at their own sharpness; by a theorem none."""
     return runs.filter(pl.col("train_rmse") < pl.col("own_floor") * (1 - _TOLERANCE))
 
 

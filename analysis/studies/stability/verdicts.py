@@ -11,7 +11,7 @@ AT_THE_EDGE = 0.95  # a value of at least this share of its limit is called tigh
 
 
 def verdicts(bounds: list[Bound], judged: pl.DataFrame, fits: pl.DataFrame, chain: pl.DataFrame) -> list[Verdict]:
-    """Say what the data say.
+    """Return the study's verdicts: theorems, findings, and whether the measures agree.
 
     Args:
         bounds: As they speak of these runs, the sharpness first.
@@ -112,7 +112,7 @@ def _proportional(bound: Bound, fits: pl.DataFrame) -> Verdict:
 
 
 def _chance(fit: Mapping[str, int]) -> str:
-    """Say over what an interval is one: what was drawn anew from cluster to cluster, and what was not."""
+    """Return over what an interval is one: what was drawn anew from cluster to cluster, and what was not."""
     clusters, seeds, data_seeds = fit["clusters"], fit["seeds"], fit["data_seeds"]
     if data_seeds == 1:
         return f"{clusters} seeds, given one data set"
@@ -151,7 +151,7 @@ def _chain(chain: pl.DataFrame) -> Verdict:
 
 
 def coverage(bounds: list[Bound], runs: pl.DataFrame, summary: pl.DataFrame, not_covered: pl.DataFrame) -> list[str]:
-    """Say what the verdicts do not cover, and where training diverged."""
+    """Return notes on what the verdicts do not cover, and where training diverged."""
     notes = []
     diverged = summary.filter(pl.col("diverged") > 0)
     total = int((runs["status"] == "diverged").sum())

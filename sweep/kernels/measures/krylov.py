@@ -22,7 +22,7 @@ def product(network: Any, v: Any, image: Any) -> None:
 
 
 def has_product(kind: type, own: Callable[[Any, Any, Any], None]) -> None:
-    """Have the compiler take a kind of network's own product."""
+    """Make the compiler take the product of a kind of network for `product`."""
     options: Any = OPTIONS
 
     @overload(product, jit_options=options, strict=False)

@@ -1,4 +1,4 @@
-"""Survey: what one pass over the samples tells of networks.
+"""Survey: what one pass over the samples shows of networks.
 
 Equal to the functions of `sweep.measure` that bear the same names, which say what each number is.
 """
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Survey(NamedTuple):
-    """Numbers of every network, each (B,); the stability norms and their companions are NaN for deep ones."""
+    """Numbers of every network, each (B,); those from `stability_norm` on are NaN for deep ones."""
 
     finite: Tensor  # 1 where all outputs are
     loss: Tensor

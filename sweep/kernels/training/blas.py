@@ -8,68 +8,51 @@ from functools import cache
 
 import numpy as np
 import torch
-from threadpoolctl import ThreadpoolController
+from jaxtyping import Float
 from torch import Tensor
 
 from relusweep.sweep.kernels.jit.compiled import compiled
+from relusweep.sweep.kernels.jit.threads import one_thread
 from relusweep.sweep.kernels.training import loop
 from relusweep.sweep.kernels.training.batches import draw, undo
-from relusweep.sweep.model import Architecture, Inputs
-from relusweep.sweep.optimize import Rates
+from relusweep.sweep.kernels.training.kernel import Tile
+from relusweep.sweep.model import Architecture
 from relusweep.sweep.run import Run
 
 NAME = "blas"
+OPTIMIZERS = frozenset({"gd", "sgd", "momentum"})  # all of them heavy balls, some of which remember nothing
 _FLOPS = 2**33  # over the runs of a tile: a fraction of a second for a window
 
 
 def supports(run: Run, device: torch.device) -> bool:
-    """Tell whether this kernel trains runs of this shape."""
-    return device.type == "cpu" and run.optimizer != "adam"
+    """Return whether this kernel trains runs of this shape on the device."""
+    return device.type == "cpu" and run.optimizer in OPTIMIZERS
 
 
 def tile_size(run: Run, device: torch.device) -> int:
-    """How many runs to advance between two looks at the world: they do not share the cache."""
+    """Return how many runs to advance between two heartbeats: they do not share the cache."""
     weights = run.width * run.d + run.width * (run.width2 or 0)
     return max(1, min(256, _FLOPS // (200 * 4 * (run.batch_size or run.n) * weights)))
 
 
-def advance(
-    run: Run,
-    theta: Tensor,
-    buffers: tuple[Tensor, ...],
-    peak: Tensor,
-    rates: Rates,
-    x: Inputs,
-    y: Tensor,
-    start: int,
-    stop: int,
-    warming_until: int,
-) -> None:
-    """Take the steps start … stop-1 in place; arguments as those of the reference kernel."""
+def advance(tile: Tile, start: int, stop: int, warming_until: int) -> None:
+    """Take the steps start … stop-1 in place."""
     one_thread()
-    architecture = Architecture.of(run)
+    run = tile.run
     _advance(
-        *loop.arguments(run, theta, buffers, peak, rates, x, y), _places(architecture), run.width, run.width2 or 0,
-        run.bias, run.batch_size, start, stop,
+        *loop.arguments(tile), _places(Architecture.of(run)), run.width, run.width2 or 0, run.bias, run.batch_size,
+        start, stop,
     )  # fmt: skip
 
 
-def losses(run: Run, theta: Tensor, rates: Rates, x: Inputs, y: Tensor) -> Tensor:
-    """Compute the losses (B,) over all samples."""
-    return loop.losses(advance, run, theta, rates, x, y)
-
-
-@cache
-def one_thread() -> None:
-    """Keep BLAS on one thread, once a process: sums over several would depend on their number."""
-    import scipy.linalg.cython_blas  # noqa: F401 - what numba calls, so that it is loaded
-
-    ThreadpoolController().select(user_api="blas").limit(limits=1)
+def losses(tile: Tile) -> Float[Tensor, " B"]:
+    """Return the losses over all samples."""
+    return loop.losses(advance, tile)
 
 
 @cache
 def _places(architecture: Architecture) -> np.ndarray:
-    """Where in theta is each of W₁, b₁, W₂, b₂, a, c: matrices without their biases, for the products."""
+    """Return where in theta is each of W₁, b₁, W₂, b₂, a, c: matrices without their biases, for the products."""
     blocks, first = [], 0
     for units, inputs in architecture.shapes:
         rows = torch.arange(first, first + units * inputs).view(units, inputs)

@@ -10,16 +10,19 @@ from functools import cache
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from torch import Tensor
 
 from relusweep.sweep.kernels.jit.program import program
 from relusweep.sweep.kernels.training import loop
-from relusweep.sweep.model import Architecture, Inputs
-from relusweep.sweep.optimize import Rates
+from relusweep.sweep.kernels.training.kernel import Tile
+from relusweep.sweep.model import Architecture
 from relusweep.sweep.run import Run
+from relusweep.sweep.shape import hidden_units
 
 NAME = "fused"
+OPTIMIZERS = frozenset({"gd", "sgd", "momentum"})  # all of them heavy balls, some of which remember nothing
 # Products are unrolled; with more inputs, or more weights between two layers, BLAS is faster (bench/README.md).
 _MAX_INPUTS = 16
 _MAX_WEIGHTS = 512
@@ -29,48 +32,38 @@ _PAIRS = 2**23  # of units and samples, over the runs of a tile: a fraction of a
 
 
 def supports(run: Run, device: torch.device) -> bool:
-    """Tell whether this kernel trains runs of this shape."""
+    """Return whether this kernel trains runs of this shape on the device."""
     small = run.d <= _MAX_INPUTS
     if run.width2 is not None:
         small &= max(run.width, run.width2) <= _MAX_UNITS and run.width * run.width2 <= _MAX_WEIGHTS
-    return small and device.type == "cpu" and run.optimizer != "adam"
+    return small and device.type == "cpu" and run.optimizer in OPTIMIZERS
 
 
 def tile_size(run: Run, device: torch.device) -> int:
-    """How many runs to advance between two looks at the world: they do not share the cache."""
-    return max(1, min(256, _PAIRS // ((run.width + (run.width2 or 0)) * run.n)))
+    """Return how many runs to advance between two heartbeats: they do not share the cache."""
+    return max(1, min(256, _PAIRS // (hidden_units(run) * run.n)))
 
 
-def advance(
-    run: Run,
-    theta: Tensor,
-    buffers: tuple[Tensor, ...],
-    peak: Tensor,
-    rates: Rates,
-    x: Inputs,
-    y: Tensor,
-    start: int,
-    stop: int,
-    warming_until: int,
-) -> None:
-    """Take the steps start … stop-1 in place; arguments as those of the reference kernel."""
+def advance(tile: Tile, start: int, stop: int, warming_until: int) -> None:
+    """Take the steps start … stop-1 in place."""
+    run, rates = tile.run, tile.rates
     advance_all, places = _program(
         Architecture.of(run), rates.slope is not None, run.dtype, run.batch_size or run.n,
         sampled=bool(run.batch_size), momentum=rates.momentum is not None,
     )  # fmt: skip
-    advance_all(*loop.arguments(run, theta, buffers, peak, rates, x, y), places, start, stop)
+    advance_all(*loop.arguments(tile), places, start, stop)
 
 
-def losses(run: Run, theta: Tensor, rates: Rates, x: Inputs, y: Tensor) -> Tensor:
-    """Compute the losses (B,) over all samples."""
-    return loop.losses(advance, run, theta, rates, x, y)
+def losses(tile: Tile) -> Float[Tensor, " B"]:
+    """Return the losses over all samples."""
+    return loop.losses(advance, tile)
 
 
 @cache
 def _program(
     architecture: Architecture, leaky: bool, dtype: str, batch: int, *, sampled: bool, momentum: bool
 ) -> tuple[Callable[..., None], np.ndarray]:
-    """Give the program for a shape, and where in theta each of its weights is."""
+    """Return the program for a shape, and where in theta each of its weights is."""
     d, units, units2 = architecture.sizes[0], architecture.sizes[1], (architecture.sizes[2:-1] or (None,))[0]
     by_units = units2 is None and units >= 16 and d <= 8 and (units >= 64 or batch <= 32)  # measured (bench/README.md)
     lanes = 16 if dtype == "float32" else 8  # of the widest vectors there are

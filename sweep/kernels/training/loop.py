@@ -4,20 +4,19 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from relusweep.sweep.model import Inputs
+from relusweep.sweep.kernels.training.kernel import Tile
 from relusweep.sweep.optimize import Rates, streams
-from relusweep.sweep.run import Run
 
 
-def arguments(
-    run: Run, theta: Tensor, buffers: tuple[Tensor, ...], peak: Tensor, rates: Rates, x: Inputs, y: Tensor
-) -> list[np.ndarray]:
-    """Give weights, memory, rates, decays, momenta, warm-ups, slopes, streams, xs, ys, peaks; empty if there is none.
+def arguments(tile: Tile) -> list[np.ndarray]:
+    """Return weights, memory, rates, decays, momenta, warm-ups, slopes, streams, xs, ys, peaks; empty if there is none.
 
-    `theta`, `buffers` and `peak` are changed through them.
+    Those of the tile that are changed in place are changed through them.
     """
+    run, theta, buffers, peak, rates, x, y = tile
     assert all(tensor.is_contiguous() for tensor in (theta, *buffers, peak)), "changed in place"
     none = torch.zeros_like(peak)
     numbers = [none if v is None else v.flatten() for v in (rates.momentum, rates.warmup, rates.slope)]
@@ -35,10 +34,10 @@ def arguments(
     return [tensor.contiguous().numpy() for tensor in tensors]
 
 
-def losses(advance: Callable[..., None], run: Run, theta: Tensor, rates: Rates, x: Inputs, y: Tensor) -> Tensor:
-    """Compute the losses (B,) over all samples: what a full step of no length meets."""
-    peak = torch.zeros_like(theta[:, 0])
-    whole = run.model_copy(update={"optimizer": "gd", "batch_size": 0})
+def losses(advance: Callable[[Tile, int, int, int], None], tile: Tile) -> Float[Tensor, " B"]:
+    """Return the losses over all samples: what a full step of no length meets."""
+    rates, peak = tile.rates, torch.zeros_like(tile.theta[:, 0])
+    whole = tile.run.model_copy(update={"optimizer": "gd", "batch_size": 0})
     still = Rates(torch.zeros_like(rates.lr), None, None, None, rates.slope, rates.seed)
-    advance(whole, theta.clone(), (), peak, still, x, y, 0, 1, 0)
+    advance(tile._replace(run=whole, theta=tile.theta.clone(), buffers=(), peak=peak, rates=still), 0, 1, 0)
     return peak

@@ -8,14 +8,18 @@ from functools import cache
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from relusweep.sweep.kernels.training import loop
-from relusweep.sweep.model import Architecture, Inputs
+from relusweep.sweep.kernels.training.kernel import Tile
+from relusweep.sweep.model import Architecture
 from relusweep.sweep.optimize import Rates, streams
 from relusweep.sweep.run import Run
+from relusweep.sweep.shape import hidden_units
 
 NAME = "persistent"
+OPTIMIZERS = frozenset({"gd", "sgd", "momentum"})  # all of them heavy balls, some of which remember nothing
 _MAX_INPUTS = 16  # products with the inputs are unrolled; with more of them, batched matrix products are faster
 _MAX_BATCH = 256  # of a mini-batch: the cost of drawing it grows with its square
 _LANES = 32
@@ -28,7 +32,7 @@ _FULL = 4096  # runs that keep any card busy
 
 
 def supports(run: Run, device: torch.device) -> bool:
-    """Tell whether this kernel trains runs of this shape on the device."""
+    """Return whether this kernel trains runs of this shape on the device."""
     return device.type == "cuda" and fits(run) and unsupported_reason(device) is None
 
 
@@ -48,18 +52,18 @@ def unsupported_reason(device: torch.device) -> str | None:
 
 
 def fits(run: Run) -> bool:
-    """Tell whether one warp can train a run of this shape."""
-    simple = run.optimizer != "adam" and run.d <= _MAX_INPUTS and run.batch_size <= _MAX_BATCH
+    """Return whether one warp can train a run of this shape."""
+    simple = run.optimizer in OPTIMIZERS and run.d <= _MAX_INPUTS and run.batch_size <= _MAX_BATCH
     return simple and (run.d + 1) * run.n < 2**31 and bool(constants(run))
 
 
 def tile_size(run: Run, device: torch.device) -> int:
-    """How many runs to advance together: all, unless a window would take the card for much longer than a second."""
-    return max(_FULL, min(2**20, _PAIRS // ((run.width + (run.width2 or 0)) * run.n)))
+    """Return how many runs to advance together: all, unless a window would take much longer than a second."""
+    return max(_FULL, min(2**20, _PAIRS // (hidden_units(run) * run.n)))
 
 
 def constants(run: Run) -> dict[str, Any]:
-    """Give what is a constant to the compiler, nothing if no warp has the registers for the run.
+    """Return what is a constant to the compiler, nothing if no warp has the registers for the run.
 
     Of all grids of lanes, samples by units, the one with the fewest instructions a step is taken.
     """
@@ -93,7 +97,7 @@ def constants(run: Run) -> dict[str, Any]:
 
 
 def _tensors(run: Run) -> list[tuple[int, int, int, int]]:
-    """Give of each tensor of a run its place, the step from unit to unit, its layer, and 1 for biases."""
+    """Return of each tensor of a run its place, the step from unit to unit, its layer, and 1 for biases."""
     row, second, bias = run.d + run.bias, run.width2 or 0, int(run.bias)
     first, last = run.width * row, run.width * row + second * (run.width + bias)
     tensors = [(q, row, 0, int(q == run.d)) for q in range(row)]
@@ -108,21 +112,11 @@ def _power_of_two(number: int) -> int:
     return 1 << (number - 1).bit_length()
 
 
-def advance(
-    run: Run,
-    theta: Tensor,
-    buffers: tuple[Tensor, ...],
-    peak: Tensor,
-    rates: Rates,
-    x: Inputs,
-    y: Tensor,
-    start: int,
-    stop: int,
-    warming_until: int,
-) -> None:
-    """Take the steps start … stop-1 in place; arguments as those of the reference kernel."""
+def advance(tile: Tile, start: int, stop: int, warming_until: int) -> None:
+    """Take the steps start … stop-1 in place."""
     from relusweep.sweep.kernels.training import resident  # loads Triton
 
+    run, theta, buffers, peak, rates, x, y = tile
     assert all(tensor.is_contiguous() for tensor in (theta, *buffers, peak)), "changed in place"
     features = x.mT.contiguous()  # one after the other, as `Training` has them
     stride = features[0].numel() if x.ndim == 3 else 0
@@ -134,7 +128,7 @@ def advance(
 
 
 def _numbers(run: Run, theta: Tensor, rates: Rates) -> Tensor:
-    """Give a run's own numbers (B, 8): what no run of the pack has is 0, or a warm-up of one step, which is none."""
+    """Return each run's own numbers (B, 8): what no run has is 0, or a warm-up of one step, which is none."""
     lr = rates.lr.expand_as(theta)
     second = Architecture.of(run).shapes[0]
     zero, one = torch.zeros_like(theta[:, 0]), torch.ones_like(theta[:, 0])
@@ -151,6 +145,6 @@ def _numbers(run: Run, theta: Tensor, rates: Rates) -> Tensor:
     return torch.stack(columns, 1)
 
 
-def losses(run: Run, theta: Tensor, rates: Rates, x: Inputs, y: Tensor) -> Tensor:
-    """Compute the losses (B,) over all samples."""
-    return loop.losses(advance, run, theta, rates, x, y)
+def losses(tile: Tile) -> Float[Tensor, " B"]:
+    """Return the losses over all samples."""
+    return loop.losses(advance, tile)

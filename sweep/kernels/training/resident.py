@@ -1,6 +1,6 @@
 """Resident: the program of the persistent kernel, in Triton. Loaded only where it runs.
 
-A run is one warp, so that nobody waits for anybody. Its lanes are a grid of S samples by L units: a lane holds the
+A run is one warp, so that none waits for another. Its lanes are a grid of S samples by L units: a lane holds the
 weights of U units in its registers, and adds up their gradients over every S-th sample; sums over units and over
 samples go from lane to lane. Tensors are (U, S, L), of which each lane holds U numbers, or (1, S, L) and (1, 1, L).
 
@@ -115,7 +115,7 @@ def shallow(
     w, g, xs, y, valid, slope,
     D: tl.constexpr, BIAS: tl.constexpr, LEAKY: tl.constexpr, S: tl.constexpr, L: tl.constexpr,
 ):  # fmt: skip
-    """Add to `g` what S samples contribute, and give their residuals.
+    """Add to `g` what S samples contribute, and return it with their residuals.
 
     The output weights' gradient needs no sum of its own: see `finish`.
     """
@@ -135,7 +135,7 @@ def deep(
     w, g, xs, y, valid, slope,
     D: tl.constexpr, BIAS: tl.constexpr, UNITS2: tl.constexpr, LEAKY: tl.constexpr, S: tl.constexpr, L: tl.constexpr,
 ):  # fmt: skip
-    """The same for two hidden layers; the second's units come one after the other."""
+    """Do the same for two hidden layers; the second's units come one after the other."""
     SECOND: tl.constexpr = D + BIAS
     LAST: tl.constexpr = D + BIAS + UNITS2 + BIAS * UNITS2
     h = forward(w, xs, slope, D, BIAS, LEAKY)
@@ -200,7 +200,7 @@ def mix(z):
 
 @program
 def draw(stream, step, N: tl.constexpr, BATCH: tl.constexpr, PICKS: tl.constexpr):
-    """Give the batch of a step, as sweep.optimize.draw_batches does, without the shuffled samples themselves.
+    """Return the batch of a step, as sweep.optimize.draw_batches does, without the shuffled samples themselves.
 
     Exchange t brought to place t what lay in place pick_t. Going back through the earlier exchanges s = t-1 … 0, what
     lies in place pick_s came from place s.

@@ -10,7 +10,7 @@ from relusweep.sweep.kernels.jit.program import program, user_cache
 
 @pytest.fixture
 def forget() -> Callable[[], None]:
-    """Have this process ask the disk again."""
+    """Return what makes this process ask the disk again."""
 
     def clear() -> None:
         user_cache.cache_clear()
@@ -21,7 +21,7 @@ def forget() -> Callable[[], None]:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forget: Callable[[], None]) -> Iterator[Path]:
-    """Give the folder, which the programs of a user whose cache is empty are kept in."""
+    """Yield the folder that the programs of a user whose cache is empty are kept in."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     forget()
     yield tmp_path / "relusweep" / "kernels"

@@ -260,7 +260,7 @@ def test_part_of_a_later_schema_is_named_and_never_set_aside(store, tree):
 )  # fmt: skip
 def test_old_temporary_files_are_deleted_wherever_they_are_written(store, folder):
     (store.path / folder).mkdir(parents=True, exist_ok=True)
-    with pytest.raises(RuntimeError), replacing(store.path / folder / "spec.toml") as new:  # a name as we give it
+    with pytest.raises(RuntimeError), replacing(store.path / folder / "spec.toml") as new:
         new.write_text("half")
         kept = new.read_text(), new.name
         raise RuntimeError

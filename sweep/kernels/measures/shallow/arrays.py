@@ -2,21 +2,18 @@
 
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from relusweep.sweep.model import Architecture, Inputs, Slope
+from relusweep.sweep.kernels.measures.networks import Networks
 
 _MAX_FEATURES = 16  # loops over features are unrolled; with more of them, matrix products are faster
 
 
-def supports(architecture: Architecture, x: Inputs) -> bool:
-    """Tell whether these programs measure networks of this architecture on inputs x."""
-    return len(architecture.sizes) == 3 and x.shape[-1] <= _MAX_FEATURES
+def supports(networks: Networks) -> bool:
+    """Return whether these programs measure networks of this architecture on these inputs."""
+    return len(networks.architecture.sizes) == 3 and networks.x.shape[-1] <= _MAX_FEATURES
 
 
-def arrays(architecture: Architecture, theta: Tensor, x: Inputs, y: Tensor, slope: Slope) -> tuple[Any, ...]:
-    """Give what every program begins with.
+def arrays(networks: Networks) -> tuple[Any, ...]:
+    """Return what every program begins with.
 
     Returns:
         axes: (0, …, i - 1); its length, the number of features, is a constant to the compiler.
@@ -26,7 +23,6 @@ def arrays(architecture: Architecture, theta: Tensor, x: Inputs, y: Tensor, slop
         slopes: Of the negative side (B,).
         bias: Whether units have biases.
     """
-    slopes = torch.zeros_like(theta[:, 0]) if slope is None else slope.flatten()
-    tensors = (theta[:, architecture.by_feature], x[None] if x.ndim == 2 else x, y, slopes)
-    axes = tuple(range(architecture.shapes[0][1]))
-    return axes, *(tensor.contiguous().numpy() for tensor in tensors), architecture.bias
+    architecture = networks.architecture
+    by_feature = networks._replace(theta=networks.theta[:, architecture.by_feature])
+    return tuple(range(architecture.shapes[0][1])), *by_feature.arrays(), architecture.bias

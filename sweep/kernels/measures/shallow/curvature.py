@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from relusweep.sweep.kernels.jit.compiled import compiled
 from relusweep.sweep.kernels.measures.krylov import BASIS, assign, has_product, improve
+from relusweep.sweep.kernels.measures.networks import Networks
 from relusweep.sweep.kernels.measures.shallow.arrays import arrays
 from relusweep.sweep.lanczos import Eigenpair, perturbation
-from relusweep.sweep.model import Architecture, Inputs, Slope
 
 
 class Network(NamedTuple):
@@ -35,34 +36,15 @@ class Network(NamedTuple):
 
 
 def top_eigenpair(
-    architecture: Architecture,
-    theta: Tensor,
-    x: Inputs,
-    y: Tensor,
-    slope: Slope,
-    *,
-    exact: bool,
-    start: Tensor | None = None,
-    tolerance: float = 1e-6,
+    networks: Networks, *, exact: bool, start: Float[Tensor, "B p"] | None = None, tolerance: float = 1e-6
 ) -> Eigenpair:
-    """Find the top eigenpair of the Hessian, or of Gauss–Newton if not `exact`, of every network.
-
-    Args:
-        architecture: Of all networks.
-        theta: Weights (B, p), float64 as everything else.
-        x: Inputs with the column of ones, (n, i) or (B, n, i).
-        y: Targets (B, n).
-        slope: Of the negative side, (B, 1, 1).
-        exact: Whether the residual term counts.
-        start: Where to begin, (B, p); the mean gradient if not given.
-        tolerance: Wanted residual, relative to the eigenvalue.
-    """
-    order = architecture.by_feature
+    """Find the top eigenpair of the Hessian, or of Gauss–Newton if not `exact`, of every network."""
+    theta, order = networks.theta, networks.architecture.by_feature
     vector = torch.empty_like(theta) if start is None else start[:, order]
     value, residual = torch.empty_like(theta[:, 0]), torch.empty_like(theta[:, 0])
     _top_eigenpairs(
-        *arrays(architecture, theta, x, y, slope), perturbation(theta)[order].numpy(), exact, tolerance,
-        start is not None, value.numpy(), vector.numpy(), residual.numpy(),
+        *arrays(networks), perturbation(theta)[order].numpy(), exact, tolerance, start is not None, value.numpy(),
+        vector.numpy(), residual.numpy(),
     )  # fmt: skip
     return Eigenpair(value, vector[:, torch.argsort(order)], residual)
 

@@ -10,45 +10,31 @@ from torch import Tensor
 
 from relusweep.sweep.kernels.jit.compiled import compiled
 from relusweep.sweep.kernels.measures.krylov import BASIS, search
+from relusweep.sweep.kernels.measures.networks import Networks
 from relusweep.sweep.kernels.measures.shallow.arrays import arrays
 from relusweep.sweep.kernels.measures.shallow.curvature import Network, prepare
 from relusweep.sweep.lanczos import Eigenpair, perturbation
-from relusweep.sweep.model import Architecture, Inputs, Slope
 
 
-def on_kink(
-    architecture: Architecture,
-    theta: Tensor,
-    x: Inputs,
-    y: Tensor,
-    slope: Slope,
-    lr: Float[Tensor, " B"],
-    rounding: float,
-) -> list[Bool[Tensor, "B q n"]]:
+def on_kink(networks: Networks, lr: Float[Tensor, " B"], rounding: float) -> list[Bool[Tensor, "B _ n"]]:
     """Mark the pairs (unit, datum) with |z| < rounding · ‖w‖, and those whose z a step of gd changes by |z| or more."""
-    marks = torch.empty(len(theta), architecture.sizes[1], y.shape[1], dtype=torch.bool)
-    _on_kink(*arrays(architecture, theta, x, y, slope), lr.numpy(), rounding, marks.numpy())
+    count, n = networks.y.shape
+    marks = torch.empty(count, networks.architecture.sizes[1], n, dtype=torch.bool)
+    _on_kink(*arrays(networks), lr.numpy(), rounding, marks.numpy())
     return [marks]
 
 
 def least_over_modes(
-    architecture: Architecture,
-    theta: Tensor,
-    x: Inputs,
-    y: Tensor,
-    slope: Slope,
-    top: Eigenpair,
-    kinks: list[Bool[Tensor, "B q n"]],
-    tolerance: float = 1e-9,
-) -> Tensor:
-    """Lower the top eigenvalue of Gauss–Newton, `top`, by one greedy pass over the pairs on kinks; gives (B,)."""
-    order = architecture.by_feature
+    networks: Networks, top: Eigenpair, kinks: list[Bool[Tensor, "B _ n"]], tolerance: float = 1e-9
+) -> Float[Tensor, " B"]:
+    """Lower the top eigenvalue of Gauss–Newton, `top`, by one greedy pass over the pairs on kinks."""
+    theta, order = networks.theta, networks.architecture.by_feature
     least, vector = top.value.clone(), top.vector[:, order]
     pairs = torch.nonzero(kinks[0])
     first = torch.searchsorted(pairs[:, 0].contiguous(), torch.arange(len(theta) + 1))
     _least_over_modes(
-        *arrays(architecture, theta, x, y, slope), perturbation(theta)[order].numpy(), tolerance,
-        pairs.numpy(), first.numpy(), vector.numpy(), least.numpy(),
+        *arrays(networks), perturbation(theta)[order].numpy(), tolerance, pairs.numpy(), first.numpy(), vector.numpy(),
+        least.numpy(),
     )  # fmt: skip
     return least
 

@@ -1,18 +1,17 @@
 """The survey of shallow networks: one pass over the samples of each."""
 
 import numpy as np
-from torch import Tensor
 
 from relusweep.sweep.kernels.jit.compiled import compiled
+from relusweep.sweep.kernels.measures.networks import Networks
 from relusweep.sweep.kernels.measures.shallow.arrays import arrays
 from relusweep.sweep.kernels.measures.survey import Survey
-from relusweep.sweep.model import Architecture, Inputs, Slope
 
 
-def survey(architecture: Architecture, theta: Tensor, x: Inputs, y: Tensor, slope: Slope) -> Survey:
-    """Survey networks theta (B, p) on inputs (n, i) or (B, n, i) with targets (B, n), slopes (B, 1, 1), all float64."""
-    found = theta.new_empty(len(Survey._fields), len(theta))
-    _survey(*arrays(architecture, theta, x, y, slope), found.numpy())
+def survey(networks: Networks) -> Survey:
+    """Return what one pass over the samples shows of every network."""
+    found = networks.theta.new_empty(len(Survey._fields), len(networks.theta))
+    _survey(*arrays(networks), found.numpy())
     return Survey(*found)
 
 

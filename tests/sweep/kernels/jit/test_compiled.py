@@ -118,10 +118,10 @@ def test_compilations_are_announced_but_for_their_parts(cache):
 
 
 def test_user_at_a_terminal_is_informed_once(cache, monkeypatch):
-    said, module = [], program(SOURCE)
+    messages, module = [], program(SOURCE)
     for is_terminal, numbers in ((False, (1,)), (True, (1.5, 1 + 2j))):
         monkeypatch.setattr("sys.stderr.isatty", lambda is_terminal=is_terminal: is_terminal)
-        with announced_once(said.append):
+        with announced_once(messages.append):
             for number in numbers:
                 assert module.double(number) == 2 * number
-        assert len(said) == is_terminal
+        assert len(messages) == is_terminal

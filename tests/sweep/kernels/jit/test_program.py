@@ -14,7 +14,7 @@ from relusweep.sweep.kernels.jit.program import _UNUSED_DAYS, program
 SOURCE = "from relusweep.sweep.kernels.jit.compiled import compiled\n\n\n@compiled\ndef double(x):\n    return 2 * x\n"
 
 
-def test_program_is_written_once_and_by_nobody_else(cache, forget):
+def test_program_is_written_once_and_by_no_other_user(cache, forget):
     old = os.umask(0o002)
     try:
         assert program(SOURCE).double(21) == 42
@@ -51,7 +51,7 @@ def test_other_options_are_other_programs(cache, forget, monkeypatch):
     assert len(list(cache.glob("*.py"))) == 2
 
 
-def test_programs_that_nobody_uses_any_more_are_deleted_when_another_is_written(cache, forget):
+def test_programs_out_of_use_are_deleted_when_another_is_written(cache, forget):
     for factor in (2, 3):
         program(SOURCE.replace("2", str(factor))).double(1)
     forget()

@@ -6,27 +6,14 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from relusweep.sweep import measure
-from relusweep.sweep.model import with_ones
 from relusweep.sweep.point import Point
 from tests import oracles
-from tests.sweep.test_model import make
-
-_ANY = {"n": st.integers(1, 40), "bias": st.booleans(), "activation": st.sampled_from(["relu", "leaky_relu"])}
-_SHALLOW = {"d": st.sampled_from([1, 2, 5]), "width": st.integers(1, 33)}  # each d is a program of its own
-_WIDE = {"d": st.integers(16, 30), "width": st.integers(1, 20)}
-_DEEP = {"depth": st.just(2), "d": st.integers(1, 20), "width": st.integers(1, 17), "width2": st.integers(1, 9)}
-CASES = st.one_of([st.fixed_dictionaries(_ANY | kind) for kind in (_SHALLOW, _WIDE, _DEEP)])
-LARGE = [{"width": 9, "d": 2}, {"width": 9, "d": 20}, {"depth": 2, "width": 9, "width2": 5, "d": 2}]
-
-
-def point_of(case, *, shared=False, seed=0):
-    runs, architecture, theta, x, y, slope = make(case, seed=seed)
-    x = x[0] if shared else x
-    return runs, x, Point(architecture, theta, with_ones(x, runs[0].bias), y, slope)
+from tests.sweep.cases import point_of
+from tests.sweep.kernels.measures.cases import CASES, LARGE
 
 
 def top_eigenpair(point, **options):
-    return point.programs.top_eigenpair(*point.networks, **options)
+    return point.programs.top_eigenpair(point.networks, **options)
 
 
 def dense(runs, x, point, b, *, exact):

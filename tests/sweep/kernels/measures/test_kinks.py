@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from relusweep.sweep import measure
 from relusweep.sweep.point import Point
-from tests.sweep.kernels.measures.test_curvature import CASES, point_of
+from tests.sweep.cases import point_of
+from tests.sweep.kernels.measures.cases import CASES
 
 
 @settings(deadline=None, max_examples=40, derandomize=True, phases=[Phase.generate])

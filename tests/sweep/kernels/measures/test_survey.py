@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from relusweep.sweep import measure
 from relusweep.sweep.kernels.measures.survey import Survey
 from relusweep.sweep.point import Point
-from tests.sweep.kernels.measures.test_curvature import CASES, LARGE, point_of
+from tests.sweep.cases import point_of
+from tests.sweep.kernels.measures.cases import CASES, LARGE
 
 
 def surveyed(point):
-    return point.programs.survey(*point.networks)
+    return point.programs.survey(point.networks)
 
 
 @settings(deadline=None, max_examples=60, derandomize=True, phases=[Phase.generate])
@@ -40,7 +41,7 @@ def test_data_on_kinks_count_for_neither_side():
 
 
 @pytest.mark.parametrize("case", LARGE, ids=str)
-def test_outputs_that_are_not_finite_are_told_from_large_ones(case):
+def test_outputs_that_are_not_finite_are_distinguished_from_large_ones(case):
     _, _, point = point_of(case | {"n": 7})
     theta = point.theta * torch.tensor([1.0, 1e200, 1.0])[:, None]
     theta[2, 0] = torch.nan

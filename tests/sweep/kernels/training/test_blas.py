@@ -6,10 +6,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relusweep.sweep.kernels.training import blas, fused, plain
-from relusweep.sweep.pack import Pack
-from relusweep.sweep.train import Training
-from tests.sweep.kernels.training.test_fused import CPU, LEAKY, RULES, SHAPES, against_autograd, by_id, make, trained
+from relusweep.sweep.kernels.training.choice import choose
+from tests.sweep.kernels.training.cases import (
+    CPU,
+    LEAKY,
+    SHAPES,
+    against_autograd,
+    assert_windows_and_packs_do_not_matter,
+    by_id,
+    make,
+    rules,
+    trained,
+)
 
+RULES = rules()
 LARGE = {"d": 40, "n": 30, "width": 70, "init": "kaiming", "max_steps": 6}
 
 
@@ -17,7 +27,7 @@ LARGE = {"d": 40, "n": 30, "width": 70, "init": "kaiming", "max_steps": 6}
 @pytest.mark.parametrize("shape", [*SHAPES, LARGE, LARGE | {"depth": 2, "width2": 9, "bias": False}], ids=str)
 def test_equals_autograd_on_each_run_alone(shape, rule):
     batch = {"batch_size": shape["n"] // 2 + 1} if "batch_size" in rule else {}
-    against_autograd(make(3, **shape | rule | batch), kernel=blas)
+    against_autograd(make(3, **shape | rule | batch), blas)
 
 
 @settings(deadline=None, max_examples=40, derandomize=True)
@@ -33,7 +43,7 @@ def test_equals_autograd_on_each_run_alone(shape, rule):
 def test_random_shapes_equal_autograd(shape, depth, activation, rule):
     small = {"init": "kaiming", "max_steps": 5}
     tolerance = 1e-11 if shape["dtype"] == "float64" else 1e-4
-    against_autograd(make(2, **shape | depth | activation | rule | small), tolerance, blas)
+    against_autograd(make(2, **shape | depth | activation | rule | small), blas, tolerance)
 
 
 @pytest.mark.parametrize("rule", [{}, {"optimizer": "sgd", "batch_size": 5}], ids=str)
@@ -41,24 +51,19 @@ def test_random_shapes_equal_autograd(shape, depth, activation, rule):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_run_is_the_same_bit_for_bit_in_any_pack_and_with_any_number_of_threads(rule, depth, dtype):
     runs = make(300, n=17, d=20, dtype=dtype, init="kaiming", **rule | depth)
-    assert Training(Pack(runs[:1]), CPU).kernel is blas
+    assert choose(runs[0], CPU) is blas
     whole = by_id(trained(runs, blas))
     torch.set_num_threads(2)
-    for part in (runs[:7], runs[7:8], runs[::-1]):
-        pieces = Training(Pack(part), CPU)
-        for stop in (1, 5, 12):
-            pieces.advance(stop, lambda: None)
-        assert all(torch.equal(row, whole[run_id]) for run_id, row in by_id(pieces).items())
+    assert_windows_and_packs_do_not_matter(runs, (runs[:7], runs[7:8]), (1, 5, 12), blas)
+    assert all(torch.equal(row, whole[run_id]) for run_id, row in by_id(trained(runs, blas)).items())
     torch.set_num_threads(1)
 
 
 def test_losses_are_those_of_the_reference():
     runs = make(4, n=30, d=20, width=40, n_test=0)
     training = trained(runs, blas)
-    given = training.rates(slice(None)), *training.inputs(slice(None))
-    torch.testing.assert_close(
-        blas.losses(runs[0], training.state["theta"], *given), plain.losses(runs[0], training.state["theta"], *given)
-    )
+    tile = training.tile(slice(None))
+    torch.testing.assert_close(blas.losses(tile), plain.losses(tile))
 
 
 @pytest.mark.parametrize("depth", [{}, {"depth": 2}], ids=str)

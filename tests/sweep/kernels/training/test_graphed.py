@@ -5,9 +5,7 @@ import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from relusweep.sweep.kernels.training import graphed, plain
-from relusweep.sweep.pack import Pack
-from relusweep.sweep.train import Training
-from tests.sweep.kernels.training.test_fused import CPU, LEAKY, against_autograd, by_id, make, trained
+from tests.sweep.kernels.training.cases import CPU, LEAKY, against_autograd, begun, by_id, make, trained
 
 CASES = [
     {}, LEAKY, {"depth": 2, "width2": 4, "bias": False}, {"optimizer": "momentum", "momentum": 0.9},
@@ -16,17 +14,10 @@ CASES = [
 SHAPE = {"d": 3, "n": 7, "width": 5, "max_steps": 12}
 
 
-def step_of(runs):
-    training = Training(Pack(runs), CPU)
-    buffers = tuple(tensor for name, tensor in training.state.items() if name.startswith("buffer"))
-    given = training.rates(slice(None)), *training.inputs(slice(None))
-    return graphed.Step(runs[0], training.state["theta"], buffers, training.state["peak"], *given)
-
-
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_equals_autograd_and_the_reference(case):
     runs = make(4, **SHAPE | case)
-    against_autograd(runs, kernel=graphed)
+    against_autograd(runs, graphed)
     expected = by_id(trained(runs, plain))
     for run_id, row in by_id(trained(runs, graphed)).items():
         torch.testing.assert_close(row, expected[run_id], rtol=1e-12, atol=1e-14)
@@ -36,8 +27,8 @@ def test_equals_autograd_and_the_reference(case):
 def test_a_step_moves_no_memory_and_looks_at_no_value(case):
     """Or a replay would go on in memory that is no longer the run's, or with what it saw when it was captured."""
     runs = make(4, **SHAPE | case)
-    step = step_of(runs)
-    held = [step.theta, *step.buffers, step.peak, step.number]
+    step = graphed.Step(begun(runs, graphed).tile(slice(None)))
+    held = [step.tile.theta, *step.tile.buffers, step.tile.peak, step.number]
     places, before = [tensor.data_ptr() for tensor in held], [tensor.clone() for tensor in held]
     step.take()
     assert [tensor.data_ptr() for tensor in held] == places
@@ -50,8 +41,7 @@ def test_a_step_moves_no_memory_and_looks_at_no_value(case):
 
 def test_runs_that_are_taken_out_end_the_use_of_their_memory():
     runs = make(4, **SHAPE)
-    training = Training(Pack(runs), CPU)
-    training.kernel = graphed
+    training = begun(runs, graphed)
     training.advance(3, lambda: None)
     first = graphed._kept()[0]
     training.advance(5, lambda: None)

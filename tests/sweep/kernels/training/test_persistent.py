@@ -13,10 +13,18 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from relusweep.sweep.kernels.training import persistent, plain
-from relusweep.sweep.pack import Pack
-from relusweep.sweep.train import KERNELS, Training
-from tests.sweep.kernels.training import test_fused
-from tests.sweep.kernels.training.test_fused import CPU, LEAKY, by_id, various
+from relusweep.sweep.kernels.training.choice import KERNELS, choose
+from tests.sweep.kernels.training import cases
+from tests.sweep.kernels.training.cases import (
+    CPU,
+    LEAKY,
+    assert_dead_networks_stay_dead,
+    assert_windows_and_packs_do_not_matter,
+    begun,
+    by_id,
+    trained,
+    various,
+)
 
 pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is made for Linux alone")
 GPU = torch.device("cuda")
@@ -37,16 +45,13 @@ def _interpreter():
 
 
 def make(count=2, **parameters):
-    return test_fused.make(count, **{"max_steps": 3} | parameters)
-
-
-def trained(runs, kernel=persistent):
-    return test_fused.trained(runs, kernel)
+    """Few runs of few steps: the interpreter takes its time."""
+    return cases.make(count, **{"max_steps": 3} | parameters)
 
 
 def against_autograd(runs, rtol=1e-11):
     assert persistent.fits(runs[0])
-    return test_fused.against_autograd(runs, rtol, persistent)
+    return cases.against_autograd(runs, persistent, rtol)
 
 
 SHAPES = [  # one of everything, more lanes than units or samples, more units or samples than lanes, remainders
@@ -59,19 +64,7 @@ SHAPES = [  # one of everything, more lanes than units or samples, more units or
     {"d": 2, "n": 35, "depth": 2, "width": 9, "width2": 2, "bias": False, **LEAKY},
     {"d": 2, "n": 5, "depth": 2, "width": 16, "width2": 8},
 ]
-RULES = [
-    {},
-    {"optimizer": "sgd", "batch_size": 5},
-    {"optimizer": "momentum", "momentum": 0.8, "weight_decay": 0.1, "lr_ratio": 0.3},
-    {
-        "optimizer": "momentum",
-        "momentum": 0.5,
-        "batch_size": 7,
-        "warmup_steps": 3,
-        "weight_decay": 0.1,
-        "decay_bias": True,
-    },
-]
+RULES = cases.rules(batches=5)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -117,19 +110,12 @@ def test_a_run_is_the_same_bit_for_bit_in_any_pack(case, dtype):
     """Alone, among 7, in another order and in any windows; with data and rules of its own or shared."""
     shared = make(7, n=5, d=2, dtype=dtype, **case)
     for runs in (shared, various(shared)):
-        whole = by_id(trained(runs))
-        for part in (runs[2:3], runs[5:]):
-            assert all(torch.equal(row, whole[run_id]) for run_id, row in by_id(trained(part)).items())
-        pieces = Training(Pack(runs[::-1]), CPU)
-        pieces.kernel = persistent
-        for stop in (1, 3):
-            pieces.advance(stop, lambda: None)
-        assert all(torch.equal(row, whole[run_id]) for run_id, row in by_id(pieces).items())
+        assert_windows_and_packs_do_not_matter(runs, (runs[2:3], runs[5:]), (1, 3), persistent)
 
 
 def test_losses_are_those_of_the_reference():
     runs = make(3, n=30, d=2, width=6, optimizer="momentum", momentum=0.5, batch_size=3, **LEAKY)
-    training, reference = trained(runs), trained(runs, plain)
+    training, reference = trained(runs, persistent), trained(runs, plain)
     before = training.state["theta"].clone()
     torch.testing.assert_close(training.losses(slice(None)), reference.losses(slice(None)))
     assert torch.equal(training.state["theta"], before)
@@ -145,11 +131,10 @@ def test_infinite_and_nan_losses_are_seen_as_by_the_reference_and_stay_with_thei
     runs = make(4, n=6, d=2, dtype=dtype, **case)
     largest = torch.finfo(getattr(torch, dtype)).max
     runs = (*runs[:3], runs[3].model_copy(update={"lr": largest**0.7}))
-    healthy = by_id(trained(runs[:1]))
+    healthy = by_id(trained(runs[:1], persistent))
     peaks = []
     for kernel in (persistent, plain):
-        training = Training(Pack(runs), CPU)
-        training.kernel = kernel
+        training = begun(runs, kernel)
         place = {training.runs[p].id: row for row, p in enumerate(training.state["position"].tolist())}
         training.state["theta"][place[runs[1].id]] *= largest**0.3
         training.state["theta"][place[runs[2].id], 0] = torch.nan
@@ -169,15 +154,7 @@ def test_infinite_and_nan_losses_are_seen_as_by_the_reference_and_stay_with_thei
 
 
 def test_dead_networks_stay_dead():
-    run = make(1, d=2, n=6, width=20, problem="noise", lr=0.1)[0]
-    training = Training(Pack((run,)), CPU)
-    training.kernel = persistent
-    first = training.state["theta"][0, :60].view(20, 3)
-    first[:, :2], first[:, 2] = 0.0, -1.0
-    before = training.state["theta"].clone()
-    training.advance(3, lambda: None)
-    assert torch.equal(training.state["theta"][:, :-1], before[:, :-1])  # only the output bias has a gradient
-    assert training.state["theta"][0, -1] != before[0, -1]
+    assert_dead_networks_stay_dead(persistent, steps=3)
 
 
 @pytest.mark.parametrize(
@@ -195,6 +172,7 @@ def test_without_a_gpu_another_kernel_trains():
     run = make(1)[0]
     assert not persistent.supports(run, CPU)
     assert persistent.supports(run, GPU) == (torch.cuda.is_available() and persistent.unsupported_reason(GPU) is None)
+    assert choose(run, CPU) is not persistent
     assert KERNELS.index(persistent) < KERNELS.index(plain)
 
 
@@ -205,7 +183,8 @@ def test_tiles_hold_all_runs_unless_a_window_would_be_long():
 
 def test_nothing_loads_triton_on_a_cpu():
     code = (
-        "import sys, torch; from sweep.run import Run; from sweep.pack import Pack; from sweep.train import Training\n"
+        "import sys, torch\nfrom relusweep.sweep.run import Run\nfrom relusweep.sweep.pack import Pack\n"
+        "from relusweep.sweep.train import Training\n"
     )
     code += "run = Run.model_validate({'problem': 'sine', 'lr': 0.1, 'n': 4, 'width': 3, 'max_steps': 2})\n"
     code += "Training(Pack((run,)), torch.device('cpu')).advance(2, lambda: None); print('triton' in sys.modules)"
@@ -252,7 +231,7 @@ def in_a_process(code, *arguments):
     ],
     ids=str,
 )
-def test_compiles_to_machine_code_in_which_nobody_waits(dtype, case):
+def test_compiles_to_machine_code_in_which_no_run_waits(dtype, case):
     """For a Hopper card, which need not be here: no shared memory, hence no barriers."""
     run = make(1, d=2, dtype=dtype, **case)[0]
     made = json.loads(in_a_process(COMPILE, run.model_dump_json()))

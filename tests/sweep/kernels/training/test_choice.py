@@ -1,0 +1,79 @@
+"""Which kernel trains which runs; a new optimizer is trained by none that was not taught it."""
+
+from typing import get_args
+
+import pytest
+import torch
+
+from relusweep.sweep.kernels.training import blas, fused, graphed, persistent, plain
+from relusweep.sweep.kernels.training.choice import KERNELS, choose
+from relusweep.sweep.kernels.training.kernel import Kernel
+from relusweep.sweep.optimize import RULES
+from relusweep.sweep.pack import Pack
+from relusweep.sweep.run import Run
+from relusweep.sweep.shape import BUFFERS
+from relusweep.sweep.train import Training
+from tests.sweep.kernels.training.cases import CPU, make
+
+GPU = torch.device("cuda")
+NAMES = {"ids": lambda kernel: kernel.NAME}
+
+
+@pytest.mark.parametrize("kernel", KERNELS, **NAMES)
+def test_every_kernel_keeps_the_contract(kernel):
+    assert isinstance(kernel, Kernel)
+    assert kernel.tile_size(make(1)[0], CPU) >= 1
+    assert kernel.tile_size(make(1, n=10**6, width=10**4, d=10**3)[0], CPU) >= 1
+
+
+@pytest.mark.parametrize(
+    ("case", "kernel"),
+    [
+        ({}, fused),
+        ({"depth": 2}, fused),
+        ({"optimizer": "momentum", "momentum": 0.9}, fused),
+        ({"optimizer": "adam"}, plain),
+        ({"d": 17}, blas),
+        ({"depth": 2, "width": 64, "width2": 32}, blas),
+        ({"d": 17, "optimizer": "adam"}, plain),
+    ],
+    ids=str,
+)
+def test_first_kernel_that_supports_the_shape_trains_it(case, kernel):
+    assert choose(make(1, **{"width": 5} | case)[0], CPU) is kernel
+
+
+def test_every_optimizer_of_a_run_is_in_the_declared_lists_and_no_other():
+    optimizers = set(get_args(Run.model_fields["optimizer"].annotation))
+    heavy_balls = {"gd", "sgd", "momentum"}
+    assert optimizers == RULES.keys() == BUFFERS.keys() == plain.OPTIMIZERS == graphed.OPTIMIZERS
+    assert all(heavy_balls == kernel.OPTIMIZERS for kernel in (persistent, fused, blas))
+
+
+@pytest.mark.parametrize("kernel", KERNELS, **NAMES)
+@pytest.mark.parametrize("device", [CPU, GPU], ids=str)
+def test_kernel_supports_the_optimizers_that_it_names_alone(kernel, device, monkeypatch):
+    monkeypatch.setattr(persistent, "unsupported_reason", lambda device: None)  # a card that Triton makes code for
+    runs = {name: make(1)[0].model_copy(update={"optimizer": name}) for name in (*BUFFERS, "lion")}
+    supported = {name for name, run in runs.items() if kernel.supports(run, device)}
+    assert supported in (kernel.OPTIMIZERS, set())
+    assert supported or device.type not in ("cpu" if kernel in (fused, blas, plain) else "cuda")
+
+
+def test_made_up_optimizer_is_trained_by_no_kernel():
+    run = make(1)[0].model_copy(update={"optimizer": "lion"})
+    expected = "optimizer = 'lion': no kernel steps by it; expected one of adam, gd, momentum, sgd"
+    for device in (CPU, GPU):
+        with pytest.raises(ValueError, match=expected):
+            choose(run, device)
+    with pytest.raises(ValueError, match=expected):
+        Training(Pack((run,)), CPU)
+
+
+def test_reference_itself_refuses_a_made_up_optimizer():
+    run = make(1)[0]
+    tile = Training(Pack((run,)), CPU).tile(slice(0, 1))
+    before = tile.theta.clone()
+    with pytest.raises(ValueError, match="optimizer = 'lion': no update rule; expected one of gd, sgd, momentum, adam"):
+        plain.advance(tile._replace(run=run.model_copy(update={"optimizer": "lion"})), 0, 3, 0)
+    assert torch.equal(tile.theta, before)
