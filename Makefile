@@ -52,6 +52,11 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
+.PHONY: docs
+docs: install # the site: open site/index.html; for its search, python3 -m http.server -d site
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 RUNS ?= 100000 # of the stores that are measured: `make bench RUNS=1000000`
 bench: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r bench/requirements.txt
