@@ -10,28 +10,22 @@ import pyarrow.parquet as pq
 import pytest
 
 from relusweep.sweep.record import SCHEMA_VERSION
-from relusweep.sweep.run import Run
 from relusweep.sweep.store.atomic import StoreError, replacing
 from relusweep.sweep.store.compaction import compact
 from relusweep.sweep.store.repair import forget, remove_leftovers, repair, set_aside
 from relusweep.sweep.store.run_ids import RunIds
 from relusweep.sweep.store.store import Store
+from tests.sweep.store.conftest import rows
 
-
-def rows(*seeds, **columns):
-    runs = [Run.model_validate({"problem": "sine", "lr": 0.1, "seed": seed}) for seed in seeds]
-    return [
-        run.model_dump() | {"run_id": run.id, "status": "budget", "moments": 0, "weights_saved": False} | columns
-        for run in runs
-    ]
+NONE = {"moments": 0, "weights_saved": False}
 
 
 @pytest.fixture
 def store(tmp_path):
     """Two packs without moments, then one with moments and weights."""
     made = Store.create(tmp_path / "store")
-    made.write("a", {"runs": rows(0, 1)}, {})
-    made.write("b", {"runs": rows(2, status="diverged")}, {})
+    made.write("a", {"runs": rows(0, 1, **NONE)}, {})
+    made.write("b", {"runs": rows(2, status="diverged", **NONE)}, {})
     later = rows(3, 4, moments=1, weights_saved=True)
     moments = [{"run_id": row["run_id"], "step": 1, "loss": 0.5} for row in later]
     weights = [{"run_id": row["run_id"], "w1": [1.0]} for row in later]

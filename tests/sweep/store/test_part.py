@@ -1,0 +1,93 @@
+"""Part: read whole or named as broken; those of earlier versions with the defaults of what they lack."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from relusweep.sweep.record import SCHEMA_VERSION
+from relusweep.sweep.store.repair import set_aside
+from relusweep.sweep.store.store import Store
+from tests.sweep.store.conftest import rows
+
+
+@pytest.mark.parametrize("damage", ["truncate", "empty", "garbage", "flip", "foreign"])
+def test_broken_part_is_named_and_its_runs_count_as_missing(store, damage):
+    part = store.parts()[0]
+    content = part.read_bytes()
+    if damage == "foreign":
+        pq.write_table(pa.table({"x": [1]}), part)
+    else:
+        middle = len(content) // 3
+        part.write_bytes(
+            {"truncate": content[: len(content) // 2], "empty": b"", "garbage": b"x" * 500,
+             "flip": content[:middle] + bytes([content[middle] ^ 0xFF]) + content[middle + 1 :]}[damage]
+        )  # fmt: skip
+    table, broken = store.read()
+    assert list(broken) == [part]
+    assert sorted(table["seed"].to_pylist()) == [3, 4]
+    (moved,) = set_aside(store, broken).values()
+    assert moved.parent.name == "aside"
+    assert not part.exists()
+    assert store.read()[1] == {}
+
+
+def test_part_with_a_status_that_is_none_is_broken(tmp_path):
+    made = Store.create(tmp_path / "store")
+    made.write("a", {"runs": [row | {"status": "odd"} for row in rows(0)]}, {})
+    assert "a status is none of budget, converged, diverged" in next(iter(made.broken("runs").values()))
+
+
+def strip(part, version, *lacking):
+    """Make a part one without these columns, written by that version; None: it names none."""
+    older = pq.read_table(part).drop_columns(list(lacking))
+    pq.write_table(
+        older.replace_schema_metadata(None if version is None else {"relusweep.schema_version": str(version)}), part
+    )
+
+
+@pytest.mark.parametrize("version", [None, 0, SCHEMA_VERSION])
+def test_part_without_a_parameter_is_read_with_its_default(store, version):
+    part = store.parts()[0]
+    strip(part, version, "tolerance", "optimizer", "seed", "radius")
+    table, broken = store.read()
+    assert not broken
+    found = [row for row in table.to_pylist() if row["run_id"] in {each["run_id"] for each in rows(0, 1, 2)}]
+    assert {(row["tolerance"], row["optimizer"], row["seed"], row["radius"]) for row in found} == {
+        (1e-8, "gd", 0, None)
+    }
+
+
+def test_older_part_without_a_result_is_read_with_nulls_and_one_of_this_version_is_broken(store):
+    part = store.parts()[0]
+    whole = part.read_bytes()
+    for version in (None, SCHEMA_VERSION):
+        part.write_bytes(whole)
+        strip(part, version, "knot_points")
+        assert store.read()[1] == {part: "its columns are not those of this table: it lacks knot_points"}
+    part.write_bytes(whole)
+    strip(part, 1, "knot_points")
+    table, broken = store.read()
+    assert not broken
+    assert table["knot_points"].null_count == 5
+
+
+@pytest.mark.parametrize("column", ["run_id", "status", "lr", "problem"])
+def test_part_without_what_every_version_has_is_broken(store, column):
+    part = store.parts()[0]
+    strip(part, 1, column)
+    assert store.read()[1] == {part: f"its columns are not those of this table: it lacks {column}"}
+
+
+def test_part_with_a_column_that_no_version_knows_is_broken_and_says_which(store):
+    part = store.parts()[0]
+    strange = pq.read_table(part).append_column("clipp", [[1, 2, 3]]).append_column("aim", [[1, 2, 3]])
+    pq.write_table(strange, part)
+    assert store.read()[1] == {part: "its columns are not those of this table: unknown aim, clipp"}
+
+
+def test_part_of_a_later_schema_is_broken_and_says_so(store):
+    part = store.parts()[0]
+    strip(part, 99)
+    assert store.read()[1] == {
+        part: f"schema 99; this version reads up to {SCHEMA_VERSION}. Use the relusweep that wrote it"
+    }
