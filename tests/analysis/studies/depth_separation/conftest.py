@@ -61,3 +61,4 @@ def splits(frame):
 
 
 CLAIM = "d = 2: do shallow networks fail at the pyramid where deep ones fit"
+FLOOR = "Is every shallow network above the certified floor"

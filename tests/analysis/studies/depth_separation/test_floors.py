@@ -3,7 +3,7 @@
 import re
 
 from tests.analysis.studies.conftest import verdict
-from tests.analysis.studies.depth_separation.conftest import CLAIM
+from tests.analysis.studies.depth_separation.conftest import CLAIM, FLOOR
 
 
 def test_floor_that_cannot_be_afforded_is_not_claimed(studied, both):

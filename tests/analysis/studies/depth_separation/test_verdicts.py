@@ -6,7 +6,7 @@ from relusweep.analysis.witness import Witness
 from relusweep.sweep.data import dataset
 from relusweep.sweep.run import Run
 from tests.analysis.studies.conftest import verdict
-from tests.analysis.studies.depth_separation.conftest import CLAIM, CONSTANT, RATES
+from tests.analysis.studies.depth_separation.conftest import CLAIM, CONSTANT, FLOOR, RATES
 
 
 def test_separation_is_found_with_its_critical_step_sizes(studied, both):
@@ -49,9 +49,6 @@ def test_pair_that_fits_where_it_is_forbidden_is_counted_and_named(studied, both
     row = result.tables["controls"].filter(control="claim").row(0, named=True)
     assert (row["forbidden"], row["forbidden_fits"]) == (0, 4)
     assert "In 4 pairs it fits all the same where none does at such a minimum." in verdict(result, CLAIM).sentence
-
-
-FLOOR = "Is every shallow network above the certified floor"
 
 
 def test_run_below_its_floor_is_an_alarm_and_is_listed(studied, both, network):
