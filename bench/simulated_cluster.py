@@ -144,7 +144,7 @@ class Cluster:
             start(task.array, now)
 
     def next_end(self, task: Running, now: float, chance: np.random.Generator) -> float | None:
-        """Let a task go on with another pack; gives when that will end, or None if nothing is left to it."""
+        """Let a task go on with another pack; returns when that will end, or None if nothing is left to it."""
         if task.pack is not None:
             self.left[task.pack] = 0.0
         own = self.own[task.number]
@@ -166,12 +166,12 @@ class Cluster:
         return now + self.left[pack]
 
     def stop(self, task: Running) -> bool:
-        """Take its pack, from its last state, out of a task's hands; tells whether it has to come again."""
+        """Take its pack, from its last state, from a task; returns whether it has to come again."""
         self.times += task.stops < task.told
         own, pack = self.own[task.number], task.pack
         if pack is not None:
             self.left[pack] -= (task.stops - task.began) // CHECKPOINT * CHECKPOINT
-            self.begun[pack] = False  # and yet nobody takes it but its task, and who has taken it from there
+            self.begun[pack] = False  # and yet only its task takes it, and who has taken it from there
             if pack not in own:
                 own.append(pack)
         return any(not self.begun[pack] for pack in own)

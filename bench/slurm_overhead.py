@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def packed(cluster: Cluster, spec: Path, cores: int) -> tuple[int, float, float, float]:
-    """Train all runs by `relusweep run`; gives tasks, seconds, those of training, and a task's besides."""
+    """Train all runs by `relusweep run`; returns tasks, seconds, those of training, and a task's besides."""
     machine, store = spec.with_name("machine.toml"), spec.with_name("store")
     machine.write_text(f"partition = 'main'\ncpus_per_task = {cores}\ntime = '60'\nmax_array_tasks = 1\n")
     asked = [str(spec), "--on", "slurm", "--machine", str(machine), "--out", str(store)]

@@ -97,6 +97,7 @@ class Driver(tune.Callback):
         return pack
 
     def _fit(self) -> None:
+        ids = self.ids
         settings = {name: value for name, value in os.environ.items() if name.startswith("RELUSWEEP_")}
         if data := settings.get("RELUSWEEP_DATA"):  # workers are in another folder
             settings["RELUSWEEP_DATA"] = os.path.abspath(data)
@@ -109,12 +110,12 @@ class Driver(tune.Callback):
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(self.workers)
         tune.Tuner(
             trainable,
-            param_space={"pack": tune.grid_search(list(range(len(self.ids))))},
+            param_space={"pack": tune.grid_search(list(range(len(ids))))},
             tune_config=tune.TuneConfig(
                 reuse_actors=True,
                 max_concurrent_trials=self.workers,
                 trial_name_creator=lambda trial: self.names[trial.config["pack"]],
-                trial_dirname_creator=lambda trial: self.ids[trial.config["pack"]],
+                trial_dirname_creator=lambda trial: ids[trial.config["pack"]],
             ),
             run_config=tune.RunConfig(
                 name=self.sweep,

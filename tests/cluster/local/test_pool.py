@@ -41,7 +41,7 @@ def test_pack_that_needs_more_memory_than_there_is_fails_alone_and_is_tried_agai
     lines = (
         "import json, resource, sys, psutil\n"
         "from pathlib import Path\n"
-        "from relusweep import main\n"
+        "from relusweep.cli import main\n"
         "from relusweep.sweep.store.store import Store\n"
         "small, large, store = sys.argv[1:]\n"
         "run = lambda spec: main(['run', spec, '--out', store, '--workers', '1'])\n"

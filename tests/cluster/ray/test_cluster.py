@@ -69,7 +69,7 @@ def test_machine_file_is_refused() -> None:
 
 
 def test_missing_ray_is_one_line(tiny: Callable[..., Path], tmp_path: Path) -> None:
-    code = "import sys; sys.modules['ray'] = None; from relusweep import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; sys.modules['ray'] = None; from relusweep.cli import main; sys.exit(main(sys.argv[1:]))"
     done = subprocess.run(
         [sys.executable, "-c", code, "run", str(tiny()), "--on", "ray", "--out", str(tmp_path / "store")],
         cwd=ROOT, capture_output=True, text=True, check=False,
