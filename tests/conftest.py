@@ -28,6 +28,30 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
+# What `make check` leaves out, beside all that starts SLURM, Ray or Chromium: files that compile or train for long.
+SLOW = (
+    "sweep/kernels/training/test_fused.py",
+    "sweep/kernels/training/test_graphed.py",
+    "sweep/kernels/training/test_persistent.py",
+    "sweep/test_science.py",
+    "docs/test_pages.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `make check` leaves out."""
+    for item in items:
+        fixtures, place = {*getattr(item, "fixturenames", ())}, item.path.relative_to(Path(__file__).parent)
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}  # pyright: ignore
+        named = fixtures & {"slurm", "ray_cluster"} or parameters.get("place") in ("slurm", "ray")
+        if named or place.match("cluster/ray/test_*"):
+            item.add_marker("cluster")
+        if "browser" in fixtures:
+            item.add_marker("browser")
+        if str(place) in SLOW:
+            item.add_marker("slow")
+
+
 @dataclass(frozen=True)
 class Said:
     """What a command said, and its exit code."""

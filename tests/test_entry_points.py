@@ -75,6 +75,7 @@ def started(command: list[str], folder: Path, **given: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", ["script", "module"])
 def test_command_line_and_its_workers_import_nothing_of_the_current_folder(
     entry: str, folder: Path, untouched: Callable[..., None], tmp_path: Path
@@ -89,6 +90,7 @@ def test_command_line_and_its_workers_import_nothing_of_the_current_folder(
     untouched("2")
 
 
+@pytest.mark.cluster
 def test_ray_and_its_workers_import_nothing_of_the_current_folder(folder: Path, untouched: Callable[..., None]) -> None:
     pytest.importorskip("ray", reason="no Ray; pip install 'relusweep[ray]' brings it")
     command = ["run", "tiny.toml", "--out", "store", "--workers", "2", "--on", "ray"]
