@@ -1,7 +1,17 @@
-"""`python -m relusweep`: the command line."""
+"""`relusweep` and `python -m relusweep`: the command line."""
 
 import sys
 
-from relusweep.cli import main
+from relusweep.cluster.safe_path import secure
 
-sys.exit(main())
+
+def main() -> int:
+    """Run a command, with modules from nowhere but installations; return its exit code."""
+    secure()
+    from relusweep.cli import main as command
+
+    return command()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -10,6 +10,7 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext
 from types import ModuleType
 
+from relusweep.cluster.safe_path import Secured
 from relusweep.cluster.signals import blocked
 
 CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")  # a launcher's own fork would lack its threads
@@ -18,18 +19,20 @@ CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")  # a laun
 def load_ahead() -> None:
     """Begin to load what workers need in a process of its own; takes a moment, and the load a second or two."""
     CONTEXT.set_forkserver_preload(["relusweep.cluster.local.pool"])
-    resource_tracker.ensure_running()  # what it starts lifts the block below
-    with blocked([signal.SIGINT]):  # inherited: Ctrl-C is the launcher's to answer
-        forkserver.ensure_running()
+    with Secured():
+        resource_tracker.ensure_running()  # what it starts lifts the block below
+        with blocked([signal.SIGINT]):  # inherited: Ctrl-C is the launcher's to answer
+            forkserver.ensure_running()
 
 
 @contextmanager
 def nameless() -> Iterator[None]:
-    """Hide the launcher's main module from multiprocessing, which would run it again in every worker."""
+    """Hide the launcher's main module from multiprocessing, which would run it again in every worker, and its path."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
-        yield
+        with Secured():
+            yield
     finally:
         sys.modules["__main__"] = main
 

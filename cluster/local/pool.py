@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from relusweep.cluster.backend import ATTEMPTS, Job, Outcome, failure
+from relusweep.cluster.backend import ATTEMPTS, BackendError, Job, Outcome, failure
 from relusweep.cluster.local.forks import CONTEXT, adopt, load_ahead, nameless
 from relusweep.cluster.signals import answered
 from relusweep.cluster.worker import Worker
@@ -138,8 +138,11 @@ class WorkerPool:
     def _fork(self, device: torch.device) -> _Member:
         ours, theirs = CONTEXT.Pipe()
         process = CONTEXT.Process(target=_work, args=(self.job, device, theirs, dict(os.environ)), daemon=True)
-        with nameless():
-            process.start()
+        try:
+            with nameless():
+                process.start()
+        except EOFError:  # which the command line would take for Ctrl-D
+            raise BackendError("no worker process can be started; expected one. See above, what ended it.") from None
         theirs.close()
         return _Member(device, process, ours)
 

@@ -16,6 +16,7 @@ from typing import Any
 from relusweep.cluster.backend import BackendError
 from relusweep.cluster.ray.folder import RAYS, folder
 from relusweep.cluster.ray.token import ask_for_token, check_token, has_token
+from relusweep.cluster.safe_path import Secured
 from relusweep.cluster.signals import restored
 
 STORE_BYTES = 80 * 2**20  # of shared memory: packs travel through files, and Ray asks for 75 MiB at least
@@ -82,7 +83,7 @@ def connected(title: str = "") -> Iterator[None]:
     try:
         if where != "auto":
             check_token(where, _CONNECT_SECONDS)
-        with restored():  # Ray replaces a handler
+        with restored(), _nowhere():  # Ray replaces a handler
             ray.init(
                 where, namespace="relusweep", log_to_driver=False, logging_level=logging.ERROR,
                 job_config=_named(title),
@@ -109,7 +110,7 @@ def started(cpus: int, gpus: int, say: Callable[[str], None], title: str = "") -
         token = home / "token"
         ask_for_token(token)
         try:
-            with restored(), _away_from_signals(), _temporary_files_in(home):
+            with restored(), _away_from_signals(), _temporary_files_in(home), _nowhere():
                 cluster = ray.init(
                     "local", num_cpus=cpus, num_gpus=gpus, object_store_memory=STORE_BYTES, include_dashboard=True,
                     namespace="relusweep", log_to_driver=False, logging_level=logging.ERROR,
@@ -192,6 +193,24 @@ def _temporary_files_in(folder: Path) -> Iterator[None]:
             del os.environ["TMPDIR"]
         else:
             os.environ["TMPDIR"] = old
+
+
+@contextmanager
+def _nowhere() -> Iterator[None]:
+    """Let processes that are started now, and workers of the driver that connects, import nothing of this folder.
+
+    Ray puts the current folder of the driver, and that of its script, in front of the path of every worker.
+    """
+    if token := os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        os.environ["RAY_AUTH_TOKEN_PATH"] = os.path.abspath(token)
+    here = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.chdir("/")
+        with Secured():
+            yield
+    finally:
+        os.fchdir(here)
+        os.close(here)
 
 
 _leads_session = False

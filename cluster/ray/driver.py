@@ -98,6 +98,8 @@ class Driver(tune.Callback):
 
     def _fit(self) -> None:
         settings = {name: value for name, value in os.environ.items() if name.startswith("RELUSWEEP_")}
+        if data := settings.get("RELUSWEEP_DATA"):  # workers are in another folder
+            settings["RELUSWEEP_DATA"] = os.path.abspath(data)
         given = {"job": self.job, "folder": self.folder.path, "sweep": self.sweep, "title": self.title}
         given |= {"environment": settings}
         trainable = tune.with_resources(

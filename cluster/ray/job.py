@@ -1,4 +1,4 @@
-"""A sweep on a Ray cluster of its own, made of the nodes of a job of SLURM: what `slurm/ray_cluster.sbatch` starts.
+"""A sweep on a Ray cluster of its own, made of the nodes of a job of SLURM: for `slurm/ray_cluster.sbatch`.
 
 One srun starts `cluster.ray.node` on every node and is the only thing between them and us: closing its input ends Ray
 everywhere, and its output reports what becomes of the nodes. The sweep itself is `relusweep run … --on ray`, and its
@@ -209,7 +209,3 @@ def _token() -> Iterator[Path]:
 
 def _say(message: str) -> None:
     print(message, flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -50,7 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
     except typer.TyperException as error:
         err.print(f"relusweep: {error.format_message()}")
         return 2
-    except (KeyboardInterrupt, typer.Abort):
+    except typer.Abort as abort:  # typer takes every EOFError for Ctrl-D, and no command of ours asks for anything
+        raise (abort.__cause__ or abort) from None
+    except KeyboardInterrupt:
         err.print("relusweep: stopped; what was in training is kept. The same command goes on from there.")
         return _STOPPED
     except BrokenPipeError:

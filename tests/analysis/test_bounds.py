@@ -10,12 +10,13 @@ def outcome(frame, row, bound="sharpness"):
 
 
 @pytest.mark.parametrize("name", BOUNDS)
-def test_bound_names_its_statement_assumptions_and_source(name):
+def test_bound_names_its_statement_direction_assumptions_and_source(name):
     bound = BOUNDS[name]
     assert bound.name == name
     assert "≤" in bound.statement
-    assert bound.assumptions
-    assert bound.source
+    assert bound.direction == "upper"
+    assert len(bound.assumptions) >= 3
+    assert any(origin in bound.source for origin in ("NeurIPS", "ICLR", "derived in this project"))
 
 
 def test_sharpness_limit_is_2_over_lr(frame, row):

@@ -21,7 +21,7 @@ from relusweep.sweep.store.store import Store
 from tests.cluster.ray.cluster import ROOT
 from tests.cluster.ray.cluster import Cluster as RayCluster
 from tests.cluster.slurm.cluster import Cluster as SlurmCluster
-from tests.cluster.slurm.cluster import lacking
+from tests.cluster.slurm.cluster import lacking, room_for
 
 
 @pytest.fixture(scope="session")
@@ -123,7 +123,8 @@ def submitting(slurm: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         for place, value in HASTE.items():
             monkeypatch.setattr(place, value)
         monkeypatch.setattr("relusweep.cluster.slurm.arrays.LEAST_SECONDS", seconds)
-        asked = {"partition": "main", "time": "60", "gpus_per_node": 2} | machine
+        room = {} if "gpus_per_node" in machine else room_for(machine.pop("gpus_per_job", 1))
+        asked = {"partition": "main", "time": "60"} | room | machine
         path = tmp_path / "machine.toml"
         path.write_text("\n".join(f"{key} = {value!r}" for key, value in asked.items()))
         return [spec, "--on", "slurm", "--machine", path, "--out", store]

@@ -20,6 +20,7 @@ from relusweep.sweep.spec import Spec
 from relusweep.sweep.store.store import Store
 from relusweep.sweep.tally import Tally
 from tests.cluster.conftest import HASTE
+from tests.cluster.slurm.cluster import room_for
 from tests.conftest import FLIPS
 
 BACKENDS = ["local", "slurm", "ray"]
@@ -45,7 +46,8 @@ def place(
 
     def make(workers: int) -> Backend:
         machine = tmp_path / "machine.toml"
-        machine.write_text(f"time = '60'\ngpus_per_node = 2\ngpus_per_job = {workers}")
+        asked = {"time": "'60'"} | room_for(workers)
+        machine.write_text("\n".join(f"{key} = {value}" for key, value in asked.items()))
         return backend("slurm", None, machine)
 
     yield make

@@ -80,7 +80,7 @@ def test_report_in_the_picture_counts_the_runs_as_the_text_does():
     assert set(ends) == {line}
 
 
-def test_picture_without_its_store_is_left_and_the_command_for_the_store_is_said(checkout, capsys):
+def test_picture_without_its_store_is_left_and_the_command_for_the_store_is_printed(checkout, capsys):
     assert figures.main(["stability_mnist.png", "depth_full.png"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "docs/stability_mnist.png: left as it is: no results/stability_mnist. "
@@ -102,7 +102,7 @@ def test_picture_is_the_figure_of_the_report_and_says_what_it_is_of(stored, caps
         }
 
 
-def test_without_a_browser_the_page_is_left_and_the_cure_is_said(stored, monkeypatch):
+def test_without_a_browser_the_page_is_left_and_the_cure_is_named(stored, monkeypatch):
     monkeypatch.setattr(figures.shutil, "which", lambda _: None)
     lacking = figures.unmet(figures.PICTURES["report.png"], stored)
     assert lacking == "no chromium or chromedriver. Install them: apt-get install chromium chromium-driver"

@@ -18,7 +18,7 @@ from relusweep.sweep.store.store import Store
 def test_launcher_that_is_a_script_without_a_guard_trains_all(tiny: Callable[..., Path], tmp_path: Path) -> None:
     command = ["run", str(tiny()), "--out", str(tmp_path / "store"), "--workers", "2"]
     script = tmp_path / "script.py"
-    script.write_text(f"import relusweep\nassert relusweep.main({command!r}) == 0\n", encoding="utf-8")
+    script.write_text(f"from relusweep.cli import main\nassert main({command!r}) == 0\n", encoding="utf-8")
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(Store(tmp_path / "store").recorded()) == 4

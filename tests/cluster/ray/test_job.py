@@ -278,7 +278,7 @@ def test_what_cannot_be_swept_is_refused_before_any_node_starts(
     tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def said(*arguments: str) -> tuple[int, str]:
-        command = [sys.executable, "-m", "relusweep.cluster.ray.job", *arguments]
+        command = [sys.executable, "-m", "relusweep.cluster.ray.start", *arguments]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         return done.returncode, done.stderr
 

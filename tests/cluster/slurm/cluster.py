@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
+import torch
 
 from relusweep.cluster.ports import free_ports
 
@@ -269,6 +270,16 @@ PartitionName=main Nodes=ALL Default=YES DefaultTime=60 PriorityTier=1
 PartitionName=grace Nodes=ALL DefaultTime=60 PriorityTier=1 GraceTime=10
 PartitionName=high Nodes=ALL DefaultTime=60 PriorityTier=10 PreemptMode=OFF
 """)
+
+
+def room_for(workers: int) -> dict[str, int]:
+    """Return what a machine file asks of this cluster for so many workers a job.
+
+    A GPU each, as on most clusters; but these GPUs are none, and a torch that could use them refuses to do without.
+    """
+    if torch.version.cuda is not None:
+        return {"cpus_per_task": workers}
+    return {"gpus_per_node": 2, "gpus_per_job": workers}
 
 
 def _user() -> str:

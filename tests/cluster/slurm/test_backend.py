@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from relusweep.cluster.backend import BackendError
 from relusweep.cluster.slurm.backend import Slurm
@@ -287,7 +288,7 @@ def test_plan_shows_what_would_be_submitted_and_submits_nothing(
     tmp_path: Path,
 ) -> None:
     before = slurm.jobs()
-    arguments = submitting(tiny(**FIVE_HUNDRED), tmp_path / "store", seconds=60, gpus_per_job=2)
+    arguments = submitting(tiny(**FIVE_HUNDRED), tmp_path / "store", seconds=60, gpus_per_node=2, gpus_per_job=2)
     said = cli("plan", *arguments)
     assert (said.code, said.err) == (0, "")
     rows = {line[:18].strip(): line[18:] for line in said.out.splitlines()}
@@ -298,3 +299,14 @@ def test_plan_shows_what_would_be_submitted_and_submits_nothing(
     assert "#SBATCH --array=0-" in said.out
     assert slurm.jobs() == before
     assert not (tmp_path / "store").exists()
+
+
+def test_gpus_that_cannot_be_used_are_refused_by_a_torch_that_could(
+    submitting: Callable[..., list[object]], cli: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    said = cli("run", *submitting(tiny(), tmp_path / "store", gpus_per_node=2))
+    if torch.version.cuda is None:  # the launcher has warned: what has no driver has no GPU that could be idle
+        assert said.code == 0
+    else:
+        assert said.code == 2
+        assert re.search(r"SLURM gave 1 GPU\(s\), torch \S+ finds 0; expected as many", said.err)
