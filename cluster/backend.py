@@ -68,7 +68,7 @@ def failure(outcome: Outcome, attempts: int) -> dict[str, Any]:
 class Launch:
     """What a launcher wishes besides the training; a machine of one's own can do nothing about it."""
 
-    say: Callable[[str], None] = lambda said: None  # tells the user what becomes of packs that are sent elsewhere
+    say: Callable[[str], None] = lambda line: None  # reports to the user what becomes of packs that are sent elsewhere
     stay: bool = True  # until all is trained, or only until it is submitted
     report: bool = False  # whether a job that writes the report comes after the others
 
@@ -88,7 +88,7 @@ class Backend(Protocol):
         ...
 
     def pack_size(self, run: Run, measure: Measure, missing: int) -> int:
-        """Say how many runs of this shape to put into one pack when so many runs are to be trained.
+        """Return how many runs of this shape to put into one pack when so many runs are to be trained.
 
         Raises:
             BackendError: if not even one fits.

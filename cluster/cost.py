@@ -26,7 +26,7 @@ class Costs:
         measure: Measure,
         device: torch.device,
         recorded: Mapping[Shape, float] | None = None,
-        say: Callable[[str], None] = lambda said: None,
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.measure, self.device, self.say = measure, device, cache(say)  # the same thing once
         self.known = dict(recorded or {})
@@ -34,7 +34,7 @@ class Costs:
         self._may_probe = 0 if self.known else _PROBED_SHAPES  # what was recorded there is nearer than a probe here
 
     def of(self, run: Run) -> float:
-        """Give the seconds of a run of this shape; at most, unless runs of its shape were recorded: then, as those."""
+        """Return the seconds of a run of this shape: as recorded ones took, or at most where there are none."""
         shape = shape_key(run)
         if shape in self.known:
             return self.known[shape]

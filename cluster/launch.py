@@ -26,7 +26,7 @@ from relusweep.sweep.tally import Tally
 
 CHECKPOINT_SECONDS = 120.0
 _WAIT_SECONDS = 1.0  # between looks at what other launchers are doing
-_PATIENCE = 2  # looks before the user is told
+_PATIENCE = 2  # looks before it is reported
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def launch(
 
 @contextmanager
 def _naming_open_jobs(store: Store, say: Callable[[str], None]) -> Iterator[None]:
-    """Say so where a launcher is stopped whose jobs are not."""
+    """Yield; where the launcher is stopped and its jobs are not, report which of them go on."""
     try:
         yield
     except BaseException:
@@ -118,21 +118,21 @@ def train_missing(
         job: What every worker needs to know.
         tick: Called about twice a second, to show progress.
         say: Tells the user why nothing moves, and what is thrown away.
-        stay: Until everything has been trained; else only until everything is in somebody's hands.
+        stay: Until everything has been trained; else only until everything is submitted.
     """
     store = tally.store
     pending = Pending(store)
     failed: list[Outcome] = []
     waited = 0
     while True:
-        queued, claimed = pending.runs(), leased_runs(store)  # asked first: what is let go meanwhile is recorded
+        queued, leased = pending.runs(), leased_runs(store)  # asked first: what is let go meanwhile is recorded
         tally.look()
         left = tally.missing - {run.id for outcome in failed for run in outcome.pack.runs}
         if not left:
             _delete_finished(store, say)
             remove_expired(store)
             return failed
-        free = left - claimed - queued
+        free = left - leased - queued
         if not free and not stay:
             return failed
         if not free:
@@ -157,7 +157,7 @@ def train_missing(
 
 
 def _packs(spec: Spec, tally: Tally, backend: Backend, free: RunIds, left: int) -> Iterator[Pack]:
-    """Pack the runs that nobody trains: first as they were interrupted, then the others as they come."""
+    """Pack the runs that no worker trains: first as they were interrupted, then the others as they come."""
     for path in tally.store.checkpoints():
         pack = _interrupted(spec, path)
         ids = {run.id for run in pack.runs} if pack else set()
@@ -179,7 +179,7 @@ def _interrupted(spec: Spec, path: Path) -> Pack | None:
 def _delete_finished(store: Store, say: Callable[[str], None]) -> None:
     """Delete states whose runs are all recorded: their worker was killed between the record and the deletion.
 
-    And failures of runs that have been recorded in other packs; and states that cannot be read: nobody can go on from
+    And failures of runs that have been recorded in other packs; and states that cannot be read: no worker goes on from
     them, and their pack may never be asked for again. A pack that someone is training keeps its state, whoever wrote
     it.
     """

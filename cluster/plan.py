@@ -66,7 +66,7 @@ class Plan:
 
     @property
     def to_come(self) -> str:
-        """Say what [refine] may ask for once these runs are recorded."""
+        """Return what [refine] may ask for once these runs are recorded."""
         if not self.to_follow:
             return "nothing"
         return (
@@ -134,7 +134,7 @@ def count(
     costs: Costs | None = None,
     queued: Set[str] = frozenset(),
     brackets: Brackets | None = None,
-    say: Callable[[str], None] = lambda said: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Plan:
     """Check a spec, count packs and files, and return how long the runs take at most, each using all its steps.
 

@@ -3,7 +3,7 @@
     Spec.read(path)      a sweep: a TOML file, or the name of a shipped one
     Store.open(path)     a sweep's directory: what `relusweep run` recorded
     Run(problem=…, lr=…) the parameters of one training, and its id
-    RelusweepError       the base of what is said to a user in one line
+    RelusweepError       the base of what a user sees, in one line
 
 Names are loaded when they are first used: `import relusweep` itself loads nothing.
 """

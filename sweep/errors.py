@@ -1,4 +1,4 @@
-"""Errors: the base of those that a user is told in one line."""
+"""Errors: the base of those that a user sees, in one line."""
 
 
 class RelusweepError(Exception):

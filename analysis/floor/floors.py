@@ -73,7 +73,7 @@ class Floors:
 
         Raises:
             FloorError: if shapes do not match, numbers are not finite, or points are too near to each other, or to a
-                plane, to be told apart.
+                plane, to be distinguished.
             ArrangementError: if there are too many hyperplanes.
         """
         points, labels = np.asarray(points, float), np.asarray(labels, float)

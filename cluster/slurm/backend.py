@@ -125,7 +125,7 @@ class Slurm:
         return Foreseen(self._rows(tasks, arrays), text)
 
     def _rows(self, tasks: list[ArrayTask], arrays: list[range]) -> dict[str, str]:
-        """Say what SLURM would be asked for."""
+        """Return what SLURM would be asked for."""
         gpus = self.machine.gpus_per_job
         hours = sum(task.seconds for task in tasks) / 3600
         lengths = sorted(task.seconds for task in tasks) or [0.0]

@@ -1,6 +1,6 @@
 """The command line: a file a command, which loads the rooms that it needs when it is called.
 
-Exit codes: 0 done; 1 some runs failed or are missing; 2 misuse, said in one line; 130 stopped by a signal.
+Exit codes: 0 done; 1 some runs failed or are missing; 2 misuse, named in one line; 130 stopped by a signal.
 """
 
 import gc

@@ -87,6 +87,13 @@ def test_links_lead_to_files_and_headings_that_are_there(page: Path) -> None:
         assert not anchor or anchor in anchors(target), f"{target}#{anchor}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_files_of_the_repository_that_a_page_names_are_there(page: Path) -> None:
+    rooms = "sweep|cluster|analysis|relusweep|slurm|docs|tests|bench"
+    for file in re.findall(rf"`((?:{rooms})/[\w./-]*)`", page.read_text(encoding="utf-8")):
+        assert (ROOT / file).exists() or (page.parent / file).exists(), file
+
+
 def test_every_picture_is_shown_on_a_page() -> None:
     shown = {target.resolve() for page in PAGES for target, _ in links(page)}
     assert set((ROOT / "docs").rglob("*.png")) <= shown
