@@ -26,7 +26,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from relusweep.cluster.backend import Job, backend
+from relusweep.cluster.backend import Assignment, backend
 from relusweep.sweep.execute import execute
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.run import Run
@@ -167,7 +167,7 @@ def driver_memory(folder: Path) -> dict[int, int]:
     seen: dict[int, int] = {}
     packs = (Pack((run,)) for run in runs)
     for done, _ in enumerate(
-        backend("ray", None).train(Job(store.path, Measure(), "ray", 3600.0), packs, lambda: None), 1
+        backend("ray", None).train(Assignment(store.path, Measure(), "ray", 3600.0), packs, lambda: None), 1
     ):
         if done % 500 == 0:
             seen[done] = psutil.Process().memory_info().rss

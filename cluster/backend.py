@@ -27,7 +27,7 @@ class BackendError(RelusweepError):
 
 
 @dataclass(frozen=True)
-class Job:
+class Assignment:
     """What every worker needs to know besides its packs."""
 
     store: Path
@@ -65,7 +65,7 @@ def failure(outcome: Outcome, attempts: int) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Launch:
+class LaunchOptions:
     """What a launcher wishes besides the training; a machine of one's own can do nothing about it."""
 
     say: Callable[[str], None] = lambda line: None  # reports to the user what becomes of packs that are sent elsewhere
@@ -95,11 +95,11 @@ class Backend(Protocol):
         """
         ...
 
-    def train(self, job: Job, packs: Iterator[Pack], tick: Callable[[], None]) -> Iterator[Outcome]:
+    def train(self, assignment: Assignment, packs: Iterator[Pack], tick: Callable[[], None]) -> Iterator[Outcome]:
         """Train packs, drawn from the iterator as workers become free; yield each one's last outcome.
 
         Args:
-            job: Where to record and what to measure.
+            assignment: Where to record and what to measure.
             packs: What to train.
             tick: Called about twice a second, to show progress.
 
@@ -136,7 +136,9 @@ class QueueingBackend(Backend, Protocol):
         ...
 
 
-def backend(name: str, workers: int | None, machine: Path | None = None, launch: Launch | None = None) -> Backend:
+def backend(
+    name: str, workers: int | None, machine: Path | None = None, launch: LaunchOptions | None = None
+) -> Backend:
     """Load a back-end; its libraries are imported now, not before.
 
     Args:
@@ -150,7 +152,7 @@ def backend(name: str, workers: int | None, machine: Path | None = None, launch:
     """
     check_name(name)
     module, attribute = BACKENDS[name].split(":")
-    return getattr(importlib.import_module(module), attribute)(workers, machine, launch or Launch())
+    return getattr(importlib.import_module(module), attribute)(workers, machine, launch or LaunchOptions())
 
 
 def check_name(name: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
-from relusweep.cluster.backend import Backend, Job, Outcome
+from relusweep.cluster.backend import Assignment, Backend, Outcome
 from relusweep.cluster.plan import check
 from relusweep.cluster.slurm.queue import Pending
 from relusweep.cluster.slurm.submission import open_submissions
@@ -75,13 +75,15 @@ def launch(
         raise StoreError(f"{path}: holds the sweep {sweep!r}, got {spec.name!r}; choose another --out, or that name.")
     store = Store.create(path)
     remove_leftovers(store)
-    job = Job(store.path, spec.measure, name, checkpoint_seconds)  # before the first look at what is recorded
+    assignment = Assignment(
+        store.path, spec.measure, name, checkpoint_seconds
+    )  # before the first look at what is recorded
     for part, (why, moved) in repair(store).items():
         say(f"{part}: broken ({why}); set aside as {moved}, its runs are trained again.")
     store.write_spec(spec.text)
     tally = Tally(store, planned, brackets)
     with _naming_open_jobs(store, say), show(tally) as tick:
-        return Launched(tally, train_missing(spec, tally, backend, job, tick, say, stay=stay))
+        return Launched(tally, train_missing(spec, tally, backend, assignment, tick, say, stay=stay))
 
 
 @contextmanager
@@ -100,7 +102,7 @@ def train_missing(
     spec: Spec,
     tally: Tally,
     backend: Backend,
-    job: Job,
+    assignment: Assignment,
     tick: Callable[[], None],
     say: Callable[[str], None],
     *,
@@ -115,7 +117,7 @@ def train_missing(
         spec: What to train.
         tally: All its runs, those that recorded rows ask for included, and where to record them.
         backend: Where to train.
-        job: What every worker needs to know.
+        assignment: What every worker needs to know.
         tick: Called about twice a second, to show progress.
         say: Tells the user why nothing moves, and what is thrown away.
         stay: Until everything has been trained; else only until everything is submitted.
@@ -146,7 +148,7 @@ def train_missing(
             time.sleep(_WAIT_SECONDS)
             continue
         gave_way = True
-        for outcome in backend.train(job, _packs(spec, tally, backend, free, len(left)), tick):
+        for outcome in backend.train(assignment, _packs(spec, tally, backend, free, len(left)), tick):
             gave_way &= outcome.kind == "elsewhere"
             if outcome.kind == "failed":  # the others are let go: a pack holds thousands of runs
                 failed.append(outcome)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from relusweep.cluster.backend import Job, Outcome
+from relusweep.cluster.backend import Assignment, Outcome
 from relusweep.cluster.signals import answered
 from relusweep.sweep.data import DataError
 from relusweep.sweep.execute import Interrupted, Progress, execute
@@ -28,16 +28,16 @@ _PROGRESS_SECONDS = 0.5  # between writes of how far a pack is
 class Worker:
     """Leases a pack, trains it, records it, and leaves nothing behind but the record."""
 
-    def __init__(self, job: Job, device: torch.device, gone: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, assignment: Assignment, device: torch.device, gone: Callable[[], bool] = lambda: False) -> None:
         """Make a worker.
 
         Args:
-            job: Where to record and what to measure.
+            assignment: Where to record and what to measure.
             device: Where to train.
             gone: Whether the launcher that gave the work is no longer there.
         """
-        self.job, self.device, self.gone = job, device, gone
-        self.store = Store(job.store)
+        self.assignment, self.device, self.gone = assignment, device, gone
+        self.store = Store(assignment.store)
         self.name = worker_name(platform.node(), os.getpid())
         self.stop = threading.Event()
         self.progress: Progress | None = None  # of the pack in training, or the last one
@@ -58,7 +58,7 @@ class Worker:
             ids = {run.id for run in pack.runs}
             if not mine or ids & leased_runs(self.store, besides=pack.id):
                 return Outcome(pack, "elsewhere")
-            self._recorded.add(self.store.recorded_since(self.job.since, self._read))
+            self._recorded.add(self.store.recorded_since(self.assignment.since, self._read))
             recorded = self._recorded.among(ids)
             if recorded:  # by another launcher, after ours had looked
                 return Outcome(pack, "recorded" if recorded == ids else "elsewhere")
@@ -66,10 +66,10 @@ class Worker:
             try:
                 with announcing(self._compiling):
                     tables = execute(
-                        pack, self.job.measure, self.device, self.job.backend, checkpoint=checkpoint,
-                        checkpoint_seconds=self.job.checkpoint_seconds, heartbeat=self._heartbeat,
+                        pack, self.assignment.measure, self.device, self.assignment.backend, checkpoint=checkpoint,
+                        checkpoint_seconds=self.assignment.checkpoint_seconds, heartbeat=self._heartbeat,
                     )  # fmt: skip
-                self.store.write(pack.id, tables, {"device": str(self.device), "backend": self.job.backend})
+                self.store.write(pack.id, tables, {"device": str(self.device), "backend": self.assignment.backend})
             except Interrupted:
                 return Outcome(pack, "interrupted")
             except (StoreError, DataError):

@@ -8,7 +8,7 @@ from typing import final
 import psutil
 import torch
 
-from relusweep.cluster.backend import ATTEMPTS, BackendError, Job, Launch, Outcome, failure
+from relusweep.cluster.backend import ATTEMPTS, Assignment, BackendError, LaunchOptions, Outcome, failure
 from relusweep.cluster.local.pool import WorkerPool
 from relusweep.cluster.worker import Worker
 from relusweep.sweep.device import devices
@@ -27,7 +27,7 @@ _MEMORY_SHARE = 0.5  # of what is free now
 class Local:
     """This machine."""
 
-    def __init__(self, workers: int | None = None, machine: Path | None = None, _: Launch | None = None) -> None:
+    def __init__(self, workers: int | None = None, machine: Path | None = None, _: LaunchOptions | None = None) -> None:
         if machine is not None:
             raise BackendError(f"--machine {machine}: local trains on this machine; expected --on slurm with it.")
         found = devices()
@@ -58,22 +58,22 @@ class Local:
         fair = -(-missing // (_PACKS_PER_WORKER * self.workers))
         return min(MAX_RUNS, fitting, max(fair, min(tile_size(run, self.device), _SMALL_TILE)))
 
-    def train(self, job: Job, packs: Iterator[Pack], tick: Callable[[], None]) -> Iterator[Outcome]:
+    def train(self, assignment: Assignment, packs: Iterator[Pack], tick: Callable[[], None]) -> Iterator[Outcome]:
         """See `Backend`; one worker trains in this process, several in processes of their own."""
         if self.workers == 1:
-            yield from self._train_here(job, packs, tick)
+            yield from self._train_here(assignment, packs, tick)
         else:
-            with WorkerPool.started(job, self.devices) as pool:
+            with WorkerPool.started(assignment, self.devices) as pool:
                 yield from pool.train(packs, tick)
 
-    def _train_here(self, job: Job, packs: Iterator[Pack], tick: Callable[[], None]) -> Iterator[Outcome]:
+    def _train_here(self, assignment: Assignment, packs: Iterator[Pack], tick: Callable[[], None]) -> Iterator[Outcome]:
         def look() -> bool:
             tick()
             return False  # the launcher is this process
 
         torch.set_num_threads(1)
-        worker = Worker(job, self.device, gone=look)
-        store = Store(job.store)
+        worker = Worker(assignment, self.device, gone=look)
+        store = Store(assignment.store)
         with worker.stopped_by_signals():
             for pack in packs:
                 if worker.stop.is_set():

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from relusweep.cluster.backend import ATTEMPTS, BackendError, Job, Outcome, failure
+from relusweep.cluster.backend import ATTEMPTS, Assignment, BackendError, Outcome, failure
 from relusweep.cluster.local.forks import CONTEXT, adopt, load_ahead, nameless
 from relusweep.cluster.signals import answered
 from relusweep.cluster.worker import Worker
@@ -65,18 +65,18 @@ class _Member:
 class WorkerPool:
     """Worker processes, fed through pipes; one that dies is replaced."""
 
-    def __init__(self, job: Job, devices: list[torch.device]) -> None:
-        self.job, self.devices, self.store = job, devices, Store(job.store)
+    def __init__(self, assignment: Assignment, devices: list[torch.device]) -> None:
+        self.assignment, self.devices, self.store = assignment, devices, Store(assignment.store)
         self.members: list[_Member] = []
         self.attempts: dict[str, int] = {}
         self.stopping = False
 
     @classmethod
     @contextmanager
-    def started(cls, job: Job, devices: list[torch.device]) -> Iterator["WorkerPool"]:
+    def started(cls, assignment: Assignment, devices: list[torch.device]) -> Iterator["WorkerPool"]:
         """Yield a pool with a worker for each device; at the end all have stopped, their states written."""
         load_ahead()  # if it was not yet
-        pool = cls(job, devices)
+        pool = cls(assignment, devices)
         with answered(pool.stop):
             try:
                 yield pool
@@ -137,7 +137,7 @@ class WorkerPool:
 
     def _fork(self, device: torch.device) -> _Member:
         ours, theirs = CONTEXT.Pipe()
-        process = CONTEXT.Process(target=_work, args=(self.job, device, theirs, dict(os.environ)), daemon=True)
+        process = CONTEXT.Process(target=_work, args=(self.assignment, device, theirs, dict(os.environ)), daemon=True)
         try:
             with nameless():
                 process.start()
@@ -153,12 +153,12 @@ class WorkerPool:
         return self.attempts[pack.id]
 
 
-def _work(job: Job, device: torch.device, pipe: Connection, environment: dict[str, str]) -> None:
+def _work(assignment: Assignment, device: torch.device, pipe: Connection, environment: dict[str, str]) -> None:
     """Run in a worker process: train what comes through the pipe until it is closed."""
     adopt(environment)
     torch.set_num_threads(1)  # workers side by side are faster than threads, which stall where cores are shared
     parent = multiprocessing.parent_process()
-    worker = Worker(job, device, gone=lambda: pipe.closed or (parent is not None and not parent.is_alive()))
+    worker = Worker(assignment, device, gone=lambda: pipe.closed or (parent is not None and not parent.is_alive()))
     with worker.stopped_by_signals():
         while not worker.stop.is_set():
             try:

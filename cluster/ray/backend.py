@@ -11,7 +11,7 @@ from typing import final
 
 import torch
 
-from relusweep.cluster.backend import BackendError, Job, Launch, Outcome
+from relusweep.cluster.backend import Assignment, BackendError, LaunchOptions, Outcome
 from relusweep.cluster.local.backend import Local
 from relusweep.cluster.ray.cluster import address, connected, load, started
 from relusweep.cluster.signals import answered
@@ -27,10 +27,12 @@ _TRIALS = 500  # handed to Tune at one time: it forgets no trial before the last
 class RayTune:
     """A Ray cluster: the one that RAY_ADDRESS names, else one on this machine for the length of the sweep."""
 
-    def __init__(self, workers: int | None = None, machine: Path | None = None, launch: Launch | None = None) -> None:
+    def __init__(
+        self, workers: int | None = None, machine: Path | None = None, launch: LaunchOptions | None = None
+    ) -> None:
         if machine is not None:
             raise BackendError(f"--machine {machine}: a file of SLURM's; expected --on slurm with it, or RAY_ADDRESS.")
-        self.say = (launch or Launch()).say
+        self.say = (launch or LaunchOptions()).say
         ray = load()
         if not address():
             self.node = Local(workers)
@@ -56,14 +58,17 @@ class RayTune:
         """See `Backend`: as a machine of one's own would have it for its share of the runs."""
         return self.node.pack_size(run, measure, -(-missing * self.node.workers // self.workers))
 
-    def train(self, job: Job, packs: Iterator[Pack], tick: Callable[[], None]) -> Iterator[Outcome]:
+    def train(self, assignment: Assignment, packs: Iterator[Pack], tick: Callable[[], None]) -> Iterator[Outcome]:
         """See `Backend`."""
-        with answered(signal.default_int_handler), self._cluster(title := _title(Store(job.store))):  # until Tune runs
+        with (
+            answered(signal.default_int_handler),
+            self._cluster(title := _title(Store(assignment.store))),
+        ):  # until Tune runs
             from relusweep.cluster.ray.driver import Driver  # loads Ray
 
             most, past = max(_TRIALS, 20 * self.workers), Counter[str]()
             while (pack := next(packs, None)) is not None:
-                driver = Driver(job, title, self.workers, self.unit, tick, self.say, past)
+                driver = Driver(assignment, title, self.workers, self.unit, tick, self.say, past)
                 yield from driver.train(chain([pack], islice(packs, most - 1)))
 
     def _cluster(self, title: str) -> AbstractContextManager[None]:

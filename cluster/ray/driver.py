@@ -14,7 +14,7 @@ from ray.util.metrics import Gauge
 from ray.util.state import list_placement_groups
 from ray.util.state.exception import RayStateApiException
 
-from relusweep.cluster.backend import ATTEMPTS, Job, Outcome, failure
+from relusweep.cluster.backend import ATTEMPTS, Assignment, Outcome, failure
 from relusweep.cluster.job_folder import JobFolder
 from relusweep.cluster.pack_file import PackFile
 from relusweep.cluster.ray.cluster import address
@@ -33,13 +33,13 @@ class Driver(tune.Callback):
     """Some packs, as trials of one run of Tune, which calls us back."""
 
     def __init__(
-        self, job: Job, title: str, workers: int, unit: str, tick: Callable[[], None], say: Callable[[str], None],
-        past: Counter[str],
+        self, assignment: Assignment, title: str, workers: int, unit: str, tick: Callable[[], None],
+        say: Callable[[str], None], past: Counter[str],
     ) -> None:  # fmt: skip
         """Make a driver.
 
         Args:
-            job: Where to record and what to measure.
+            assignment: Where to record and what to measure.
             title: What people call the sweep.
             workers: Packs that are trained at one time.
             unit: What each of them takes, CPU or GPU.
@@ -47,8 +47,8 @@ class Driver(tune.Callback):
             say: Shows the user a message.
             past: Packs that earlier drivers of this launcher brought to an end, by state; ours are added.
         """
-        self.store = Store(job.store.absolute())
-        self.job = replace(job, store=self.store.path)
+        self.store = Store(assignment.store.absolute())
+        self.assignment = replace(assignment, store=self.store.path)
         self.sweep = self.store.sweep_name() or "unnamed"
         self.title, self.workers, self.unit, self.tick, self.say, self.past = title, workers, unit, tick, say, past
         self.folder = JobFolder.new(self.store)
@@ -101,7 +101,7 @@ class Driver(tune.Callback):
         settings = {name: value for name, value in os.environ.items() if name.startswith("RELUSWEEP_")}
         if data := settings.get("RELUSWEEP_DATA"):  # workers are in another folder
             settings["RELUSWEEP_DATA"] = os.path.abspath(data)
-        given = {"job": self.job, "folder": self.folder.path, "sweep": self.sweep, "title": self.title}
+        given = {"assignment": self.assignment, "folder": self.folder.path, "sweep": self.sweep, "title": self.title}
         given |= {"environment": settings}
         trainable = tune.with_resources(
             tune.with_parameters(PackTrial, **given), {"cpu": 1} if self.unit == "CPU" else {"cpu": 0, "gpu": 1}

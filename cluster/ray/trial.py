@@ -15,7 +15,7 @@ import torch
 from ray import tune
 from ray.util.metrics import Counter, Gauge
 
-from relusweep.cluster.backend import Job, Outcome, failure
+from relusweep.cluster.backend import Assignment, Outcome, failure
 from relusweep.cluster.pack_file import PackFile
 from relusweep.cluster.worker import Worker
 from relusweep.sweep.data import DataError
@@ -36,7 +36,13 @@ class PackTrial(tune.Trainable):
     """An actor that trains one pack after the other, as Tune hands them to it."""
 
     def setup(  # pyright: ignore[reportIncompatibleMethodOverride] - the rest comes by tune.with_parameters
-        self, config: dict[str, Any], job: Job, folder: Path, sweep: str, title: str, environment: dict[str, str]
+        self,
+        config: dict[str, Any],
+        assignment: Assignment,
+        folder: Path,
+        sweep: str,
+        title: str,
+        environment: dict[str, str],
     ) -> None:
         """Become a worker, and begin with the first pack."""
         os.environ.update(environment)
@@ -44,7 +50,7 @@ class PackTrial(tune.Trainable):
         self.folder, self.title, self.raylet = folder, title, os.getppid()
         self.packs = PackFile(folder / PACKS_FILE)
         self._looked, self._is_to_stop = 0.0, False
-        self.worker = Worker(job, device, gone=self._stopped)
+        self.worker = Worker(assignment, device, gone=self._stopped)
         self.metrics = _Metrics(sweep, device)
         self._begin(config)
 

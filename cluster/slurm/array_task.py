@@ -91,7 +91,7 @@ def _train(submission: Submission, number: int, came: list[int]) -> dict[str, An
     while True:
         moved = False
         packs = history.begun(chain(history.left(), _spare(history, workers)))
-        for outcome in local.train(submission.job, packs, tick):
+        for outcome in local.train(submission.assignment, packs, tick):
             history.note(outcome)
             moved |= outcome.kind != "elsewhere"
         if came:

@@ -12,7 +12,7 @@ from typing import Any, final
 
 import torch
 
-from relusweep.cluster.backend import BackendError, Foreseen, Job, Launch, Outcome
+from relusweep.cluster.backend import Assignment, BackendError, Foreseen, LaunchOptions, Outcome
 from relusweep.cluster.cost import Costs, recorded_costs
 from relusweep.cluster.progress import duration
 from relusweep.cluster.slurm.arrays import ArrayTask, Bundle, Lengths, make_arrays, make_tasks, throttles
@@ -43,14 +43,16 @@ _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 class Slurm:
     """A SLURM cluster, as a machine file describes it."""
 
-    def __init__(self, workers: int | None = None, machine: Path | None = None, launch: Launch | None = None) -> None:
+    def __init__(
+        self, workers: int | None = None, machine: Path | None = None, launch: LaunchOptions | None = None
+    ) -> None:
         if machine is None:
             raise BackendError("--on slurm: no machine file; expected --machine FILE. Copy slurm/example.toml.")
         if workers is not None:
             raise BackendError(f"--workers {workers}: the machine file says what a job has; leave it out.")
         self.machine = Machine.read(machine)
         self.lengths = Lengths.on(self.machine)
-        self.launch = launch or Launch()
+        self.launch = launch or LaunchOptions()
         self.report_submitted = False  # whether a job that writes the report has been submitted
         self.workers_a_job = self.machine.gpus_per_job or self.machine.cpus_per_task
         self.workers = self.lengths.at_one_time * self.workers_a_job
@@ -92,7 +94,7 @@ class Slurm:
         given = int(mem.rstrip("KMGT")) * _UNITS.get(mem[-1], _UNITS["M"])
         return given // self.workers_a_job or _CORE_BYTES
 
-    def train(self, job: Job, packs: Iterator[Pack], tick: Callable[[], None]) -> Iterator[Outcome]:
+    def train(self, assignment: Assignment, packs: Iterator[Pack], tick: Callable[[], None]) -> Iterator[Outcome]:
         """See `Backend`. Packs whose job died are submitted again, up to `ATTEMPTS` times without getting further.
 
         Raises:
@@ -101,11 +103,11 @@ class Slurm:
         """
         if shutil.which("sbatch") is None:
             raise BackendError("sbatch: not found on this machine; expected SLURM. Use a login node.")
-        store = Store(job.store.absolute())
+        store = Store(assignment.store.absolute())
         self._costs = None
-        self.costs(job.measure, store)
+        self.costs(assignment.measure, store)
         retries = Retries(store)
-        while (submission := self._submit(job, store, packs)) is not None and self.launch.stay:
+        while (submission := self._submit(assignment, store, packs)) is not None and self.launch.stay:
             for number, state in task_ends(submission, tick):
                 if state is None:
                     yield from outcomes(submission, number)
@@ -140,7 +142,7 @@ class Slurm:
             "scheduler calls": f"{len(arrays)} sbatch, 1 scontrol; squeue every {LEAST_SECONDS:.0f} s or more rarely",
         }
 
-    def _submit(self, job: Job, store: Store, packs: Iterator[Pack]) -> Submission | None:
+    def _submit(self, assignment: Assignment, store: Store, packs: Iterator[Pack]) -> Submission | None:
         """Draw all packs and hand them to SLURM, such that a kill at any moment doubles nothing and loses nothing."""
         first = next(packs, None)
         if first is None:
@@ -156,11 +158,11 @@ class Slurm:
         submission = draft.submission
         try:
             with submission.being_submitted():
-                costs = self.costs(job.measure, store)
+                costs = self.costs(assignment.measure, store)
                 draft.take((pack, len(pack.runs) * costs.of(pack.shape)) for pack in chain([first], packs))
                 tasks = make_tasks(draft.bundles, self.lengths, self.workers_a_job)
                 tasks, arrays = make_arrays(tasks, self._largest_array())
-                draft.publish(tasks, arrays, job, self._circumstances())
+                draft.publish(tasks, arrays, assignment, self._circumstances())
                 at_one_time = self.machine.max_array_tasks
                 for array, share in enumerate(throttles(len(arrays), at_one_time)):
                     after = jobs[array - at_one_time :][:1] if at_one_time and array >= at_one_time else []

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from relusweep.cluster.backend import Job
+from relusweep.cluster.backend import Assignment
 from relusweep.cluster.job_folder import JobFolder
 from relusweep.cluster.slurm.arrays import ArrayTask, Bundle
 from relusweep.cluster.slurm.submission import FOLDERS, Submission
@@ -31,18 +31,18 @@ class Draft:
             self.bundles.append(Bundle(pack.id, len(pack.runs), seconds))
 
     def publish(
-        self, tasks: list[ArrayTask], arrays: list[range], job: Job, circumstances: Mapping[str, Any]
+        self, tasks: list[ArrayTask], arrays: list[range], assignment: Assignment, circumstances: Mapping[str, Any]
     ) -> Submission:
         """Make it a submission. From now on its runs count as pending if SLURM knows a job of its name.
 
         Args:
             tasks: Who is to train which of the packs.
             arrays: Which tasks each array has.
-            job: What workers need to know.
+            assignment: What workers need to know.
             circumstances: When and where it was made, and for which machine.
         """
         content = dict(circumstances) | {
-            "job": asdict(job) | {"store": "", "measure": job.measure.model_dump()},
+            "job": asdict(assignment) | {"store": "", "measure": assignment.measure.model_dump()},
             "packs": [[bundle.pack_id, bundle.runs, bundle.seconds] for bundle in self.bundles],
             "elements": [[task.packs, task.runs, task.seconds] for task in tasks],
             "arrays": [[array.start, array.stop] for array in arrays],

@@ -33,7 +33,7 @@ class Retries:
             submission.bundles[pack].pack_id for pack in submission.tasks[number].packs
         ]
         job = submission.slurm_id(number) or f"{submission.id}.{number}"
-        self.since = submission.job.since
+        self.since = submission.assignment.since
         recorded = self.store.recorded_since(self.since, set())
         for pack in submission.packs(submission.tasks[number].packs):
             rest = tuple(run for run in pack.runs if run.id not in recorded)

@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from relusweep.cluster.backend import Job
+from relusweep.cluster.backend import Assignment
 from relusweep.cluster.job_folder import JobFolder
 from relusweep.cluster.pack_file import PackFile
 from relusweep.cluster.slurm.arrays import ArrayTask, Bundle
@@ -76,10 +76,10 @@ class Submission:
         return f"Cancel the jobs whose names begin with relusweep-{self.id} (squeue --me), then delete that folder."
 
     @cached_property
-    def job(self) -> Job:
+    def assignment(self) -> Assignment:
         """What its workers need to know."""
         given = self.content["job"]
-        return Job(
+        return Assignment(
             self.store.path, Measure.model_validate(given["measure"]), given["backend"], given["checkpoint_seconds"],
             given["since"],
         )  # fmt: skip

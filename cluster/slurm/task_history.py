@@ -94,7 +94,7 @@ class TaskHistory:
         return self._rest(self.own)
 
     def _rest(self, packs: list[Pack]) -> list[Pack]:
-        self._recorded.add(self.store.recorded_since(self.submission.job.since, self._read))
+        self._recorded.add(self.store.recorded_since(self.submission.assignment.since, self._read))
         left = []
         for pack in packs:
             recorded = self._recorded.among({run.id for run in pack.runs})

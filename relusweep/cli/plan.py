@@ -23,13 +23,13 @@ def plan(
     data: DataOption = None,
 ) -> None:
     """Say what a sweep would train, in how many packs, files and hours. Submits and writes nothing."""
-    from relusweep.cluster.backend import Launch, backend
+    from relusweep.cluster.backend import LaunchOptions, backend
     from relusweep.cluster.plan import plan as count
 
     use_data(data)
     sweep = read_spec(spec)
     path = out_dir or default_store(sweep)
-    counted = count(sweep, path, backend(on, workers, machine, Launch(err.print)), err.print)
+    counted = count(sweep, path, backend(on, workers, machine, LaunchOptions(err.print)), err.print)
     for name, value in counted.rows(path, on).items():
         out.print(f"{name:18}{value}")
     if counted.foreseen and counted.foreseen.script:

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from relusweep.cluster.backend import ATTEMPTS, Backend, Job, Outcome, backend
+from relusweep.cluster.backend import ATTEMPTS, Assignment, Backend, Outcome, backend
 from relusweep.cluster.launch import train_missing
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.spec import Spec
@@ -62,9 +62,9 @@ def train(tmp_path: Path, place: Callable[[int], Backend]) -> Callable[..., tupl
         made = Store.create(tmp_path / store)
         planned = Spec.read(spec)
         made.write_spec(planned.text)
-        job = Job(made.path, planned.measure, "contract", seconds)
+        assignment = Assignment(made.path, planned.measure, "contract", seconds)
         tally = Tally.of(planned, made)
-        return made, train_missing(planned, tally, place(workers), job, lambda: None, lambda said: None)
+        return made, train_missing(planned, tally, place(workers), assignment, lambda: None, lambda said: None)
 
     return call
 
@@ -202,7 +202,7 @@ def test_store_that_cannot_be_written_ends_the_training(
     (store.path / "runs").rmdir()
     (store.path / "runs").write_text("a file where the folder should be")
     spec = Spec.read(tiny(max_steps=200))
-    job = Job(store.path, spec.measure, "contract", 120.0)
+    assignment = Assignment(store.path, spec.measure, "contract", 120.0)
     packs = iter([Pack(tuple(spec.expand()))])
     with pytest.raises(StoreError, match=r"runs.*: a file stands where a directory is needed"):
-        list(place(1).train(job, packs, lambda: None))
+        list(place(1).train(assignment, packs, lambda: None))

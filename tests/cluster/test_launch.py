@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from relusweep.cluster import launch as launching
-from relusweep.cluster.backend import Job, backend
+from relusweep.cluster.backend import Assignment, backend
 from relusweep.cluster.launch import train_missing as train
 from relusweep.sweep import tally as tallies
 from relusweep.sweep.execute import load_checkpoint
@@ -330,7 +330,9 @@ def test_waiting_launcher_reads_only_what_is_new(
             store.write(f"of-{len(ticks)}", {"runs": rows(runs[2:3] if len(ticks) == 4 else runs[3:])}, {})
 
     with leased(store, "other", [run.id for run in runs[2:]]):
-        failed = train(spec, tally, backend("local", 1), Job(store.path, spec.measure, "local", 60), tick, said.append)
+        failed = train(
+            spec, tally, backend("local", 1), Assignment(store.path, spec.measure, "local", 60), tick, said.append
+        )
     assert not failed
     assert len(ticks) == 8
     assert read == ["pack-a", "pack-b", "pack-of-4", "pack-of-8"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from relusweep.cluster.backend import BackendError, Job, Outcome, backend
+from relusweep.cluster.backend import Assignment, BackendError, Outcome, backend
 from relusweep.cluster.local.backend import Local
 from relusweep.cluster.plan import check, count
 from relusweep.sweep.data import DataError
@@ -63,7 +63,7 @@ def test_plan_times_a_run_on_the_device_that_the_back_end_names(
         def pack_size(self, run: Run, measure: Measure, missing: int) -> int:
             return 1
 
-        def train(self, job: Job, packs: Iterator[Pack], tick: Callable[[], None]) -> Iterator[Outcome]:
+        def train(self, assignment: Assignment, packs: Iterator[Pack], tick: Callable[[], None]) -> Iterator[Outcome]:
             raise AssertionError
 
     probed = []

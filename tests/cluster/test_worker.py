@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from relusweep.cluster.backend import Job
+from relusweep.cluster.backend import Assignment
 from relusweep.cluster.progress import Snapshot, Watcher
 from relusweep.cluster.worker import Worker
 from relusweep.sweep.kernels.jit.program import user_cache
@@ -25,7 +25,9 @@ def test_worker_says_while_it_compiles(tmp_path: Path, monkeypatch: pytest.Monke
         problem="sine", d=2, n=9, n_test=0, width=7, lr=0.1, tolerance=0.0, max_steps=1000
     )  # no other test's shape
     watcher, seen = Watcher(Tally(store, RunIds([run.id]))), list[Snapshot]()
-    worker = Worker(Job(store.path, Measure(), "local", 60.0), torch.device("cpu"), lambda: seen.append(watcher.look()))
+    worker = Worker(
+        Assignment(store.path, Measure(), "local", 60.0), torch.device("cpu"), lambda: seen.append(watcher.look())
+    )
     assert worker.train(Pack((run,))).kind == "recorded"
     user_cache.cache_clear()
     assert (seen[0].training, seen[0].compiling) == (1, 1)

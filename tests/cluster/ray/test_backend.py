@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from relusweep.cluster.backend import ATTEMPTS, Job, backend
+from relusweep.cluster.backend import ATTEMPTS, Assignment, backend
 from relusweep.sweep.execute import load_checkpoint
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.spec import Spec
@@ -154,8 +154,8 @@ def test_trial_reports_what_its_pack_has_come_to(
         "on_trial_complete",
         lambda self, **given: (reports.append(given["trial"].last_result), asked(self, **given)),
     )
-    job = Job(store.path, spec.measure, "ray", 120.0)
-    (outcome,) = place.train(job, iter([Pack(tuple(spec.expand()))]), lambda: None)
+    assignment = Assignment(store.path, spec.measure, "ray", 120.0)
+    (outcome,) = place.train(assignment, iter([Pack(tuple(spec.expand()))]), lambda: None)
     assert outcome.kind == "recorded"
     rows, (report,) = store.read()[0].to_pylist(), reports
     assert {name: report[name] for name in ("runs", "ended", "converged", "budget", "diverged")} == {
@@ -183,8 +183,8 @@ def test_worker_that_cannot_start_says_why(
     monkeypatch.setattr(Driver, "__init__", broken)
     names, asked = [], Driver._failed
     monkeypatch.setattr(Driver, "_failed", lambda self, trial: (names.append(str(trial)), asked(self, trial))[1])
-    job = Job(store.path, spec.measure, "ray", 120.0)
-    (outcome,) = place.train(job, iter([Pack(tuple(spec.expand()))]), lambda: None)
+    assignment = Assignment(store.path, spec.measure, "ray", 120.0)
+    (outcome,) = place.train(assignment, iter([Pack(tuple(spec.expand()))]), lambda: None)
     assert (outcome.kind, len(outcome.pack.runs)) == ("failed", 4)
     assert outcome.error == "worker could not start: AttributeError: 'NoneType' object has no attribute 'store'"
     shape = "4 runs, problem sine, n = 8, d = 2, width 4, at most 400 steps"
@@ -222,9 +222,9 @@ def test_pack_that_gets_further_each_time_is_not_given_up(
 
     killing = threading.Thread(target=kill)
     killing.start()
-    job = Job(store.path, spec.measure, "ray", 0.0)
+    assignment = Assignment(store.path, spec.measure, "ray", 0.0)
     with pytest.raises(KeyboardInterrupt):
-        list(place.train(job, iter([Pack(tuple(spec.expand()))]), lambda: None))
+        list(place.train(assignment, iter([Pack(tuple(spec.expand()))]), lambda: None))
     killing.join()
     assert drivers[0].retried == 2
     assert "failed" not in [kind for kind, _ in drivers[0].ended.values()]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from relusweep.cluster.backend import Job
+from relusweep.cluster.backend import Assignment
 from relusweep.cluster.slurm.arrays import ArrayTask, make_arrays
 from relusweep.cluster.slurm.draft import Draft
 from relusweep.cluster.slurm.submission import Submission
@@ -32,9 +32,9 @@ def published(tiny: Callable[..., Path], tmp_path: Path) -> Callable[..., Submis
         draft.take((pack, seconds) for pack in make_packs(planned.expand(), lambda run: size))
         runs = [bundle.runs for bundle in draft.bundles]
         dealt = [ArrayTask(tuple(mine), sum(runs[k] for k in mine), 1.0) for mine in tasks or [range(len(runs))]]
-        job = Job(store.path, planned.measure, "slurm", 60.0)
+        assignment = Assignment(store.path, planned.measure, "slurm", 60.0)
         arrays = make_arrays(dealt, largest)[1]
-        return draft.publish(dealt, arrays, job, {"time": time.time(), "machine": CORES})
+        return draft.publish(dealt, arrays, assignment, {"time": time.time(), "machine": CORES})
 
     return make
 

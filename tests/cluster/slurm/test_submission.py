@@ -23,8 +23,8 @@ def test_submission_is_read_as_it_was_published(in_six_tasks, tiny):
     assert list(submission.packs([4, 0])) == [packs[4], packs[0]]
     assert [(bundle.pack_id, bundle.runs) for bundle in submission.bundles] == [(p.id, len(p.runs)) for p in packs]
     assert submission.run_ids == [RunIds(run.id for run in pack.runs) for pack in packs]
-    assert submission.job.measure.every == "log:3"
-    assert submission.job.store == submission.path.parent.parent
+    assert submission.assignment.measure.every == "log:3"
+    assert submission.assignment.store == submission.path.parent.parent
 
 
 def test_packs_that_cannot_be_read_are_one_line(submission):
