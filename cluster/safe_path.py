@@ -1,7 +1,7 @@
 """Safe path: modules come from installations and from where PYTHONPATH says, not from the folder one happens to be in.
 
 A user's `random.py` or `signal.py` would otherwise take the place of Python's own: `python -m` and `python -c` put the
-current folder first, a script its own, and an empty element of PYTHONPATH, as `PYTHONPATH=$PYTHONPATH:/opt/lib` leaves
+current folder first, a script its own, and an empty entry of PYTHONPATH, as `PYTHONPATH=$PYTHONPATH:/opt/lib` leaves
 it behind, means the current folder too. Entry points call `secure` before they import anything else; so this module
 imports only what Python itself has loaded by then.
 """
@@ -13,7 +13,7 @@ PLACE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__
 
 
 def secure() -> None:
-    """Search for modules only where somebody chose to have them, in this process and in all that it starts."""
+    """Search for modules only where the user chose to have them, in this process and in all that it starts."""
     sys.path[:], variables = _safe()
     _export(variables)
 
