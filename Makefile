@@ -54,7 +54,7 @@ lint: install
 
 .PHONY: docs
 docs: install # the site: open site/index.html; for its search, python3 -m http.server -d site
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[docs]'
+	$(PIP) --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 RUNS ?= 100000 # of the stores that are measured: `make bench RUNS=1000000`

@@ -72,6 +72,7 @@ def test_reasons_of_a_page_name_tests_that_are_there(page: Path) -> None:
             assert (ROOT / path).exists(), path
 
 
+@pytest.mark.slow
 def test_commands_print_line_by_line_what_the_pages_show(printed: Printed) -> None:
     for block in shown("console"):
         for command, lines in block.commands.items():
@@ -79,6 +80,7 @@ def test_commands_print_line_by_line_what_the_pages_show(printed: Printed) -> No
                 assert compared(printed[block.page, command]) == compared(lines), command
 
 
+@pytest.mark.slow
 def test_cells_print_line_by_line_what_the_pages_show(printed: Printed) -> None:
     cells = shown("python")
     assert len(cells) >= 6
@@ -86,6 +88,7 @@ def test_cells_print_line_by_line_what_the_pages_show(printed: Printed) -> None:
         assert compared(printed[cell.page, cell.content]) == compared(cell.output or ""), cell.content
 
 
+@pytest.mark.slow
 def test_demo_of_the_readme_is_that_of_the_makefile(printed: Printed) -> None:
     readme = TYPED[0]
     block = next(each for each in blocks(readme) if each.language == "text")
@@ -96,6 +99,7 @@ def test_demo_of_the_readme_is_that_of_the_makefile(printed: Printed) -> None:
         assert compared(printed[readme, command]) == compared(lines), command
 
 
+@pytest.mark.slow
 def test_progress_has_the_form_that_the_pages_show(printed: Printed) -> None:
     forms = progress_lines()
     shown_lines = [line for page in TYPED for line in page.read_text(encoding="utf-8").splitlines()]
