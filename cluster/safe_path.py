@@ -47,7 +47,8 @@ def _safe() -> tuple[list[str], dict[str, str | None]]:
     own = os.path.dirname(os.__file__)  # what comes after Python's own modules cannot take their place
     front = sys.path.index(own) if own in sys.path else len(sys.path)
     path = [entry for entry in sys.path[:front] if entry not in by_chance] + sys.path[front:]
-    if PLACE in sys.path[:front] and PLACE not in path and not _is_found(path):
+    is_by_chance = PLACE in (os.path.normpath(os.path.join(here, entry)) for entry in sys.path[:front])
+    if is_by_chance and PLACE not in path and not _is_found(path):
         path.append(PLACE)  # a checkout that is not installed, or not the one that is
         named.append(PLACE)
     return path, {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(named) or None}
