@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 
 from relusweep.sweep.record import SCHEMA_VERSION, SCHEMAS, promised
 from relusweep.sweep.store.atomic import StoreError, replacing, store_errors
-from relusweep.sweep.store.part import UNREADABLE, read_part, schema_version, take_each, write_part
-from relusweep.sweep.store.run_ids import RunIds, keys_of
+from relusweep.sweep.store.part import UNREADABLE, columns_of, read_part, schema_version, take_each, write_part
+from relusweep.sweep.store.run_ids import Keys, RunIds, keys_of
 from relusweep.sweep.store.store import TABLES, Store
 
 _TEMPORARY_SECONDS = 3600  # an older temporary file was left behind: writing the largest takes minutes
@@ -49,7 +49,7 @@ def repair(store: Store) -> dict[Path, tuple[str, Path]]:
         _refuse_later(part)
     for table in {part.parent.name for part in broken} - {"runs"}:
         # first, so that after a kill the broken part is still there for the next repair
-        forget(store, store.run_ids("runs", promised(table)) - store.run_ids(table))
+        forget(store, store.run_ids("runs", promised(table)) - _ids_besides(store, table, broken))
     now = {part: inode for table in TABLES for part, inode in store.inodes(table).items()}
     moved = set_aside(store, [part for part in broken if part in listed and now.get(part) == listed[part]])
     return {part: (why, moved[part]) for part, why in broken.items() if part in moved}
@@ -119,6 +119,16 @@ def remove_leftovers(store: Store) -> None:
                     path.unlink()
             except OSError:
                 continue  # another process deleted it
+
+
+def _ids_besides(store: Store, table: str, broken: Container[Path]) -> RunIds:
+    """Return ids of the runs in sound parts: of a broken one the column of ids alone may be readable."""
+    found: list[Keys] = []
+    take_each(
+        lambda: [part for part in store.parts(table) if part not in broken],
+        lambda part: found.append(keys_of(read_part(part, columns_of(table, []))["run_id"])),
+    )
+    return RunIds.of(*found)
 
 
 def _refuse_later(part: Path) -> None:
