@@ -158,7 +158,7 @@ def test_checkpoint_without_a_later_parameter_is_resumed_and_its_runs_are_record
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        execute(pack, Measure(), torch.device("cpu"), "local", checkpoint=path, pulse=stop)
+        execute(pack, Measure(), torch.device("cpu"), "local", checkpoint=path, heartbeat=stop)
     saved = load_checkpoint(path)
     assert saved is not None
     reached = saved["training"]["step"]
@@ -176,7 +176,7 @@ def test_checkpoint_without_a_later_parameter_is_resumed_and_its_runs_are_record
         torch.device("cpu"),
         "local",
         checkpoint=path,
-        pulse=lambda progress: seen.append(progress.step),
+        heartbeat=lambda progress: seen.append(progress.step),
     )
     assert min(seen) >= reached > 0
     store = Store.create(tmp_path / "store")
