@@ -1,5 +1,6 @@
 """Group: runs that differ in nothing but step size and seeds; and what they say together at each step size."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,6 +111,12 @@ def summarise(grouping: Grouping, measures: list[str]) -> pl.DataFrame:
     labelled = table.join(grouping.groups.select("group", "label"), on="group", maintain_order="left")
     head = ["group", "label", "lr", "edge", "runs", *OUTCOMES]
     return labelled.select(*head, pl.exclude(head))
+
+
+def evenly(values: Sequence[float], most: int) -> list[float]:
+    """Return at most so many of some values, evenly spaced by position, the first and the last among them."""
+    last = max(1, min(most, len(values)) - 1)
+    return [values[i] for i in sorted({round(i * (len(values) - 1) / last) for i in range(last + 1)})] if values else []
 
 
 def shown(grouping: Grouping, most: int) -> list[int]:

@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from relusweep.analysis.group import BINS, group, shown, summarise
+from relusweep.analysis.group import BINS, evenly, group, shown, summarise
+
+
+def test_picks_are_even_and_hold_both_ends():
+    assert evenly([], 3) == []
+    assert evenly([1.0], 3) == [1.0]
+    assert evenly([1.0, 2.0], 1) == [1.0, 2.0], "the ends are always among them"
+    assert evenly([float(i) for i in range(11)], 3) == [0.0, 5.0, 10.0]
+    assert evenly([1.0, 2.0, 3.0], 9) == [1.0, 2.0, 3.0]
 
 
 def test_runs_that_differ_in_step_size_and_seeds_only_are_one_group(frame, row):

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from relusweep.analysis.floor import Certificate, FloorError, Floors, budget, residual_slack
+from relusweep.analysis.group import evenly
 from relusweep.analysis.studies.depth_separation.arms import Arms
 from relusweep.sweep.data import DATA_KEYS, Dataset
 
@@ -125,9 +126,7 @@ def affordable(found: Arms) -> list[Sample]:
 
 def chosen(rates: Sequence[float]) -> list[float]:
     """Return the step sizes at which floors are computed."""
-    large = [lr for lr in rates if lr >= FROM]
-    last = max(1, min(MOST_STEP_SIZES, len(large)) - 1)
-    return [large[i] for i in sorted({round(i * (len(large) - 1) / last) for i in range(last + 1)})] if large else []
+    return evenly([lr for lr in rates if lr >= FROM], MOST_STEP_SIZES)
 
 
 def of_each(

@@ -5,6 +5,7 @@ import math
 import polars as pl
 
 from relusweep.analysis.bounds import EDGE
+from relusweep.analysis.group import evenly
 
 MOST_PATHS = 6  # step sizes whose trajectories are drawn
 NORMS = {"oriented_stability_norm": r"$\tilde{S}$", "stability_norm": "$S$"}  # in the order in which they are drawn
@@ -63,11 +64,9 @@ def moments(runs: pl.DataFrame, trajectories: pl.DataFrame) -> pl.DataFrame:
     """Return the median of λ_max η/2 over the runs in training, for a few step sizes: `lr, edge, step, eos_ratio`."""
     rates_of_runs = runs.select("run_id", "lr", edge=EDGE)
     moments = trajectories.select("run_id", "step", "sharpness").drop_nulls().join(rates_of_runs, on="run_id")
-    rates = moments["lr"].unique().sort()
-    last = max(1, min(MOST_PATHS, len(rates)) - 1)
-    chosen = sorted({round(i * (len(rates) - 1) / last) for i in range(last + 1)}) if len(rates) else []
+    chosen = evenly(moments["lr"].unique().sort().to_list(), MOST_PATHS)
     return (
-        moments.filter(pl.col("lr").is_in(rates.gather(chosen).to_list()))
+        moments.filter(pl.col("lr").is_in(chosen))
         .group_by("lr", "edge", "step")
         .agg(eos_ratio=(pl.col("sharpness") * pl.col("lr") / 2).median())
         .filter(pl.col("eos_ratio") > 0)
