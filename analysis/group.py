@@ -114,7 +114,7 @@ def summarise(grouping: Grouping, measures: list[str]) -> pl.DataFrame:
 
 
 def evenly(values: Sequence[float], most: int) -> list[float]:
-    """Return at most so many of some values, evenly spaced by position, the first and the last among them."""
+    """Return at most so many of some values, but both ends at least, evenly spaced by position."""
     last = max(1, min(most, len(values)) - 1)
     return [values[i] for i in sorted({round(i * (len(values) - 1) / last) for i in range(last + 1)})] if values else []
 

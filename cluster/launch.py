@@ -75,9 +75,8 @@ def launch(
         raise StoreError(f"{path}: holds the sweep {sweep!r}, got {spec.name!r}; choose another --out, or that name.")
     store = Store.create(path)
     remove_leftovers(store)
-    assignment = Assignment(
-        store.path, spec.measure, name, checkpoint_seconds
-    )  # before the first look at what is recorded
+    # made before the first look at what is recorded: it holds the time
+    assignment = Assignment(store.path, spec.measure, name, checkpoint_seconds)
     for part, (why, moved) in repair(store).items():
         say(f"{part}: broken ({why}); set aside as {moved}, its runs are trained again.")
     store.write_spec(spec.text)

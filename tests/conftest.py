@@ -34,7 +34,6 @@ SLOW = (
     "sweep/kernels/training/test_graphed.py",
     "sweep/kernels/training/test_persistent.py",
     "sweep/test_science.py",
-    "docs/test_pages.py",
 )
 
 

@@ -25,6 +25,7 @@ def compact(store: Store) -> dict[str, tuple[int, int]]:
     Raises:
         StoreError: if the disk is full or the directory cannot be written.
     """
+    Store.create(store.path)  # a store of an earlier schema becomes one of this, as its parts do
     counts = {}
     for table in TABLES:
         before = store.parts(table)

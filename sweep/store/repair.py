@@ -91,7 +91,8 @@ def forget(store: Store, run_ids: RunIds) -> None:
         forgotten = run_ids.find(keys_of(rows["run_id"]))[1]
         if not forgotten.any():
             return
-        metadata = pq.read_schema(part).metadata
+        written = {b"relusweep.schema_version": str(SCHEMA_VERSION).encode()}  # by now, whoever wrote the part
+        metadata = (pq.read_schema(part).metadata or {}) | written
         with store_errors(store.path):
             kept = _copy_aside(store, part)  # before anything is taken away
         if not kept:

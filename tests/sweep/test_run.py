@@ -25,7 +25,7 @@ def test_run_id_takes_whole_numbers_for_floats():
 
 
 def test_run_id_is_the_same_in_every_process():
-    code = "from sweep.run import Run; print(Run.model_validate({'problem': 'digits', 'lr': 0.1}).id)"
+    code = "from relusweep.sweep.run import Run; print(Run.model_validate({'problem': 'digits', 'lr': 0.1}).id)"
     ids = {
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
         for _ in range(2)

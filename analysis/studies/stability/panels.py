@@ -12,14 +12,17 @@ NORMS = {"oriented_stability_norm": r"$\tilde{S}$", "stability_norm": "$S$"}  # 
 LINE = ("measure", "x0", "y0", "x1", "y1", "label")
 
 
+THRESHOLDS = {"gd": r"$2/\eta$", "sgd": r"$2/\eta$", "momentum": r"$2(1+\mu)/\eta$"}  # of linear stability, where known
+
+
 def names(runs: pl.DataFrame) -> dict[str, pl.Expr]:
     """Return the legend texts of a group, whose runs share optimizer and bias."""
     optimizer = runs["optimizer"][0]
-    name = {"momentum": r"$2(1+\mu)/\eta$", "adam": r"$2/\eta$ (threshold of gd only)"}.get(optimizer, r"$2/\eta$")
+    name = THRESHOLDS.get(optimizer, r"$2/\eta$ (threshold of gd only)")
     one = "1+" if runs["bias"][0] else ""
     return {
         "edge_name": pl.lit(name),
-        "edge_style": pl.lit(":" if optimizer == "adam" else "--"),
+        "edge_style": pl.lit("--" if optimizer in THRESHOLDS else ":"),
         "norm_name": pl.lit(f"${one}2S$"),
         "oriented_norm_name": pl.lit(rf"${one}2\tilde{{S}}$"),
     }

@@ -16,9 +16,8 @@ from relusweep.cli import main
 from relusweep.cluster.local.forks import CONTEXT
 from relusweep.sweep.store.store import Store
 from tests.cluster.slurm.cluster import Cluster
-from tests.cluster.slurm.conftest import slurm  # noqa: F401 - a fixture
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 # What users call files of their own, and something of Python, of a library or of ours is called as well.
 NAMES = (
     "analysis", "bisect", "cluster", "copy", "dataclasses", "hashlib", "inspect", "json", "logging", "numpy",
@@ -99,8 +98,8 @@ def test_ray_and_its_workers_import_nothing_of_the_current_folder(folder: Path, 
 
 
 def test_jobs_of_slurm_import_nothing_of_the_folder_where_they_were_submitted(
-    slurm: Cluster, folder: Path, untouched: Callable[..., None], until: Callable[..., Any]  # noqa: F811
-) -> None:  # fmt: skip
+    slurm: Cluster, folder: Path, untouched: Callable[..., None], until: Callable[..., Any]
+) -> None:
     module = "export PYTHONPATH=:$PYTHONPATH"  # as modules of a cluster write it
     (folder / "machine.toml").write_text(f"time = '60'\ncpus_per_task = 2\nsetup = ['{module}']\n", encoding="utf-8")
     command = [
@@ -122,8 +121,8 @@ def test_jobs_of_slurm_import_nothing_of_the_folder_where_they_were_submitted(
 
 
 def test_ray_inside_a_job_of_slurm_imports_nothing_of_the_folder_where_it_was_submitted(
-    slurm: Cluster, folder: Path, untouched: Callable[..., None], until: Callable[..., Any]  # noqa: F811
-) -> None:  # fmt: skip
+    slurm: Cluster, folder: Path, untouched: Callable[..., None], until: Callable[..., Any]
+) -> None:
     pytest.importorskip("ray", reason="no Ray; pip install 'relusweep[ray]' brings it")
     given = slurm.environment | {"PATH": f"{Path(sys.executable).parent}:{slurm.environment['PATH']}"}
     options = ["--parsable", "--nodes=1", "--cpus-per-task=2"]
@@ -188,7 +187,7 @@ def test_truncated_file_is_no_interrupt(monkeypatch: pytest.MonkeyPatch, tmp_pat
         main(["status", str(tmp_path)])
 
 
-def test_no_child_is_started_by_module_without_a_safe_path() -> None:
+def test_script_of_a_ray_cluster_starts_python_with_a_safe_path() -> None:
     line = re.search(r"^exec (.*)$", (ROOT / "slurm" / "ray_cluster.sbatch").read_text(encoding="utf-8"), flags=re.M)
     assert line is not None
     assert shlex.split(line[1])[:4] == ["python", "-P", "-m", "relusweep.cluster.ray.start"]
