@@ -41,7 +41,7 @@ class Kernel(Protocol):
     """What records call it."""
 
     OPTIMIZERS: frozenset[str]
-    """The update rules that it steps by: those of a compiled kernel are named there; the reference takes all that exist."""
+    """The update rules that it steps by: a compiled kernel names its own, the reference takes all that exist."""
 
     def supports(self, run: Run, device: torch.device) -> bool:
         """Return whether this kernel trains runs of this shape on the device."""
