@@ -13,7 +13,7 @@ TORCH_INDEX ?= auto
 NVIDIA_DEVICE = /dev/nvidiactl
 UV = $(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend cpu --no-deps $(TORCH)
 
-.PHONY: install demo check test lint bench figures clean
+.PHONY: install demo check test lint docs bench figures clean
 install: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
@@ -52,7 +52,6 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-.PHONY: docs
 docs: install # the site: open site/index.html; for its search, python3 -m http.server -d site
 	$(PIP) --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
@@ -77,4 +76,4 @@ figures: install # the pictures of the docs; of the long sweeps only those whose
 	$(BIN)/python docs/figures.py
 
 clean:
-	rm -rf .venv results build *.egg-info
+	rm -rf .venv results build site *.egg-info

@@ -80,7 +80,7 @@ def check() -> str:
 
 
 def timed(work: Callable[[], object], repetitions: int = REPETITIONS) -> float:
-    """Median seconds of a call, after one that is not counted."""
+    """Return the median seconds of a call, after one that is not counted."""
     seconds = []
     for _ in range(repetitions + 1):
         start = time.perf_counter()

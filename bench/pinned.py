@@ -47,7 +47,7 @@ def interleaved(contenders: Mapping[str, Callable[[], object]], repetitions: int
 
 
 def spread(seconds: list[float]) -> str:
-    """Lowest and highest, as parts of the median."""
+    """Return the lowest and the highest, as parts of the median."""
     return f"{min(seconds) / median(seconds):.2f}–{max(seconds) / median(seconds):.2f}"
 
 

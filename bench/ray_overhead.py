@@ -161,7 +161,7 @@ def trained(run: dict[str, Any]) -> float:
 
 
 def driver_memory(folder: Path) -> dict[int, int]:
-    """Hand packs of one run each through a launcher; gives its resident bytes after every 500."""
+    """Hand packs of one run each through a launcher; return its resident bytes after every 500."""
     _, runs = runs_of(folder, PACKS // 20)
     store = Store.create(folder / "store")
     seen: dict[int, int] = {}

@@ -75,7 +75,7 @@ class Networks:
 
 
 def dense(networks: Networks) -> np.ndarray:
-    """λ_max of the networks `which`, from the whole matrix by autograd."""
+    """Compute λ_max of the networks `which`, from the whole matrix by autograd."""
     found = []
     for module in networks.modules:
         product, p = by_hand(networks, module)

@@ -10,7 +10,7 @@ that of a simulated pack is lognormal, with the mean and the spread of packs her
 assumed.
 
 The cluster: an array runs as many tasks at one time as it may, the next one as soon as a GPU is free. A task
-loads for `START` seconds, trains its packs, and then packs of others that nobody has begun, drawn at random, while its
+loads for `START` seconds, trains its packs, and then packs of others that no task has begun, drawn at random, while its
 time is enough. It is pre-empted with the probability `PREEMPTED` an hour, loses what it did since its last state, may
 start again `REQUEUE` seconds later, and waits behind all others of its array, as on the test cluster; the pack that it
 had in hand waits with it. The lower bound is the sum of all training over 1,000, or the longest run: without loading,
@@ -102,7 +102,7 @@ class Running:
     number: int
     array: int
     stops: float
-    told: float
+    limit: float
     pack: int | None = None
     began: float = 0.0
 
@@ -113,8 +113,8 @@ class Cluster:
     def __init__(self, own: Sequence[Sequence[int]], at_most: Sequence[float], real: Sequence[float]) -> None:
         """Take the packs of each task, and the seconds of each pack, as foretold and as they turn out."""
         self.own, self.at_most, self.left = [list(packs) for packs in own], at_most, list(real)
-        self.begun = [False] * len(self.left)  # in somebody's hands, or done
-        self.spare = list(range(len(self.left)))  # those that nobody has begun, in no order …
+        self.begun = [False] * len(self.left)  # in training, or done
+        self.spare = list(range(len(self.left)))  # those that no task has begun, in no order …
         self.at: list[int | None] = list(self.spare)  # … and where each stands there
         self.last, self.times = 0.0, 0
 
@@ -144,7 +144,7 @@ class Cluster:
             start(task.array, now)
 
     def next_end(self, task: Running, now: float, chance: np.random.Generator) -> float | None:
-        """Let a task go on with another pack; returns when that will end, or None if nothing is left to it."""
+        """Let a task go on with another pack; return when that will end, or None if nothing is left to it."""
         if task.pack is not None:
             self.left[task.pack] = 0.0
         own = self.own[task.number]
@@ -153,7 +153,7 @@ class Cluster:
         pack = next((pack for pack in own if not self.begun[pack]), None)
         if pack is None and self.spare:
             drawn = self.spare[chance.integers(len(self.spare))]
-            pack = drawn if now + self.at_most[drawn] < task.told else None
+            pack = drawn if now + self.at_most[drawn] < task.limit else None
         task.pack, task.began = pack, now
         if pack is None:
             return None
@@ -166,8 +166,8 @@ class Cluster:
         return now + self.left[pack]
 
     def stop(self, task: Running) -> bool:
-        """Take its pack, from its last state, from a task; returns whether it has to come again."""
-        self.times += task.stops < task.told
+        """Take its pack, from its last state, from a task; return whether it has to come again."""
+        self.times += task.stops < task.limit
         own, pack = self.own[task.number], task.pack
         if pack is not None:
             self.left[pack] -= (task.stops - task.began) // CHECKPOINT * CHECKPOINT
@@ -178,7 +178,7 @@ class Cluster:
 
 
 def simulated(spec: Spec, place: Slurm, at_most: float, spread: Spread) -> list[str]:
-    """Plan the sweep as `relusweep run` does, and let the cluster train it; gives a row of the table."""
+    """Plan the sweep as `relusweep run` does, and let the cluster train it; return a row of the table."""
     cost.probe = lambda runs, device: Cost(at_most / STEPS, 0.0)  # what a probe would say of such a GPU
     chance = np.random.default_rng(0)
     costs, bundles, real, longest = place.costs(spec.measure, None), list[Bundle](), list[float](), 0.0

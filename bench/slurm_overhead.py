@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def packed(cluster: Cluster, spec: Path, cores: int) -> tuple[int, float, float, float]:
-    """Train all runs by `relusweep run`; returns tasks, seconds, those of training, and a task's besides."""
+    """Train all runs by `relusweep run`; return tasks, seconds, those of training, and a task's besides."""
     machine, store = spec.with_name("machine.toml"), spec.with_name("store")
     machine.write_text(f"partition = 'main'\ncpus_per_task = {cores}\ntime = '60'\nmax_array_tasks = 1\n")
     asked = [str(spec), "--on", "slurm", "--machine", str(machine), "--out", str(store)]
@@ -99,7 +99,7 @@ def relusweep(*arguments: str) -> None:
 
 
 def one_by_one(runs: Sequence[Run], cores: int, folder: Path) -> tuple[float, float]:
-    """Train each run by a job of its own; gives seconds, and those of training."""
+    """Train each run by a job of its own; return the seconds, and those of training."""
     start = time.monotonic()
     executor = submitit.AutoExecutor(folder, cluster="slurm")
     executor.update_parameters(
@@ -121,7 +121,7 @@ def weights(run: Run) -> list[np.ndarray]:
 
 
 def train(x: np.ndarray, y: np.ndarray, start: Sequence[np.ndarray], lr: float, steps: int) -> float:
-    """Train one network as one does without relusweep; gives the seconds of the loop."""
+    """Train one network as one does without relusweep; return the seconds of the loop."""
     torch.set_num_threads(1)
     inputs, targets = torch.from_numpy(x), torch.from_numpy(y)[:, None]
     width, d = start[0].shape

@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def child(*command: str) -> tuple[float, float, float]:
-    """Run a command in a process of its own; gives seconds on the wall, of processors, and its peak memory in MiB.
+    """Run a command in a process of its own; return the seconds on the wall, of processors, and its peak memory in MiB.
 
     The kernel counts the memory of the process that starts it as the child's until its program is loaded: hence this
     file imports nothing large, and writes the store in a child too.

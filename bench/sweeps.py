@@ -70,12 +70,12 @@ sys.exit(code)
 
 
 def run(folder: Path, runs: int, steps: int, workers: int, *, timed: bool = False) -> dict:
-    """Run a sweep of its own store; gives seconds on the wall, and the most memory of all its processes together."""
+    """Run a sweep of its own store; return the seconds on the wall, and the most memory of its processes together."""
     spec = folder / "sweep.toml"
     spec.write_text(SPEC.format(steps=steps, seeds=runs // 10))
-    store, told = Path(tempfile.mkdtemp(dir=folder)) / "store", folder / "told.json"
+    store, timings = Path(tempfile.mkdtemp(dir=folder)) / "store", folder / "timings.json"
     arguments = ["run", str(spec), "--out", str(store), "--workers", str(workers)]
-    before = [sys.executable, "-c", TIMED, str(told)] if timed else [sys.executable, "-m", "relusweep"]
+    before = [sys.executable, "-c", TIMED, str(timings)] if timed else [sys.executable, "-m", "relusweep"]
     start, peak, first = time.time(), 0, 0.0
     with (folder / "output").open("w") as output:
         process = psutil.Popen([*before, *arguments], stdout=output, env=os.environ | {"PYTHONPATH": "."})
@@ -86,12 +86,12 @@ def run(folder: Path, runs: int, steps: int, workers: int, *, timed: bool = Fals
             with contextlib.suppress(psutil.TimeoutExpired):
                 process.wait(1 if first else 0.01)
     assert process.returncode == 0
-    found = json.loads(told.read_text()) if timed else {"first": first, "inside": {}}
+    found = json.loads(timings.read_text()) if timed else {"first": first, "inside": {}}
     return {"seconds": time.time() - start, "first": found["first"] - start, "inside": found["inside"], "peak": peak}
 
 
 def memory(process: psutil.Process) -> int:
-    """Bytes that a process and its descendants have to themselves, or share of what they share."""
+    """Count the bytes that a process and its descendants have to themselves, or share of what they share."""
     total = 0
     with contextlib.suppress(psutil.Error):
         for each in (process, *process.children(recursive=True)):
@@ -111,8 +111,8 @@ def main() -> None:
         out.print(f"from the command to the first step of 10,000 runs, one core: {start:.2f} s")
 
         os.sched_setaffinity(0, set(cores))
-        told = min(run(folder, 10_000, 200, len(cores))["first"] for _ in range(3))
-        out.print(f"to the first progress of {len(cores)} workers on as many cores, after 200 steps: {told:.2f} s")
+        first = min(run(folder, 10_000, 200, len(cores))["first"] for _ in range(3))
+        out.print(f"to the first progress of {len(cores)} workers on as many cores, after 200 steps: {first:.2f} s")
         os.sched_setaffinity(0, {cores[0]})
 
         one = run(folder, 1000, LONG, 1, timed=True)

@@ -50,7 +50,7 @@ class Contender(Protocol):
     def advance(self) -> None: ...
 
     def weights(self) -> list[np.ndarray]:
-        """w1 (B, width, d), b1 (B, width), w2 (B, width), b2 (B,)."""
+        """Return w1 (B, width, d), b1 (B, width), w2 (B, width), b2 (B,)."""
         ...
 
 

@@ -52,7 +52,7 @@ class Outcome:
 
 
 def failure(outcome: Outcome, attempts: int) -> dict[str, Any]:
-    """What a failure file says."""
+    """Return what a failure file says."""
     return {
         "pack_id": outcome.pack.id,
         "run_ids": [run.id for run in outcome.pack.runs],

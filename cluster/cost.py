@@ -50,7 +50,7 @@ class Costs:
 
 
 def recorded_costs(store: Store, *, on_gpu: bool) -> dict[Shape, float]:
-    """Mean seconds of the recorded runs of each shape, of those trained on a GPU or on a CPU."""
+    """Return the mean seconds of the recorded runs of each shape, of those trained on a GPU or on a CPU."""
     keys = list(SHAPE_KEYS)
 
     def sums(rows: Iterator[pa.Table]) -> list[pa.Table]:

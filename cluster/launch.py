@@ -87,7 +87,7 @@ def launch(
 
 @contextmanager
 def _naming_open_jobs(store: Store, say: Callable[[str], None]) -> Iterator[None]:
-    """Yield; where the launcher is stopped and its jobs are not, report which of them go on."""
+    """Yield once; where the launcher is stopped and its jobs are not, report which of them go on."""
     try:
         yield
     except BaseException:
@@ -107,7 +107,7 @@ def train_missing(
     *,
     stay: bool = True,
 ) -> list[Outcome]:
-    """Train until every planned run is recorded or has failed; returns the packs that failed.
+    """Train until every planned run is recorded or has failed; return the packs that failed.
 
     Packs that were interrupted go on first, as they were; then the other missing runs are packed. What a living
     launcher is training already, or has put into a queue, is left to it, and waited for.

@@ -55,7 +55,7 @@ def _safe() -> tuple[list[str], dict[str, str | None]]:
 
 
 def _is_found(path: list[str]) -> bool:
-    """Whether this very package is found without the folders that are left out."""
+    """Return whether this very package is found without the folders that are left out."""
     old, sys.path = sys.path, path
     try:
         specs = (finder.find_spec("relusweep", None) for finder in sys.meta_path)

@@ -120,7 +120,7 @@ def relusweep(*arguments: str) -> None:
     """Run a command of relusweep in the root of this checkout.
 
     Raises:
-        subprocess.CalledProcessError: if it fails, after it has said why.
+        subprocess.CalledProcessError: if it fails, after it has printed why.
     """
     subprocess.run([sys.executable, "-m", "relusweep", *arguments], cwd=ROOT, check=True)
 

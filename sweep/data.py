@@ -112,22 +112,22 @@ def _synthetic(target: Callable[[Array, Parameters], Array]) -> Callable[[Parame
 
 
 def pyramid(x: Array, p: Parameters) -> Array:
-    """[1 - ‖x‖₁]₊: realised by two hidden layers, of infinite variation norm for one (d ≥ 2)."""
+    """Return [1 - ‖x‖₁]₊, realised by two hidden layers, of infinite variation norm for one (d ≥ 2)."""
     return np.maximum(1 - np.abs(x).sum(1), 0)
 
 
 def sine(x: Array, p: Parameters) -> Array:
-    """sin(frequency x₁) + ½ mean(x₂, …, x_d)."""
+    """Return sin(frequency x₁) + ½ mean(x₂, …, x_d)."""
     return np.sin(p["frequency"] * x[:, 0]) + (x[:, 1:].mean(1) / 2 if x.shape[1] > 1 else 0)
 
 
 def bump(x: Array, p: Parameters) -> Array:
-    """Gaussian bump exp(-‖x‖² / (2 bandwidth²))."""
+    """Return the Gaussian bump exp(-‖x‖² / (2 bandwidth²))."""
     return np.exp(-(x**2).sum(1) / (2 * p["bandwidth"] ** 2))
 
 
 def teacher(x: Array, p: Parameters) -> Array:
-    """Random shallow ReLU network, drawn from data_seed: unit directions, offsets inside the domain, mean output."""
+    """Return a shallow ReLU network drawn from data_seed: unit directions, offsets in the domain, mean output."""
     rng, k = _rng(p, TARGET), p["teacher_width"]
     directions = rng.standard_normal((k, x.shape[1]))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
@@ -136,14 +136,14 @@ def teacher(x: Array, p: Parameters) -> Array:
 
 
 def affine(x: Array, p: Parameters) -> Array:
-    """v·x + c with a random unit vector v and c ~ N(0, 1), both from data_seed."""
+    """Return v·x + c with a random unit vector v and c ~ N(0, 1), both from data_seed."""
     rng = _rng(p, TARGET)
     v = rng.standard_normal(x.shape[1])
     return x @ (v / np.linalg.norm(v)) + rng.standard_normal()
 
 
 def zero(x: Array, p: Parameters) -> Array:
-    """Nothing to learn: what remains of the labels is their noise."""
+    """Return zeros, so nothing to learn: what remains of the labels is their noise."""
     return np.zeros(len(x))
 
 
@@ -173,7 +173,7 @@ def _two_classes(images: NDArray[Any], white: int, labels: NDArray[Any], p: Para
 
 
 def digits(p: Parameters) -> Dataset:
-    """Scikit-learn's 1,797 real handwritten digits, 8×8 pixels scaled to [0, 1]."""
+    """Load scikit-learn's 1,797 real handwritten digits, 8×8 pixels scaled to [0, 1]."""
     images, labels = _bundled_digits()
     return _two_classes(images, 16, labels, p, "digits")
 
@@ -187,7 +187,7 @@ def _bundled_digits() -> tuple[Array, NDArray[Any]]:
 
 
 def mnist(p: Parameters) -> Dataset:
-    """MNIST images from IDX files in the folder RELUSWEEP_DATA (or --data), pixels scaled to [0, 1]."""
+    """Load MNIST images from IDX files in the folder RELUSWEEP_DATA (or --data), pixels scaled to [0, 1]."""
     folder = Path(os.environ.get("RELUSWEEP_DATA", "data/mnist"))
     images = _read_idx(folder, f"{p['split']}-images-idx3-ubyte", dimensions=3)
     labels = _read_idx(folder, f"{p['split']}-labels-idx1-ubyte", dimensions=1)
@@ -234,7 +234,7 @@ def _domain(name: str) -> dict[str, Any]:
 
 
 def _radius(p: Parameters) -> float:
-    """Default radius: the l1 ball that the pyramid fills to PYRAMID_MASS; 1 for every other domain."""
+    """Return the default radius: the l1 ball that the pyramid fills to PYRAMID_MASS; 1 for every other domain."""
     return float(f"{PYRAMID_MASS ** (-1 / p['d']):.6g}") if p["domain"] == "l1_ball" else 1.0
 
 

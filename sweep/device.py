@@ -10,5 +10,5 @@ def devices() -> list[torch.device]:
 
 
 def device_name(device: torch.device) -> str:
-    """Name a device for the records."""
+    """Return the name of a device for the records."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

@@ -115,12 +115,12 @@ class _Execution:
         return self.results.tables(ids, training.architecture, self.elapsed() / len(ids))
 
     def next_stop(self, step: int) -> int:
-        """The next convergence check, moment or end; at steps that do not depend on the pack."""
+        """Return the next convergence check, moment or end; at steps that do not depend on the pack."""
         ahead = [moment for moment in self.moments if moment > step]
         return min([step - step % CHECK_STEPS + CHECK_STEPS, self.pack.shape.max_steps, *ahead])
 
     def elapsed(self) -> float:
-        """Seconds spent on this pack, those before an interruption included."""
+        """Return the seconds spent on this pack, those before an interruption included."""
         now = time.monotonic()
         self.progress.seconds += now - self.clock
         self.clock = now

@@ -28,12 +28,12 @@ Factors = list[tuple[Float[Tensor, "B _ n"], Float[Tensor, "B _ n"]]]
 
 
 def loss(point: Point) -> Float[Tensor, " B"]:
-    """(1/2n) Σ_j r_j²."""
+    """Compute (1/2n) Σ_j r_j²."""
     return point.survey.loss if point.survey else point.residual.square().mean(1) / 2
 
 
 def largest_residual(point: Point) -> Float[Tensor, " B"]:
-    """max_j |r_j|."""
+    """Compute max_j |r_j|."""
     return point.survey.largest_residual if point.survey else point.residual.abs().amax(1)
 
 
@@ -49,12 +49,12 @@ def factors(point: Point, derivatives: list[Float[Tensor, "B _ n"]]) -> Factors:
 
 
 def _through(weights: Float[Tensor, "B q i"], delta: Float[Tensor, "B q n"]) -> Float[Tensor, "B i n"]:
-    """Wᵀ δ; with one output a plain product, which is several times as fast."""
+    """Compute Wᵀ δ; with one output a plain product, which is several times as fast."""
     return weights.mT * delta if weights.shape[1] == 1 else torch.bmm(weights.mT, delta)
 
 
 def gram(point: Point, derivatives: list[Float[Tensor, "B _ n"]]) -> Float[Tensor, "B n n"]:
-    """(1/n) J Jᵀ = (1/n) Σ_layers (δᵀδ) ∘ (h̃ᵀh̃); it has the nonzero eigenvalues of Gauss–Newton (1/n) JᵀJ."""
+    """Compute (1/n) J Jᵀ = (1/n) Σ_layers (δᵀδ) ∘ (h̃ᵀh̃); it has the nonzero eigenvalues of Gauss–Newton (1/n) JᵀJ."""
     total = point.theta.new_zeros(len(point.theta), point.n, point.n)
     for index, (delta, h) in enumerate(factors(point, derivatives)):
         inner = point.x @ point.x.mT if index == 0 else torch.bmm(h.mT, h)
@@ -63,24 +63,24 @@ def gram(point: Point, derivatives: list[Float[Tensor, "B _ n"]]) -> Float[Tenso
 
 
 def jacobian(point: Point) -> Float[Tensor, "B n p"]:
-    """∇f(x_j), all p numbers of it."""
+    """Compute ∇f(x_j), all p numbers of it."""
     blocks = [torch.einsum("bqn,bin->bnqi", delta, h).flatten(2) for delta, h in factors(point, point.derivatives)]
     return torch.cat(blocks, 2)
 
 
 def pull(point: Point, weights: Float[Tensor, "B n"]) -> Float[Tensor, "B p"]:
-    """Jᵀ weights, without forming J."""
+    """Compute Jᵀ weights, without forming J."""
     blocks = [torch.bmm(delta * weights[:, None], h.mT).flatten(1) for delta, h in factors(point, point.derivatives)]
     return torch.cat(blocks, 1)
 
 
 def mean_gradient_bound(point: Point) -> Float[Tensor, " B"]:
-    """MG = ‖(1/n) Σ_j ∇f(x_j)‖² ≤ λ_max of Gauss–Newton, at any weights: its Rayleigh quotient at the ones vector."""
+    """Compute MG = ‖(1/n) Σ_j ∇f(x_j)‖² ≤ λ_max of Gauss–Newton, anywhere: its Rayleigh quotient at the ones vector."""
     return pull(point, torch.full_like(point.y, 1 / point.n)).square().sum(1)
 
 
 def gauss_newton_top(point: Point) -> Eigenpair:
-    """Top eigenpair of the Gauss–Newton matrix (1/n) JᵀJ, equal to the Hessian where the network interpolates.
+    """Compute the top eigenpair of the Gauss–Newton matrix (1/n) JᵀJ, which is the Hessian at interpolation.
 
     By a compiled program on the CPU; else by the smaller of the n×n and the p×p matrix where it is small enough
     to be formed; else by products alone. Lanczos starts from the mean gradient, whose Rayleigh quotient is at least
@@ -104,7 +104,7 @@ def _top_of(matrix: Float[Tensor, "B m m"], start: Float[Tensor, "B m"]) -> Eige
 
 
 def gauss_newton_product(point: Point) -> Callable[[Float[Tensor, "B p"]], Float[Tensor, "B p"]]:
-    """V ↦ (1/n) JᵀJ v, without forming J."""
+    """Return v ↦ (1/n) JᵀJ v, without forming J."""
     return lambda v: pull(point, push(point, v)[0] / point.n)
 
 
@@ -185,7 +185,7 @@ def _count(marks: list[Bool[Tensor, "B _ n"]]) -> Int[Tensor, " B"]:
 
 
 def hessian_product(point: Point) -> Callable[[Float[Tensor, "B p"]], Float[Tensor, "B p"]]:
-    """V ↦ ∇²L v, residual term included: the gradient differentiated by hand along v [Pearlmutter 1994].
+    """Return v ↦ ∇²L v, residual term included: the gradient differentiated by hand along v [Pearlmutter 1994].
 
     σ'' = 0 off the kinks. With δ the sensitivities of the loss, h̃ the inputs of the layers and a dot for what changes
     along v, δ̇ = (Vᵀδ + Wᵀδ̇) σ' from the last layer to the first; the product's rows are δ̇ h̃ᵀ + δ ḣᵀ.
@@ -214,7 +214,7 @@ def hessian_product(point: Point) -> Callable[[Float[Tensor, "B p"]], Float[Tens
 
 
 def hessian_top(point: Point, start: Float[Tensor, "B p"] | None = None) -> Eigenpair:
-    """Top eigenpair of the exact Hessian: its value is the sharpness.
+    """Compute the top eigenpair of the exact Hessian: its value is the sharpness.
 
     A twice-differentiable minimum is linearly stable under gd with step size lr iff sharpness ≤ 2/lr, and under sgd
     only if so [M21 Lemma 1]. `start` is best the top eigenvector of Gauss–Newton; without one, the mean gradient.
@@ -228,7 +228,7 @@ def hessian_top(point: Point, start: Float[Tensor, "B p"] | None = None) -> Eige
 
 
 def stability_norms(point: Point) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
-    """The stability norm S and the oriented stability norm S̃ of shallow networks, on their training inputs.
+    """Compute the stability norm S and the oriented stability norm S̃ of shallow networks, on their training inputs.
 
         S = Σ |a_i| ‖w_i‖ g(u_i, t_i),   g(u, t) = min(g̃(u, t), g̃(-u, -t)),   S̃ = Σ |a_i| ‖w_i‖ g̃(u_i, t_i)
         g̃ = A √(P² + ‖m‖²),  A = mean σ(u·x - t),  P = mean σ'(u·x - t),  m = mean σ'(u·x - t) x
@@ -249,7 +249,7 @@ def stability_norms(point: Point) -> tuple[Float[Tensor, " B"], Float[Tensor, " 
 
 
 def _weights_of_units(point: Point, sign: float) -> Float[Tensor, "B q"]:
-    """‖w_i‖ g̃(sign u_i, sign t_i) of every unit."""
+    """Compute ‖w_i‖ g̃(sign u_i, sign t_i) of every unit."""
     z = sign * point.before[0]
     derivative = point.derivative(z > 0)
     mean = (derivative * z).mean(-1).abs()
@@ -258,7 +258,7 @@ def _weights_of_units(point: Point, sign: float) -> Float[Tensor, "B q"]:
 
 
 def residual_correction(point: Point) -> Float[Tensor, " B"]:
-    """√(1 + R²) mean |r_j| with R = max ‖x_j‖ (R alone without biases): how far from interpolation a point is, in λ.
+    """Compute √(1 + R²) mean |r_j| with R = max ‖x_j‖ (R alone without biases): how far from interpolation it is, in λ.
 
     Of shallow networks |λ_max(H) - λ_max(GN)| is at most this, so 1 + 2S̃ ≤ sharpness + residual_correction at any
     weights [derived here].
@@ -267,19 +267,19 @@ def residual_correction(point: Point) -> Float[Tensor, " B"]:
 
 
 def variation_norm(point: Point) -> Float[Tensor, " B"]:
-    """Σ |a_i| ‖w_i‖ of shallow networks."""
+    """Compute Σ |a_i| ‖w_i‖ of shallow networks."""
     named = point.architecture.named(point.theta)
     return (named["w2"].abs() * torch.linalg.vector_norm(named["w1"], dim=-1)).sum(1)
 
 
 def best_constant_loss(point: Point) -> Float[Tensor, " B"]:
-    """½ Var y, the least (1/2n) Σ (c - y_j)² of all constants c; NaN where labels are equal, and none is better."""
+    """Compute ½ Var y, the least (1/2n) Σ (c - y_j)² of all constants c; NaN where labels are equal: none is better."""
     half = (point.y - point.y.mean(1, keepdim=True)).square().mean(1) / 2
     return torch.where(point.y.amax(1) > point.y.amin(1), half, torch.nan)
 
 
 def dead_fraction(point: Point) -> Float[Tensor, " B"]:
-    """Share of hidden units that are inactive on all training inputs."""
+    """Return the share of hidden units that are inactive on all training inputs."""
     dead = torch.cat([(z <= 0).all(-1) for z in point.before], 1)
     return dead.to(point.y.dtype).mean(1)
 

@@ -127,7 +127,7 @@ def with_ones(x: Float[Tensor, "*B n d"], bias: bool) -> Float[Tensor, "*B n i"]
 
 
 def activate(z: Float[Tensor, "B q n"], slope: Slope) -> Float[Tensor, "B q n"]:
-    """ReLU or leaky ReLU."""
+    """Apply ReLU or leaky ReLU."""
     return z.relu() if slope is None else torch.where(z > 0, z, slope * z)
 
 

@@ -64,7 +64,7 @@ class Rates:
 
 
 def _per_layer_rates(runs: Sequence[Run], architecture: Architecture) -> Float[Tensor, "B p"]:
-    """The second layer learns at lr · lr_ratio, the others at lr; with lr_ratio = inf it learns at lr, alone."""
+    """Return lr · lr_ratio for the second layer, lr for the others; with lr_ratio = inf only the second's, lr."""
     alone = [math.isinf(run.lr_ratio) for run in runs]
     second = [run.lr * (1 if only else run.lr_ratio) for run, only in zip(runs, alone, strict=True)]
     other = [0.0 if only else run.lr for run, only in zip(runs, alone, strict=True)]

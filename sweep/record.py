@@ -117,7 +117,7 @@ def schema_digest(schemas: Mapping[str, pa.Schema] = SCHEMAS) -> str:
 
 
 def _type_name(kind: pa.DataType) -> str:
-    """Name a type; what a list's values are called differs between memory and Parquet."""
+    """Return the name of a type; what a list's values are called differs between memory and Parquet."""
     return f"list of {kind.value_type}" if isinstance(kind, pa.ListType) else str(kind)
 
 
@@ -131,7 +131,7 @@ def promised(table: str) -> pc.Expression:
 
 @cache
 def code_version() -> str:
-    """Version of the installed package; in a checkout with its commit, and `.dirty` if files differ from it."""
+    """Return the installed package's version; in a checkout with its commit, and `.dirty` if files differ from it."""
     try:
         name = version("relusweep")
     except PackageNotFoundError:

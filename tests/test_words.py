@@ -15,11 +15,16 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(
-    path for room in ("sweep", "cluster", "analysis", "relusweep") for path in (ROOT / room).glob("**/*.py")
+    path for room in ("sweep", "cluster", "analysis", "relusweep", "bench") for path in (ROOT / room).glob("**/*.py")
 )
 TEXTS = sorted(
     path
-    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "slurm").rglob("*")]
+    for path in [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "bench").glob("*.md"),
+        *(ROOT / "slurm").rglob("*"),
+    ]
     if path.suffix in (".md", ".toml", ".sbatch") and path.name != "token"
 )
 
@@ -44,12 +49,20 @@ EVERYWHERE = {
 # Words that keep another meaning elsewhere: only these folders gave them up.
 SOMEWHERE = {
     ("sweep", "cluster", "relusweep", "slurm", "README.md", "CONTRIBUTING.md"): {r"claim(s|ed|ing)?": "lease"},
-    ("cluster", "relusweep", "slurm", "README.md", "CONTRIBUTING.md"): {r"elements?": "array task"},
+    ("cluster", "relusweep", "slurm", "bench", "README.md", "CONTRIBUTING.md"): {r"elements?": "array task"},
 }
 # Names of files, folders and keys on disk, and words of others: only as a whole string, or in `backticks` in a text.
 ON_DISK = {"claims", "elements", "harvest", ".heir.tmp"}
 # In a text the word may be named where it speaks of the name on disk.
 _NAMED = re.compile(r"`[^`\n]*`")
+
+# Words with which the docstring of a function that returns something must not begin: a noun or a relative is no verb.
+NO_VERB = re.compile(
+    r"(Give|Gives|Say|Says|Tell|Tells|Returns|Yields|The|A|An|Id|Ids|Key|Keys|What|Where|Whether|When|Which|Who"
+    r"|Why|How|Those|These|That|This|All|Any|Both|Each|Every|No|None|Nothing|Mean|Median|Lowest|Highest|Largest"
+    r"|Smallest|Least|Most|Top|Number|Default|Seconds|Bytes|Packs|Part|Parts|Row|Rows|Runs|State|States|Column"
+    r"|Columns|File|Files|Folder|Path|Paths|Line|Lines|Text|Title|Version|Random|Gaussian|Value|Values|Weights)"
+)
 
 
 def words_of(path: Path) -> dict[str, str]:
@@ -89,6 +102,21 @@ def faults(path: Path, lines: Iterator[tuple[int, str]]) -> list[str]:
     ]
 
 
+def is_property(node: ast.FunctionDef) -> bool:
+    """Return whether a function is read as an attribute: its docstring may be a noun."""
+    return any("property" in ast.unparse(decorator) for decorator in node.decorator_list)
+
+
+def not_imperative(docstring: str) -> str:
+    """Return what in a docstring's summary is no imperative, its first word or a later verb; empty if all is well."""
+    summary = docstring.partition("\n\n")[0]
+    first = re.match(r"[A-Z][a-z]+\b", summary)
+    if first is None or NO_VERB.fullmatch(first[0]):
+        return summary.split()[0]
+    later = re.search(r"; (returns|yields|gives|tells|says)\b", summary)
+    return later[0] if later else ""
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_source_uses_the_words_of_the_glossary(path: Path) -> None:
     found = faults(path, written(path))
@@ -111,13 +139,33 @@ def test_file_is_named_by_a_word_of_the_glossary(path: Path) -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_docstring_of_what_returns_something_says_return(path: Path) -> None:
     begun = [
-        f"{path.relative_to(ROOT)}:{node.lineno}: {node.name}: {first[0]}; expected: Return, or Yield"
+        f"{path.relative_to(ROOT)}:{node.lineno}: {node.name}: {wrong!r}; expected: Return, Yield, or the verb of what it does"
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.FunctionDef) and (docstring := ast.get_docstring(node))
-        if node.returns is not None and ast.unparse(node.returns) != "None"
-        if (first := re.match(r"(Give|Say|Tell)s?\b", docstring))
+        if node.returns is not None and ast.unparse(node.returns) != "None" and not is_property(node)
+        if (wrong := not_imperative(docstring))
     ]
     assert not begun, "\n".join(begun)
+
+
+def test_docstring_without_a_verb_is_found() -> None:
+    for docstring in (
+        "Ids of runs.",
+        "What it was.",
+        "(1/n) Σ r².",
+        "v ↦ A v.",
+        "Give it.",
+        "Merge; returns a number.",
+    ):
+        assert not_imperative(docstring), docstring
+    for docstring in (
+        "Return the ids.",
+        "Yield; then stop.",
+        "Merge; return a number.",
+        "Whiten.",
+        "Return x.\n\nIt; gives.",
+    ):
+        assert not not_imperative(docstring), docstring
 
 
 def test_a_word_that_was_given_up_is_found_wherever_it_hides() -> None:

@@ -66,7 +66,7 @@ class Driver(tune.Callback):
         self.gauge.set_default_tags({"sweep": self.sweep})
 
     def train(self, packs: Iterator[Pack]) -> Iterator[Outcome]:
-        """Train packs; yields their outcomes when all have ended.
+        """Train packs; yield their outcomes when all have ended.
 
         Raises:
             StoreError, DataError: what stopped a worker.
@@ -205,7 +205,7 @@ class Driver(tune.Callback):
         self.ended[trial.config["pack"]] = "failed", self._failed(trial)
 
     def _failed(self, trial: Any) -> str:
-        """List the pack as failed, with the worker's error if it wrote one; returns the error."""
+        """List the pack as failed, with the worker's error if it wrote one; return the error."""
         number = trial.config["pack"]
         self.running.discard(number)
         pack_id = self.ids[number]

@@ -138,7 +138,7 @@ class Sweep:
             self.process.terminate()
 
     def run(self) -> int:
-        """Run it; returns its exit code."""
+        """Run it; return its exit code."""
         command = [sys.executable, "-m", "relusweep", "run", *self.arguments, "--on", "ray"]
         self.process = subprocess.Popen(command, start_new_session=True)
         if self.is_stopped:
@@ -147,7 +147,7 @@ class Sweep:
 
 
 def main(arguments: list[str]) -> int:
-    """Make the cluster, run the sweep on it, end the cluster; returns the sweep's exit code."""
+    """Make the cluster, run the sweep on it, end the cluster; return the sweep's exit code."""
     try:
         return _run(arguments, _check(arguments))
     except (BackendError, SpecError, StoreError) as error:
@@ -156,7 +156,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _check(arguments: list[str]) -> Path:
-    """Refuse early what would be refused when all nodes are up; returns where the sweep is recorded."""
+    """Refuse early what would be refused when all nodes are up; return where the sweep is recorded."""
     if "SLURM_JOB_ID" not in os.environ:
         raise BackendError("no SLURM_JOB_ID: got no job of SLURM; expected one. sbatch slurm/ray_cluster.sbatch SPEC")
     if not arguments or arguments[0].startswith("-"):

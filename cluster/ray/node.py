@@ -55,7 +55,7 @@ class Node:
         return 0
 
     def _run(self) -> tuple[bool, str]:
-        """Run Ray; returns whether it got up, and its last lines."""
+        """Run Ray; return whether it got up, and its last lines."""
         is_up = False
         with folder() as home, open(home / "start.log", "w+") as log:
             with blocked():  # for good, in Ray and what it starts

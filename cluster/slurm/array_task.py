@@ -59,7 +59,7 @@ def run(path: str, first: str, came: list[int]) -> None:
 
 
 def _train(submission: Submission, number: int, came: list[int]) -> dict[str, Any]:
-    """Train until nothing is left that no other worker trains; returns kind and error of every pack by its id.
+    """Train until nothing is left that no other worker trains; return kind and error of every pack by its id.
 
     Raises:
         KeyboardInterrupt: if a signal came; the states have been written.

@@ -122,7 +122,7 @@ class Pending:
 
 
 def cancel_submissions(store: Store) -> list[str]:
-    """Cancel what was submitted for this store, and nothing else; returns the ids of the jobs that there were.
+    """Cancel what was submitted for this store, and nothing else; return the ids of the jobs that there were.
 
     Raises:
         SchedulerError: if SLURM cannot be asked or does not obey.

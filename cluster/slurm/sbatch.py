@@ -61,7 +61,7 @@ def script(machine: Machine, name: str, folder: Path, tasks: int, at_one_time: i
 
 
 def submit_array(submission: Submission, array: int, at_one_time: int | None, after: Sequence[str]) -> str:
-    """Submit an array of a submission; returns its job's id.
+    """Submit an array of a submission; return its job's id.
 
     Raises:
         BackendError: if sbatch refuses, with its message.
@@ -72,7 +72,7 @@ def submit_array(submission: Submission, array: int, at_one_time: int | None, af
 
 
 def submit_report(submission: Submission, after: Sequence[str]) -> str:
-    """Submit a job that writes the report when other jobs have ended, however they did; returns its id.
+    """Submit a job that writes the report when other jobs have ended, however they did; return its id.
 
     Raises:
         BackendError: if sbatch refuses, with its message.

@@ -113,7 +113,7 @@ def cancel(jobs: Iterable[str]) -> None:
 
 
 def requeue_this_job() -> bool:
-    """Ask, from inside a job or a task of an array, that it run again; returns whether SLURM will.
+    """Ask, from inside a job or a task of an array, that it run again; return whether SLURM will.
 
     A job that SLURM is ending already is left alone: one that was pre-empted comes back by itself, and one that was
     cancelled must not.

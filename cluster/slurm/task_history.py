@@ -50,7 +50,7 @@ class TaskHistory:
         self._keep({"standing": now.standing, "idle_starts": now.idle, "unready_starts": now.unready})
 
     def give_up(self) -> dict[str, list[str]]:
-        """List its own packs as failed; returns the outcomes."""
+        """List its own packs as failed; return the outcomes."""
         for pack in self.own_left():
             error = f"its array task {this_job()} was started {IDLE_STARTS} times in a row without getting any further"
             outcome = Outcome(pack, "failed", error)
@@ -74,7 +74,7 @@ class TaskHistory:
         self.outcomes[self._origin.get(outcome.pack.id, outcome.pack.id)] = [outcome.kind, outcome.error]
 
     def take(self, numbers: list[int]) -> list[Pack]:
-        """Take over packs of other tasks, and note which, to go on with them after a restart; returns them."""
+        """Take over packs of other tasks, and note which, to go on with them after a restart; return them."""
         self.known.update(numbers)
         self._keep({"taken": [*self.kept.get("taken", []), *numbers]})
         packs = list(self.submission.packs(numbers))

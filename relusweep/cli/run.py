@@ -17,7 +17,7 @@ from relusweep.cli.arguments import (
     read_spec,
     use_data,
 )
-from relusweep.cli.findings import print_lacking
+from relusweep.cli.store_lines import print_lacking
 from relusweep.cli.terminal import err, out, quoted
 
 

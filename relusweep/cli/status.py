@@ -1,7 +1,7 @@
 """`relusweep status`."""
 
 from relusweep.cli.arguments import StoreArgument, open_store
-from relusweep.cli.findings import print_failures
+from relusweep.cli.store_lines import print_failures
 from relusweep.cli.terminal import out
 
 

@@ -5,7 +5,7 @@ from itertools import chain, islice
 import typer
 
 from relusweep.cli.arguments import StoreArgument, open_store
-from relusweep.cli.findings import print_failures, print_lacking
+from relusweep.cli.store_lines import print_failures, print_lacking
 from relusweep.cli.terminal import out, quoted
 
 _MOST_NAMED = 20  # missing runs that are listed

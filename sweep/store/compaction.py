@@ -34,7 +34,7 @@ def compact(store: Store) -> dict[str, tuple[int, int]]:
 
 
 def _merge(table: str, parts: list[Path]) -> int:
-    """Merge parts into one; returns how many there are afterwards."""
+    """Merge parts into one; return how many there are afterwards."""
     if len(parts) < 2:
         return len(parts)
     found, merged = [], []

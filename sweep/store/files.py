@@ -30,11 +30,11 @@ class StoreFiles:
             temporary.write_text(text, encoding="utf-8")
 
     def sweep_name(self) -> str | None:
-        """Name of the sweep that was last run here, if its spec can still be read."""
+        """Return the name of the sweep that was last run here, if its spec can still be read."""
         return self._in_spec("name")
 
     def study(self) -> str | None:
-        """Study that the spec names, if it names one and can still be read."""
+        """Return the study that the spec names, if it names one and can still be read."""
         return self._in_spec("study")
 
     def _in_spec(self, key: str) -> str | None:
@@ -47,11 +47,11 @@ class StoreFiles:
     # Packs -----------------------------------------------------------------------------------------------------------
 
     def checkpoint(self, pack_id: str) -> Path:
-        """Where a pack in training keeps its state."""
+        """Return where a pack in training keeps its state."""
         return self.path / "checkpoints" / f"{pack_id}.pt"
 
     def checkpoints(self) -> list[Path]:
-        """States of packs that were interrupted, or are in training now."""
+        """Return the states of packs that were interrupted, or are in training now."""
         return sorted((self.path / "checkpoints").glob("[!.]*.pt"))
 
     def write_failure(self, pack_id: str, failure: Mapping[str, Any]) -> None:
@@ -64,7 +64,7 @@ class StoreFiles:
         (self.path / "failures" / f"{pack_id}.json").unlink(missing_ok=True)
 
     def failures(self, missing: Container[str] | None = None) -> list[dict[str, Any]]:
-        """Packs that crashed, each with its run ids, host, error and trace; only those with a `missing` run, if given.
+        """Return packs that crashed, with run ids, host, error and trace; only those with a `missing` run, if given.
 
         Runs may have been recorded since in other packs.
         """
@@ -86,7 +86,7 @@ class StoreFiles:
         (self.path / "progress" / f"{worker}.json").unlink(missing_ok=True)
 
     def progress(self) -> list[dict[str, Any]]:
-        """What the workers wrote last."""
+        """Return what the workers wrote last."""
         return _read_jsons(self.path / "progress")
 
 

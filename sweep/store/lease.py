@@ -1,6 +1,6 @@
 """Lease: who trains which runs now, so that two launchers on one store share the work and double nothing.
 
-A lease is a file in `claims/`, created atomically and touched every few seconds (its heartbeat). It has expired when
+A lease is a file in `claims/`, created atomically and touched every few seconds, which renews it. It has expired when
 its process is gone (same host) or when it has not been touched for a while (another host); any process may then take
 it over.
 
@@ -26,13 +26,13 @@ import psutil
 from relusweep.sweep.store.atomic import store_errors
 from relusweep.sweep.store.store import Store
 
-HEARTBEAT_SECONDS = 10
+RENEWAL_SECONDS = 10
 EXPIRY_SECONDS = 120
 
 
 @contextmanager
 def leased(store: Store, pack_id: str, run_ids: Iterable[str]) -> Iterator[bool]:
-    """Hold the lease of a pack; yields False if an active process, this one included, holds it already.
+    """Hold the lease of a pack; yield False if an active process, this one included, holds it already.
 
     Raises:
         StoreError: if the lease cannot be written.
@@ -45,19 +45,19 @@ def leased(store: Store, pack_id: str, run_ids: Iterable[str]) -> Iterator[bool]
         yield False
         return
     stop = threading.Event()
-    heartbeat = threading.Thread(target=_renew, args=(path, stop), daemon=True)
-    heartbeat.start()
+    renewal = threading.Thread(target=_renew, args=(path, stop), daemon=True)
+    renewal.start()
     try:
         yield True
     finally:
         stop.set()
-        heartbeat.join()
+        renewal.join()
         if _content(path) == lease:  # else it had expired, as after a long standstill of this host, and was taken over
             path.unlink(missing_ok=True)
 
 
 def leased_runs(store: Store, besides: str = "") -> set[str]:
-    """Ids of the runs that active processes, this one included, are training now, except those of pack `besides`."""
+    """Return the ids of the runs that active processes, this one included, are training, except those of `besides`."""
     found: set[str] = set()
     for path in (store.path / "claims").glob("[!.]*.json"):
         lease = _active(path) if path.stem != besides else None
@@ -66,7 +66,7 @@ def leased_runs(store: Store, besides: str = "") -> set[str]:
 
 
 def active_packs(store: Store) -> dict[str, str]:
-    """Ids of the packs that active processes are training now, each with the worker that does."""
+    """Return the ids of the packs that active processes are training now, each with the worker that does."""
     leases = {path.stem: _active(path) for path in (store.path / "claims").glob("[!.]*.json")}
     return {pack_id: worker_name(lease["host"], lease["pid"]) for pack_id, lease in leases.items() if lease}
 
@@ -80,7 +80,7 @@ def remove_expired(store: Store) -> None:
 
 
 def worker_name(host: str, pid: int) -> str:
-    """Name under which a worker's progress is filed."""
+    """Return the name under which a worker's progress is filed."""
     return f"{host}-{pid}"
 
 
@@ -116,7 +116,7 @@ def _take_over(path: Path, expired: bytes, lease: bytes, draft: Path) -> bool:
 
 
 def _renew(path: Path, stop: threading.Event) -> None:
-    while not stop.wait(HEARTBEAT_SECONDS):
+    while not stop.wait(RENEWAL_SECONDS):
         try:
             os.utime(path)
         except OSError:

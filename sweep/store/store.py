@@ -183,7 +183,7 @@ class Store(StoreFiles):
         return self.each(table, lambda rows: sum(map(len, rows)))[1]
 
     def run_ids(self, table: str, where: pc.Expression | None = None) -> RunIds:
-        """Ids of the runs in a table; with `where`, of those rows only. Broken parts count as not there."""
+        """Return the ids of the runs in a table; with `where`, of those rows only. Broken parts count as not there."""
 
         def take(rows: Iterator[pa.Table]) -> Keys:
             chosen = (piece if where is None else piece.filter(where) for piece in rows)
@@ -192,7 +192,7 @@ class Store(StoreFiles):
         return RunIds.of(*self.each(table, take, [] if where is None else _ASKED)[0])
 
     def recorded(self) -> RunIds:
-        """Ids of all recorded runs; broken parts count as not recorded."""
+        """Return the ids of all recorded runs; broken parts count as not recorded."""
         return self.run_ids("runs")
 
     def lacking(self, moments: bool, weights: bool) -> dict[str, int]:
@@ -206,7 +206,7 @@ class Store(StoreFiles):
         return {table: count for table, count in counts.items() if count}
 
     def recorded_since(self, moment: float, known: set[Path]) -> RunIds:
-        """Ids in parts written since a moment (seconds of the epoch), those in `known` left out; adds to `known`.
+        """Return the ids in parts written since a moment (seconds of the epoch), not in `known`; add them to `known`.
 
         Clocks of hosts may differ by CLOCK_SECONDS.
         """

@@ -87,7 +87,7 @@ def arms(runs: pl.DataFrame, trajectories: pl.DataFrame) -> Arms:
 
 
 def _vary(labels: Array) -> bool:
-    """Whether a constant has an error on them, of which others can be a share; not if they are equal, or none."""
+    """Return whether a constant has an error on them, of which others can be a share; not if all are equal."""
     return len(labels) > 0 and bool(np.ptp(labels) > 0)
 
 

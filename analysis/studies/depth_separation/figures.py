@@ -23,7 +23,7 @@ _SIDE = 101  # points a side of a picture
 
 
 def shown(grouping: Grouping) -> list[int]:
-    """The settings that figures show: with shallow and deep runs, the pyramid by gd first, most runs first."""
+    """Return the settings that figures show: with shallow and deep runs, the pyramid by gd first, most runs first."""
     sizes = (
         grouping.runs.group_by("group")
         .agg(

@@ -169,7 +169,7 @@ def _of_runs(runs: pl.DataFrame, data: Dataset, proofs: list[Certificate]) -> pl
     slack = residual_slack(data.x)
 
     def best(norm: float) -> float:
-        """Every certificate holds at every budget; the largest floor counts."""
+        """Return the largest floor: every certificate holds at every budget."""
         return max(proof.least_error(norm, slack, "rms") for proof in proofs)
 
     at_step = {lr: best(budget(lr)) for lr in runs["lr"].unique() if lr < 2}

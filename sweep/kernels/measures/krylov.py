@@ -48,7 +48,7 @@ def assign(u, start, factor, v):
 
 @inlined
 def _krylov(network, basis, projected, vector, image, tolerance):
-    """Replace the unit `vector` by the best of its Krylov space; returns its value, and its residual."""
+    """Replace the unit `vector` by the best of its Krylov space; return its value, and its residual."""
     size = min(len(projected), len(vector))
     scale, value, residual = 1e-300, 0.0, np.inf
     assign(basis[0], 0.0, 1.0, vector)
@@ -78,7 +78,7 @@ def _krylov(network, basis, projected, vector, image, tolerance):
 
 @compiled
 def search(network, basis, projected, perturbation, vector, image, tolerance):
-    """Replace the start in `vector` by the top eigenvector; returns its value, and the residual where it stopped."""
+    """Replace the start in `vector` by the top eigenvector; return its value, and the residual where it stopped."""
     assign(vector, 1 / max(np.sqrt(dot(vector, vector)), 1e-300), 1.0, perturbation)
     assign(vector, 0.0, 1 / np.sqrt(dot(vector, vector)), vector)
     top, error = 0.0, np.inf
@@ -91,7 +91,7 @@ def search(network, basis, projected, perturbation, vector, image, tolerance):
 
 @compiled
 def improve(network, basis, projected, perturbation, vector, image, tolerance):
-    """Replace the start in `vector` by the top eigenvector; returns its value, and the true residual."""
+    """Replace the start in `vector` by the top eigenvector; return its value, and the true residual."""
     top, _ = search(network, basis, projected, perturbation, vector, image, tolerance)
     product(network, vector, image)
     assign(image, 1.0, -top, vector)

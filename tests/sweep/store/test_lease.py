@@ -99,7 +99,7 @@ def test_process_id_that_was_given_to_another_process_does_not_hold_a_lease(
 
 
 @pytest.mark.parametrize(("age", "expired"), [(0.0, False), (EXPIRY_SECONDS - 10, False), (EXPIRY_SECONDS + 10, True)])
-def test_lease_of_another_host_expires_without_a_heartbeat(
+def test_lease_of_another_host_expires_unless_it_is_renewed(
     store: Store, write_lease: Callable[..., Path], age: float, expired: bool
 ) -> None:
     write_lease("another-host", 1, 0.0, age)

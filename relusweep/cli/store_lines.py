@@ -1,4 +1,4 @@
-"""Findings: what several commands say of a store: packs that failed, and runs without moments or weights."""
+"""Store lines: what several commands say of a store: packs that failed, and runs without moments or weights."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
