@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from relusweep.sweep.errors import RelusweepError
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Measure
+from relusweep.sweep.store.files import Failure
 
 if TYPE_CHECKING:
     import torch
@@ -51,7 +52,7 @@ class Outcome:
     trace: str = ""
 
 
-def failure(outcome: Outcome, attempts: int) -> dict[str, Any]:
+def failure(outcome: Outcome, attempts: int) -> Failure:
     """What a failure file says."""
     return {
         "pack_id": outcome.pack.id,
