@@ -151,9 +151,22 @@ def backend(
     Raises:
         BackendError: if there is no such back-end, or it cannot be used so.
     """
+    return _class_of(name)(workers, machine, launch or LaunchOptions())
+
+
+def submits_jobs(name: str) -> bool:
+    """Return whether a back-end is a `QueueingBackend`, without building it: that may take a cluster.
+
+    Raises:
+        BackendError: if there is no such back-end.
+    """
+    return all(hasattr(_class_of(name), method) for method in ("costs", "foresee"))
+
+
+def _class_of(name: str) -> Callable[[int | None, Path | None, LaunchOptions], Backend]:
     check_name(name)
     module, attribute = BACKENDS[name].split(":")
-    return getattr(importlib.import_module(module), attribute)(workers, machine, launch or LaunchOptions())
+    return getattr(importlib.import_module(module), attribute)
 
 
 def check_name(name: str) -> None:
