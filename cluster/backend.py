@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from relusweep.sweep.errors import RelusweepError
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Measure
+from relusweep.sweep.store.files import Failure
 
 if TYPE_CHECKING:
     import torch
@@ -51,7 +52,7 @@ class Outcome:
     trace: str = ""
 
 
-def failure(outcome: Outcome, attempts: int) -> dict[str, Any]:
+def failure(outcome: Outcome, attempts: int) -> Failure:
     """Return what a failure file says."""
     return {
         "pack_id": outcome.pack.id,
@@ -150,9 +151,22 @@ def backend(
     Raises:
         BackendError: if there is no such back-end, or it cannot be used so.
     """
+    return _class_of(name)(workers, machine, launch or LaunchOptions())
+
+
+def submits_jobs(name: str) -> bool:
+    """Return whether a back-end is a `QueueingBackend`, without building it: that may take a cluster.
+
+    Raises:
+        BackendError: if there is no such back-end.
+    """
+    return all(hasattr(_class_of(name), method) for method in ("costs", "foresee"))
+
+
+def _class_of(name: str) -> Callable[[int | None, Path | None, LaunchOptions], Backend]:
     check_name(name)
     module, attribute = BACKENDS[name].split(":")
-    return getattr(importlib.import_module(module), attribute)(workers, machine, launch or LaunchOptions())
+    return getattr(importlib.import_module(module), attribute)
 
 
 def check_name(name: str) -> None:

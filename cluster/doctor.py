@@ -1,42 +1,27 @@
 """Doctor: looks for what a back-end needs on this machine, and reports what is missing, each with its cure."""
 
+import importlib
 import os
 import platform
-import resource
 import shutil
-import subprocess
-import tempfile
 import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
 
 import torch
 
-from relusweep.cluster.backend import BackendError, check_name
-from relusweep.cluster.ray.cluster import STORE_BYTES, address, reachable
-from relusweep.cluster.ray.folder import is_short
+from relusweep.cluster.backend import check_name
+from relusweep.cluster.finding import Finding
 from relusweep.sweep.device import device_name, devices
 from relusweep.sweep.kernels.jit.compiled import cache_directory
 from relusweep.sweep.kernels.jit.program import user_cache
 from relusweep.sweep.kernels.training.persistent import unsupported_reason
 from relusweep.sweep.store.atomic import replacing
 
-_SECONDS = 10.0  # for an answer of SLURM
 _SERVER_SECONDS = 2.0
 _LEAST_BYTES = 2**30  # on the store's disk
-_LEAST_PROCESSES = 4096  # threads count; a Ray worker has some thirty
-_COMMANDS = ("sbatch", "squeue", "scontrol", "scancel")
 
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked for: a line for the user. `absent` is not there and not needed, `missing` is."""
-
-    state: Literal["ok", "absent", "missing"]
-    text: str
+Checks = Callable[[bool], Iterator[Finding]]  # of a back-end; given whether it is to be used
 
 
 def examine(on: str, out_dir: Path) -> Iterator[Finding]:
@@ -53,16 +38,12 @@ def examine(on: str, out_dir: Path) -> Iterator[Finding]:
     yield from _devices()
     yield _kernels()
     yield _disk(out_dir)
-    yield _library("ray", "ray", on)
-    yield from _ray(on)
-    yield _library("submitit", "slurm", on)
-    yield from _slurm(on)
+    for name, place in CHECKS.items():
+        module, attribute = place.split(":")
+        findings: Checks = getattr(importlib.import_module(module), attribute)
+        yield from findings(name == on)
     yield _server("Prometheus", "RAY_PROMETHEUS_HOST", "http://localhost:9090", "/-/healthy")
     yield _server("Grafana", "RAY_GRAFANA_HOST", "http://localhost:3000", "/api/health")
-
-
-def _found(is_there: bool, needed: bool, text: str) -> Finding:
-    return Finding("ok" if is_there else "missing" if needed else "absent", text)
 
 
 def _devices() -> Iterator[Finding]:
@@ -110,94 +91,6 @@ def _disk(out_dir: Path) -> Finding:
     return Finding("ok", f"store: {place}: can be written, {free / 2**30:.1f} GiB free")
 
 
-def _library(name: str, extra: str, on: str) -> Finding:
-    try:
-        return Finding("ok", f"{name} {version(name)}")
-    except PackageNotFoundError:
-        return _found(
-            False, extra == on, f"{name}: not installed; --on {extra} needs it. pip install 'relusweep[{extra}]'"
-        )
-
-
-def _ray(on: str) -> Iterator[Finding]:
-    needed = on == "ray"
-    yield _token(needed)
-    if where := address():
-        try:
-            reachable(where)
-            yield Finding("ok", f"RAY_ADDRESS={where}: reachable")
-        except BackendError as error:
-            yield _found(False, needed, str(error))
-    else:
-        yield _temporary(needed)
-    shared = Path("/dev/shm")
-    free = shutil.disk_usage(shared).free if shared.exists() else 0
-    yield _found(
-        free > STORE_BYTES, needed,
-        f"{shared}: {free / 2**20:.0f} MiB free; Ray needs {STORE_BYTES / 2**20:.0f}"
-        + ("" if free > STORE_BYTES else ". Remove what lies there, or ask for a larger one."),
-    )  # fmt: skip
-    most = resource.getrlimit(resource.RLIMIT_NPROC)[0]
-    if most != resource.RLIM_INFINITY and most < _LEAST_PROCESSES:
-        cure = f"ulimit -u {_LEAST_PROCESSES}, or fewer --workers."
-        yield Finding("absent", f"threads: {most} are allowed; Ray may want {_LEAST_PROCESSES}. {cure}")
-
-
-def _token(needed: bool) -> Finding:
-    if os.environ.get("RAY_AUTH_TOKEN"):
-        return Finding("ok", "RAY_AUTH_TOKEN: holds a token")
-    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    name, path = ("RAY_AUTH_TOKEN_PATH", Path(named)) if named else ("token", Path("~/.ray/auth_token").expanduser())
-    if not named and not path.exists():
-        made = "none, as a cluster is asked for none" if address() else "made for each sweep"
-        return Finding("ok", f"{name}: {made}")
-    if not address():
-        return Finding("ok", f"{name}: made for each sweep; {path} is not used")
-    try:
-        text, mode = path.read_text().strip(), path.stat().st_mode & 0o777
-    except OSError as error:
-        return _found(False, needed, f"{name}: {path}: {error.strerror}; expected the file with the cluster's token.")
-    if not text:
-        return _found(False, needed, f"{name}: {path}: empty; expected the cluster's token.")
-    if mode & 0o077:
-        return _found(
-            False, needed, f"{name}: {path}: mode {mode:04o}; expected one only you can read. chmod 600 {path}"
-        )
-    return Finding("ok", f"{name}: {path}, only you can read it")
-
-
-def _temporary(needed: bool) -> Finding:
-    base = Path(tempfile.gettempdir())
-    if not is_short(base):
-        return Finding(
-            "absent", f"{base}: too long a path for Ray's sockets; /tmp is taken. A shorter TMPDIR avoids that."
-        )
-    return _found(os.access(base, os.W_OK), needed, f"{base}: short enough for Ray's sockets")
-
-
-def _slurm(on: str) -> Iterator[Finding]:
-    needed = on == "slurm"
-    if lacking := [command for command in _COMMANDS if shutil.which(command) is None]:
-        cure = "Use a login node; SLURM may come in a module."
-        yield _found(False, needed, f"SLURM: no {', '.join(lacking)}; --on slurm needs them. {cure}")
-        return
-    answer = _answer("scontrol", "ping")
-    is_up = answer is not None and " UP" in answer
-    yield _found(
-        is_up, needed, "SLURM: " + ("answers" if is_up else "scontrol ping finds no controller. Try again later.")
-    )
-    if is_up and _answer("sacct", "-n", "-X", "-j", "1") is None:
-        yield Finding("absent", "SLURM: no accounting; how jobs ended that left the queue stays unknown.")
-
-
-def _answer(*command: str) -> str | None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return None if done.returncode else done.stdout
-
-
 def _server(name: str, variable: str, default: str, page: str) -> Finding:
     where = os.environ.get(variable, default)
     try:
@@ -206,3 +99,10 @@ def _server(name: str, variable: str, default: str, page: str) -> Finding:
     except (OSError, ValueError):
         cure = f"To see curves: slurm/monitoring; {variable} says where it is."
         return Finding("absent", f"{name}: {where} does not answer. {cure}")
+
+
+# What each back-end looks for, in the order of the report; `local` needs no more than the machine.
+CHECKS = {
+    "ray": "relusweep.cluster.ray.doctor:findings",
+    "slurm": "relusweep.cluster.slurm.doctor:findings",
+}

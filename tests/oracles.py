@@ -74,11 +74,9 @@ def train(run: Run, weights: Weights, x: Tensor, y: Tensor, batches: list[Tensor
             rate = run.lr * run.lr_ratio
         decay = run.weight_decay if name[0] == "w" or run.decay_bias else 0.0
         groups.append({"params": [w], "lr": rate, "base": rate, "weight_decay": decay})
-    optimizer = (
-        torch.optim.Adam(groups)
-        if run.optimizer == "adam"
-        else torch.optim.SGD(groups, lr=1.0, momentum=run.momentum or 0.0)
-    )
+    heavy_ball = {"lr": 1.0, "momentum": run.momentum or 0.0}
+    makers = {"gd": torch.optim.SGD, "sgd": torch.optim.SGD, "momentum": torch.optim.SGD, "adam": torch.optim.Adam}
+    optimizer = makers[run.optimizer](groups, **({} if run.optimizer == "adam" else heavy_ball))
     for step in range(run.max_steps):
         for group in optimizer.param_groups:
             group["lr"] = group["base"] * (min(1, (step + 1) / run.warmup_steps) if run.warmup_steps else 1)

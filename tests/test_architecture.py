@@ -22,6 +22,7 @@ REGISTRIES = {
     "sweep/optimize.py": "RULES",
     "sweep/shape.py": "BUFFERS",
     "cluster/backend.py": "BACKENDS",
+    "cluster/doctor.py": "CHECKS",
     "analysis/studies/__init__.py": "STUDIES",
 }
 # What each room may import, besides itself.

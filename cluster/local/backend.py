@@ -10,17 +10,13 @@ import torch
 
 from relusweep.cluster.backend import ATTEMPTS, Assignment, BackendError, LaunchOptions, Outcome, failure
 from relusweep.cluster.local.pool import WorkerPool
+from relusweep.cluster.pack_size import fair, fitting
 from relusweep.cluster.worker import Worker
 from relusweep.sweep.device import devices
-from relusweep.sweep.pack import MAX_RUNS, Pack, point_bytes, run_bytes
+from relusweep.sweep.pack import Pack
 from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Measure
 from relusweep.sweep.store.store import Store
-from relusweep.sweep.train import tile_size
-
-_PACKS_PER_WORKER = 4  # so that the last packs end at about the same time
-_SMALL_TILE = 32  # runs that are worth a pack even if workers then end unevenly
-_MEMORY_SHARE = 0.5  # of what is free now
 
 
 @final
@@ -46,17 +42,9 @@ class Local:
             free = torch.cuda.mem_get_info(self.device)[0]
         else:
             free = psutil.virtual_memory().available // self.workers
-        needed = run_bytes(run, measure)
-        fitting = (int(_MEMORY_SHARE * free) - point_bytes(run)) // needed
-        if fitting < 1:
-            raise BackendError(
-                f"a run with n = {run.n}, n_test = {run.n_test}, d = {run.d}, width = {run.width} takes "
-                f"{(needed + point_bytes(run)) / 2**30:.1f} GiB; "
-                f"expected at most {_MEMORY_SHARE * free / 2**30:.1f} GiB a worker here. "
-                "Use fewer --workers or smaller runs."
-            )
-        fair = -(-missing // (_PACKS_PER_WORKER * self.workers))
-        return min(MAX_RUNS, fitting, max(fair, min(tile_size(run, self.device), _SMALL_TILE)))
+        cure = "Use fewer --workers or smaller runs."
+        room = fitting(run, measure, free, "a worker here", cure)
+        return min(room, fair(run, self.device, missing, self.workers))
 
     def train(self, assignment: Assignment, packs: Iterator[Pack], tick: Callable[[], None]) -> Iterator[Outcome]:
         """See `Backend`; one worker trains in this process, several in processes of their own."""

@@ -14,6 +14,7 @@ import torch
 
 from relusweep.cluster.backend import Assignment, BackendError, Foreseen, LaunchOptions, Outcome
 from relusweep.cluster.cost import Costs, recorded_costs
+from relusweep.cluster.pack_size import fair, fitting
 from relusweep.cluster.progress import duration
 from relusweep.cluster.slurm.arrays import ArrayTask, Bundle, Lengths, make_arrays, make_tasks, throttles
 from relusweep.cluster.slurm.draft import Draft
@@ -25,15 +26,11 @@ from relusweep.cluster.slurm.sbatch import script, submit_array, submit_report
 from relusweep.cluster.slurm.scheduler import SchedulerError, cancel, largest_array
 from relusweep.cluster.slurm.submission import Submission, open_submissions
 from relusweep.sweep.device import devices
-from relusweep.sweep.pack import MAX_RUNS, Pack, point_bytes, run_bytes
+from relusweep.sweep.pack import Pack
 from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Measure
 from relusweep.sweep.store.store import Store
-from relusweep.sweep.train import tile_size
 
-_PACKS_PER_WORKER = 4
-_SMALL_TILE = 32  # runs that are worth a pack even if workers then end unevenly
-_MEMORY_SHARE = 0.5
 _CORE_BYTES = 2 * 2**30  # what a core is taken to have where the machine file does not say
 _GPU_BYTES = 16 * 2**30  # and a GPU: a login node cannot look
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -72,20 +69,12 @@ class Slurm:
 
     def pack_size(self, run: Run, measure: Measure, missing: int) -> int:
         """See `Backend`: bounded by memory, and so that a pack is no longer than the shortest task."""
-        needed = run_bytes(run, measure)
-        room = int(_MEMORY_SHARE * self._worker_bytes())
-        fitting = (room - point_bytes(run)) // needed
-        if fitting < 1:
-            raise BackendError(
-                f"a run with n = {run.n}, n_test = {run.n_test}, d = {run.d}, width = {run.width} takes "
-                f"{(needed + point_bytes(run)) / 2**30:.1f} GiB; expected at most {room / 2**30:.1f} GiB a worker. "
-                "Raise mem in the machine file or use smaller runs."
-            )
+        cure = "Raise mem in the machine file or use smaller runs."
+        room = fitting(run, measure, self._worker_bytes(), "a worker", cure)
         if missing == 1:  # no pack yet, only whether a run fits
             return 1
-        fair = -(-missing // (_PACKS_PER_WORKER * self.workers))
         lasting = int(self.lengths.least / self.costs(measure, None).of(run))
-        return max(1, min(MAX_RUNS, fitting, lasting, max(fair, min(tile_size(run, self.device), _SMALL_TILE))))
+        return max(1, min(room, lasting, fair(run, self.device, missing, self.workers)))
 
     def _worker_bytes(self) -> int:
         if self.machine.gpus_per_job:

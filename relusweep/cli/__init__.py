@@ -6,7 +6,6 @@ Exit codes: 0 done; 1 some runs failed or are missing; 2 misuse, named in one li
 import gc
 import os
 import sys
-from typing import Any
 
 import typer
 
@@ -44,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     gc.set_threshold(50_000)  # what loads torch makes many objects and no garbage: a fifth of its time
     try:
-        code: Any = app(given or ["--help"], prog_name="relusweep", standalone_mode=False)
+        code: object = app(given or ["--help"], prog_name="relusweep", standalone_mode=False)
         if code == _STOPPED:  # typer turns an interrupt into its exit code
             raise KeyboardInterrupt
     except typer.TyperException as error:

@@ -37,16 +37,16 @@ def run(
         from relusweep.cluster.local.forks import load_ahead
 
         load_ahead()  # while this process loads the same
-    from relusweep.cluster.backend import LaunchOptions, QueueingBackend, backend
+    from relusweep.cluster.backend import LaunchOptions, QueueingBackend, backend, submits_jobs
     from relusweep.cluster.launch import launch
     from relusweep.cluster.progress import Display, Watcher, failed_packs
 
     use_data(data)
     sweep = read_spec(spec)
     path = out_dir or default_store(sweep)
-    place = backend(on, workers, machine, LaunchOptions(out.print, not detach, report_after))
-    if (detach or report_after) and not isinstance(place, QueueingBackend):
+    if (detach or report_after) and not submits_jobs(on):
         raise MisuseError(f"{'--detach' if detach else '--report'}: --on {on} submits no jobs; expected --on slurm.")
+    place = backend(on, workers, machine, LaunchOptions(out.print, not detach, report_after))
     launched = launch(
         sweep, path, place, on, checkpoint_seconds=60 * checkpoint_minutes, stay=not detach, say=err.print,
         show=lambda tally: Display(Watcher(tally), out),

@@ -1,16 +1,17 @@
 """Store lines: what several commands say of a store: packs that failed, and runs without moments or weights."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from relusweep.cli.terminal import out
 
 if TYPE_CHECKING:
     from relusweep.sweep.spec import Spec
+    from relusweep.sweep.store.files import Failure
     from relusweep.sweep.store.store import Store
 
 
-def print_failures(failures: Iterable[dict[str, Any]]) -> None:
+def print_failures(failures: "Iterable[Failure]") -> None:
     """Name the packs of some failure files, each with its host and error."""
     from relusweep.cluster.progress import failed_packs
 

@@ -6,9 +6,21 @@ import tomllib
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from relusweep.sweep.store.atomic import replacing, store_errors, write_json
+
+
+class Failure(TypedDict):
+    """What is written of a pack whose worker crashed: the error is one line, the trace the rest; `time` in seconds."""
+
+    pack_id: str
+    run_ids: list[str]
+    error: str
+    trace: str
+    attempts: int
+    host: str
+    time: float
 
 
 @dataclass(frozen=True)
@@ -54,7 +66,7 @@ class StoreFiles:
         """Return the states of packs that were interrupted, or are in training now."""
         return sorted((self.path / "checkpoints").glob("[!.]*.pt"))
 
-    def write_failure(self, pack_id: str, failure: Mapping[str, Any]) -> None:
+    def write_failure(self, pack_id: str, failure: Failure) -> None:
         """List a pack whose worker crashed; its runs stay missing and are trained by the next `run`."""
         with store_errors(self.path):
             write_json(self.path / "failures" / f"{pack_id}.json", failure)
@@ -63,12 +75,12 @@ class StoreFiles:
         """Delete a failure, because the pack has been recorded or is being tried again."""
         (self.path / "failures" / f"{pack_id}.json").unlink(missing_ok=True)
 
-    def failures(self, missing: Container[str] | None = None) -> list[dict[str, Any]]:
+    def failures(self, missing: Container[str] | None = None) -> list[Failure]:
         """Return packs that crashed, with run ids, host, error and trace; only those with a `missing` run, if given.
 
         Runs may have been recorded since in other packs.
         """
-        found = _read_jsons(self.path / "failures")
+        found = cast("list[Failure]", _read_jsons(self.path / "failures"))
         return [each for each in found if missing is None or any(run_id in missing for run_id in each["run_ids"])]
 
     # Workers ---------------------------------------------------------------------------------------------------------

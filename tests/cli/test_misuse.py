@@ -1,5 +1,6 @@
 """Commands and paths that make no sense; and odd paths that do."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ import pytest
         (["run", "tiny.toml", "more"], "Got unexpected extra argument"),
         (["run", "tiny.toml", "--out"], "Option '--out' requires an argument"),
         (["run", "tiny.toml", "--on", "moon"], "--on moon: unknown back-end; expected one of local"),
+        (["run", "tiny.toml", "--on", "moon", "--detach"], "--on moon: unknown back-end; expected one of local"),
+        (
+            ["run", "tiny.toml", "--on", "local", "--report"],
+            "--report: --on local submits no jobs; expected --on slurm",
+        ),
         (["run", "tiny.toml", "--workers", "0"], "Invalid value for '--workers'"),
         (["run", "tiny.toml", "--workers", "two"], "Invalid value for '--workers'"),
         (["run", "tiny.toml", "--checkpoint-minutes", "-1"], "Invalid value for '--checkpoint-minutes'"),
@@ -65,6 +71,16 @@ def test_misused_command_or_path_is_one_line(
         name = "notes.txt" if marker is None else "store.json"
         (tmp_path / folder / name).write_text(marker or "mine")
     assert words in refused(*command)
+
+
+@pytest.mark.parametrize("option", ["--detach", "--report"])
+def test_back_end_that_submits_no_jobs_is_refused_before_it_is_built(
+    refused: Callable[..., str], tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    for name in ("ray", "ray.tune"):
+        monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
+    line = refused("run", tiny(), "--on", "ray", option)
+    assert line == f"MisuseError: {option}: --on ray submits no jobs; expected --on slurm.\n"
 
 
 def test_no_command_gives_the_help(cli: Callable[..., Any]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from relusweep.cluster.backend import ATTEMPTS, Assignment, Backend, Outcome, backend
+from relusweep.cluster.backend import ATTEMPTS, BACKENDS, Assignment, Backend, Outcome, backend
 from relusweep.cluster.launch import train_missing
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.spec import Spec
@@ -23,11 +23,10 @@ from tests.cluster.conftest import HASTE
 from tests.cluster.slurm.cluster import room_for
 from tests.conftest import FLIPS
 
-BACKENDS = ["local", "slurm", "ray"]
 WIDTHS = "lr = [0.05, 0.1], seed = [0, 1], width = [3, 4, 5]"  # three tensor shapes, so three packs
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=[*BACKENDS])
 def place(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[int], Backend]]:
@@ -40,6 +39,7 @@ def place(
             monkeypatch.setenv(name, value)
         yield lambda workers: backend("ray", workers)
         return
+    assert request.param == "slurm", f"{request.param}: say in this fixture how it is made"
     cluster = request.getfixturevalue("slurm")
     for name, value in {**HASTE, **cluster.environment}.items():
         monkeypatch.setattr(name, value) if "." in name else monkeypatch.setenv(name, value)

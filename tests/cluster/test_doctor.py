@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from relusweep.cluster.doctor import Finding, _library
+from relusweep.cluster.backend import BACKENDS
+from relusweep.cluster.doctor import CHECKS
+from relusweep.cluster.finding import Finding, library
 from tests.cluster.slurm.cluster import Cluster
 
 
@@ -82,9 +84,13 @@ def test_unknown_back_end_is_refused(cli: Callable[..., Any]) -> None:
     assert said.err == "BackendError: --on moon: unknown back-end; expected one of local, slurm, ray.\n"
 
 
-@pytest.mark.parametrize(("on", "state"), [("ray", "missing"), ("local", "absent")])
-def test_library_that_is_not_installed_is_named_with_the_command_that_installs_it(on: str, state: Any) -> None:
-    found = _library("no-such-ray", "ray", on)
+def test_every_back_end_but_this_machine_says_what_it_needs() -> None:
+    assert {*CHECKS, "local"} == set(BACKENDS)
+
+
+@pytest.mark.parametrize(("needed", "state"), [(True, "missing"), (False, "absent")])
+def test_library_that_is_not_installed_is_named_with_the_command_that_installs_it(needed: bool, state: Any) -> None:
+    found = library("no-such-ray", "ray", needed)
     assert found == Finding(state, "no-such-ray: not installed; --on ray needs it. pip install 'relusweep[ray]'")
 
 

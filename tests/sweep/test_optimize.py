@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from relusweep.sweep import optimize
 from relusweep.sweep.model import Architecture, initial_parameters
 from relusweep.sweep.optimize import Rates, draw_batches, update
 from relusweep.sweep.pack import Pack
@@ -121,3 +122,7 @@ def test_full_batch_drawn_as_a_mini_batch_is_gd():
         training.advance(50, lambda: None)
         ends.append(training.state["theta"])
     torch.testing.assert_close(*ends, rtol=1e-12, atol=1e-13)
+
+
+def test_every_rule_is_among_those_that_are_tried_here():
+    assert {rule["optimizer"] for rule in RULES} == optimize.RULES.keys()

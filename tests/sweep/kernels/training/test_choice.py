@@ -10,8 +10,8 @@ from relusweep.sweep.kernels.training.choice import KERNELS, choose
 from relusweep.sweep.kernels.training.kernel import Kernel
 from relusweep.sweep.optimize import RULES
 from relusweep.sweep.pack import Pack
-from relusweep.sweep.run import Run
-from relusweep.sweep.shape import BUFFERS
+from relusweep.sweep.run import PARAMETERS, Run
+from relusweep.sweep.shape import BUFFERS, SHAPE_KEYS
 from relusweep.sweep.train import Training
 from tests.sweep.kernels.training.cases import CPU, make
 
@@ -77,3 +77,24 @@ def test_reference_itself_refuses_a_made_up_optimizer():
     with pytest.raises(ValueError, match="optimizer = 'lion': no update rule; expected one of gd, sgd, momentum, adam"):
         plain.advance(tile._replace(run=run.model_copy(update={"optimizer": "lion"})), 0, 3, 0)
     assert torch.equal(tile.theta, before)
+
+
+class OfShape:
+    """A run that shows its shape alone: what decides on a kernel has to be equal in a pack."""
+
+    def __init__(self, run):
+        self.run = run
+
+    def __getattr__(self, name):
+        assert name not in PARAMETERS or name in SHAPE_KEYS, f"{name} decides on a kernel: add it to SHAPE_KEYS"
+        return getattr(self.run, name)
+
+
+@pytest.mark.parametrize("more", [{}, {"depth": 2}, {"optimizer": "sgd"}, {"activation": "leaky_relu"}], ids=str)
+@pytest.mark.parametrize("kernel", KERNELS, **NAMES)
+def test_kernel_is_chosen_by_what_the_runs_of_a_pack_share(kernel, more, monkeypatch):
+    monkeypatch.setattr(persistent, "unsupported_reason", lambda device: None)
+    run = OfShape(Run.model_validate({"problem": "sine", "lr": 0.1} | more))
+    for device in (CPU, GPU):
+        kernel.supports(run, device)
+        kernel.tile_size(run, device)
