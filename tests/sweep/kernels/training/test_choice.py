@@ -82,6 +82,8 @@ def test_reference_itself_refuses_a_made_up_optimizer():
 class OfShape:
     """A run that shows its shape alone: what decides on a kernel has to be equal in a pack."""
 
+    __class__ = property(lambda self: Run)  # as what it passes where types are checked
+
     def __init__(self, run):
         self.run = run
 
