@@ -133,7 +133,7 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
 def until() -> Callable[..., Any]:
     """Wait until something holds, and give it."""
 
-    def wait(what: Callable[[], Any], seconds: float = 60) -> Any:
+    def wait(what: Callable[[], Any], seconds: float = 180) -> Any:
         end = time.monotonic() + seconds
         while not (found := what()):
             assert time.monotonic() < end, "it never came true"

@@ -178,7 +178,7 @@ def test_worker_that_cannot_start_says_why(
 
     def broken(self: Driver, *given: Any) -> None:
         made(self, *given)
-        monkeypatch.setattr(self, "job", None)
+        monkeypatch.setattr(self, "assignment", None)
 
     monkeypatch.setattr(Driver, "__init__", broken)
     names, asked = [], Driver._failed
