@@ -7,6 +7,7 @@ from relusweep.cluster import cost
 from relusweep.cluster.cost import Costs, recorded_costs
 from relusweep.sweep.probe import Cost
 from relusweep.sweep.run import Run
+from relusweep.sweep.shape import shape_key
 from relusweep.sweep.spec import Measure
 from relusweep.sweep.store.store import Store
 

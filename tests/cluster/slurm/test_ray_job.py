@@ -253,7 +253,7 @@ def test_nodes_that_do_not_come_are_named_when_the_time_is_up(
     script = f'PYTHONPATH={ROOT} exec {sys.executable} -c "{hasty}"'
     job = slurm.sbatch(script, "--nodes=2", f"--output={tmp_path}/log", f"--chdir={tmp_path}")
     monkeypatch.setenv("SLURM_JOB_NODELIST", "node[1-3]")
-    monkeypatch.setattr(job, "READY_SECONDS", 0.1)
+    monkeypatch.setattr(ray_job, "READY_SECONDS", 0.1)
     some = Nodes(print, lambda: None)
     some.up = {"node1": "10.0.0.1", "node3": "10.0.0.3"}
     with subprocess.Popen(["sleep", "60"]) as some.step:
