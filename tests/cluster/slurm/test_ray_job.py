@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from relusweep.cluster.backend import BackendError
+from relusweep.cluster.ray import job as ray_job
 from relusweep.cluster.ray.job import Nodes
 from relusweep.cluster.slurm.submission import Submission
 from relusweep.sweep.execute import CHECKPOINT_FORMAT, load_checkpoint
