@@ -263,6 +263,7 @@ PreemptMode=REQUEUE
 EnforcePartLimits=ALL
 MaxArraySize={self.array_size}
 ReturnToService=2
+MinJobAge=3600
 KillWait={KILL_WAIT}
 GresTypes=gpu
 {nodes}
