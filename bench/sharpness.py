@@ -27,8 +27,8 @@ from rich.table import Table
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor, nn
 
+from relusweep.sweep.curvature import hessian_top
 from relusweep.sweep.data import dataset
-from relusweep.sweep.measure import hessian_top
 from relusweep.sweep.model import Architecture
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.point import Point

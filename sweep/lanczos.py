@@ -17,34 +17,43 @@ _PERTURBATION = 1e-4  # share of a fixed random direction in every start
 
 
 class Eigenpair(NamedTuple):
-    """Top eigenvalue (B,), unit eigenvector (B, p), and residual ‖Av - λv‖ (B,): how near λ is to an eigenvalue."""
+    """What is found of B matrices: an eigenvalue and its vector, which are best the top ones."""
 
-    value: Tensor
-    vector: Tensor
-    residual: Tensor
+    value: Tensor  # λ (B,)
+    vector: Tensor  # unit v (B, p)
+    residual: Tensor  # ‖Av - λv‖ (B,): some eigenvalue lies as near to λ
+    rest: Tensor  # bound (B,): at most one eigenvalue is larger, so that λ - residual > rest is the top; ∞ if unknown
 
 
-def top_eigenpair(product: Product, start: Float[Tensor, "B p"], *, tolerance: float = 1e-6) -> Eigenpair:
+def top_eigenpair(
+    product: Product,
+    start: Float[Tensor, "B p"],
+    *,
+    tolerance: float = 1e-6,
+    trace: Float[Tensor, " B"] | None = None,
+) -> Eigenpair:
     """Find the algebraically largest eigenvalue of B symmetric matrices.
 
     Full reorthogonalisation, restarted from the best vector. Some eigenvalue lies within the residual of the value, and
-    about its square over the spectral gap away. That it is the top one is owed to the start: a small fixed random
-    direction perturbs it, since a start that is an eigenvector of another eigenvalue would never leave it, and
-    no residual is believed before six steps.
+    about its square over the spectral gap away. That it is the top one is likely: a small fixed random direction
+    perturbs the start, since one that is an eigenvector of another eigenvalue would never leave it, and no residual is
+    believed before six steps. It is proved if `rest` says so.
 
     Args:
         product: v ↦ A v, row by row.
         start: Where to begin; may be zero.
         tolerance: Wanted residual, relative to the eigenvalue. After 384 products the best pair found is returned, and
             its residual says how good it is.
+        trace: Of matrices that are positive semidefinite: less all Ritz values but the second, it bounds the rest.
     """
     count = start.shape[1]
     if count <= DENSE:
         return _dense(product, start)
     vector = torch.nn.functional.normalize(torch.nn.functional.normalize(start, dim=1) + perturbation(start), dim=1)
-    pair = Eigenpair(torch.zeros_like(vector[:, 0]), vector, torch.full_like(vector[:, 0], torch.inf))
+    unknown = torch.full_like(vector[:, 0], torch.inf)
+    pair = Eigenpair(torch.zeros_like(unknown), vector, unknown, unknown)
     for _ in range(_RESTARTS):
-        pair = _krylov(product, pair, min(_BASIS, count), tolerance)
+        pair = _krylov(product, pair, min(_BASIS, count), tolerance, unknown if trace is None else trace)
         if bool(_good(pair, tolerance).all()):
             break
     image = product(pair.vector)
@@ -75,10 +84,11 @@ def _dense(product: Product, start: Tensor) -> Eigenpair:
     values, vectors = eigh((matrix + matrix.mT) / 2)
     value, vector = values[:, -1], vectors[..., -1]
     residual = torch.linalg.vector_norm((matrix @ vector[..., None])[..., 0] - value[:, None] * vector, dim=1)
-    return Eigenpair(value, vector, residual)
+    rest = values[:, -2] if values.shape[1] > 1 else torch.full_like(value, -torch.inf)
+    return Eigenpair(value, vector, residual, rest)
 
 
-def _krylov(product: Product, pair: Eigenpair, size: int, tolerance: float) -> Eigenpair:
+def _krylov(product: Product, pair: Eigenpair, size: int, tolerance: float, trace: Float[Tensor, " B"]) -> Eigenpair:
     """Improve the pairs that are not good yet; a good one stays as it was found, whatever the others still need."""
     vector = pair.vector
     basis = vector.new_empty(len(vector), size + 1, vector.shape[1])  # touched as far as it is used
@@ -100,7 +110,8 @@ def _krylov(product: Product, pair: Eigenpair, size: int, tolerance: float) -> E
             weights = vectors[..., -1]
             residual = length * weights[:, -1].abs()
             ritz = torch.bmm(weights[:, None], known)[:, 0]
-            found = Eigenpair(values[:, -1], torch.nn.functional.normalize(ritz, dim=1), residual)
+            unseen = trace - values.sum(1) + values[:, -2]
+            found = Eigenpair(values[:, -1], torch.nn.functional.normalize(ritz, dim=1), residual, unseen)
             good = _good(pair, tolerance)
             pair = Eigenpair(*(
                 torch.where(good if old.ndim == 1 else good[:, None], old, new)

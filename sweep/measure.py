@@ -1,27 +1,24 @@
 """Measures of networks at a point of their training: errors, curvature, stability norms. Always in float64.
 
-The gradient of a network's output with respect to the rows [w_i, b_i] of a layer is δ_i(x) h̃(x): its sensitivity to the
-pre-activation, times the layer's input with a one appended. These factors give the Jacobian J (n, p), the Gram matrix
-(1/n) J Jᵀ, whose top eigenvalue is the Gauss–Newton sharpness, and the mean gradient, for either depth. Sources:
-[M21] Mulayoff, Michaeli & Soudry, NeurIPS 2021. [N23] Nacson et al., ICLR 2023, arXiv:2306.17499.
-[L25] Liang et al., arXiv:2506.20779.
+Sources: [N23] Nacson et al., ICLR 2023, arXiv:2306.17499. [L25] Liang et al., arXiv:2506.20779. `sweep.curvature` finds
+the curvature.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from relusweep.sweep.lanczos import Eigenpair, eigh, top_eigenpair
+from relusweep.sweep.curvature import gauss_newton_top, hessian_top, residual_correction
+from relusweep.sweep.derivatives import gram, pull
+from relusweep.sweep.lanczos import Eigenpair, eigh
 from relusweep.sweep.model import forward, gradient
 from relusweep.sweep.pack import FORMED
 from relusweep.sweep.point import Point
 
 _MODE_PAIRS = 64  # data on kinks that `least_gauss_newton_sharpness` will try; beyond, the recorded mode stands
 _ROUNDING = 1e-9  # |z| / ‖w‖ that counts as zero
-
-Factors = list[tuple[Float[Tensor, "B _ n"], Float[Tensor, "B _ n"]]]
 
 
 # Errors --------------------------------------------------------------------------------------------------------------
@@ -37,87 +34,12 @@ def largest_residual(point: Point) -> Float[Tensor, " B"]:
     return point.survey.largest_residual if point.survey else point.residual.abs().amax(1)
 
 
-# Gauss–Newton --------------------------------------------------------------------------------------------------------
-
-
-def factors(point: Point, derivatives: list[Float[Tensor, "B _ n"]]) -> Factors:
-    """Return (δ, h̃) of each layer, first to last; the activation mode is in `derivatives`."""
-    layers, deltas = point.architecture.split(point.theta), [torch.ones_like(point.y)[:, None, :]]
-    for rows, derivative in zip(layers[:0:-1], derivatives[::-1], strict=True):
-        deltas.append(_through(rows[..., : derivative.shape[1]], deltas[-1]) * derivative)
-    return list(zip(deltas[::-1], point.inputs_of_layers, strict=True))
-
-
-def _through(weights: Float[Tensor, "B q i"], delta: Float[Tensor, "B q n"]) -> Float[Tensor, "B i n"]:
-    """Compute Wᵀ δ; with one output a plain product, which is several times as fast."""
-    return weights.mT * delta if weights.shape[1] == 1 else torch.bmm(weights.mT, delta)
-
-
-def gram(point: Point, derivatives: list[Float[Tensor, "B _ n"]]) -> Float[Tensor, "B n n"]:
-    """Compute (1/n) J Jᵀ = (1/n) Σ_layers (δᵀδ) ∘ (h̃ᵀh̃); it has the nonzero eigenvalues of Gauss–Newton (1/n) JᵀJ."""
-    total = point.theta.new_zeros(len(point.theta), point.n, point.n)
-    for index, (delta, h) in enumerate(factors(point, derivatives)):
-        inner = point.x @ point.x.mT if index == 0 else torch.bmm(h.mT, h)
-        total += torch.bmm(delta.mT, delta) * inner
-    return total / point.n
-
-
-def jacobian(point: Point) -> Float[Tensor, "B n p"]:
-    """Compute ∇f(x_j), all p numbers of it."""
-    blocks = [torch.einsum("bqn,bin->bnqi", delta, h).flatten(2) for delta, h in factors(point, point.derivatives)]
-    return torch.cat(blocks, 2)
-
-
-def pull(point: Point, weights: Float[Tensor, "B n"]) -> Float[Tensor, "B p"]:
-    """Compute Jᵀ weights, without forming J."""
-    blocks = [torch.bmm(delta * weights[:, None], h.mT).flatten(1) for delta, h in factors(point, point.derivatives)]
-    return torch.cat(blocks, 1)
-
-
 def mean_gradient_bound(point: Point) -> Float[Tensor, " B"]:
     """Compute MG = ‖(1/n) Σ_j ∇f(x_j)‖² ≤ λ_max of Gauss–Newton, anywhere: its Rayleigh quotient at the ones vector."""
     return pull(point, torch.full_like(point.y, 1 / point.n)).square().sum(1)
 
 
-def gauss_newton_top(point: Point) -> Eigenpair:
-    """Compute the top eigenpair of the Gauss–Newton matrix (1/n) JᵀJ, which is the Hessian at interpolation.
-
-    By a compiled program on the CPU; else by the smaller of the n×n and the p×p matrix where it is small enough
-    to be formed; else by products alone. Lanczos starts from the mean gradient, whose Rayleigh quotient is at least
-    1 + 2S̃.
-    """
-    if point.programs:
-        return point.programs.top_eigenpair(point.networks, exact=False, tolerance=1e-9)
-    n, p = point.n, point.architecture.count
-    ones = torch.ones_like(point.y)
-    if p < n and p <= FORMED:
-        j = jacobian(point)
-        return _top_of(torch.bmm(j.mT, j) / n, pull(point, ones))
-    if n <= FORMED:
-        value, vector, residual = _top_of(gram(point, point.derivatives), ones)
-        return Eigenpair(value, torch.nn.functional.normalize(pull(point, vector), dim=1), residual)
-    return top_eigenpair(gauss_newton_product(point), pull(point, ones))
-
-
-def _top_of(matrix: Float[Tensor, "B m m"], start: Float[Tensor, "B m"]) -> Eigenpair:
-    return top_eigenpair(lambda v: torch.bmm(matrix, v[..., None])[..., 0], start, tolerance=1e-9)
-
-
-def gauss_newton_product(point: Point) -> Callable[[Float[Tensor, "B p"]], Float[Tensor, "B p"]]:
-    """Return v ↦ (1/n) JᵀJ v, without forming J."""
-    return lambda v: pull(point, push(point, v)[0] / point.n)
-
-
-def push(point: Point, v: Float[Tensor, "B p"]) -> tuple[Float[Tensor, "B n"], list[Float[Tensor, "B _ n"]]]:
-    """Differentiate along v: the change J v of the outputs, and those of the hidden activations on the way."""
-    layers, directions = point.architecture.split(point.theta), point.architecture.split(v)
-    z_dot, h_dots = torch.matmul(directions[0], point.x.mT), []
-    for rows, direction, h, derivative in zip(
-        layers[1:], directions[1:], point.inputs_of_layers[1:], point.derivatives, strict=True
-    ):
-        h_dots.append(z_dot.mul_(derivative))
-        z_dot = torch.baddbmm(torch.bmm(direction, h), rows[..., : z_dot.shape[1]], z_dot)
-    return z_dot[:, 0], h_dots
+# Kinks ----------------------------------------------------------------------------------------------------------------
 
 
 def on_kink(point: Point, lr: Float[Tensor, " B"]) -> list[Bool[Tensor, "B _ n"]]:
@@ -157,7 +79,9 @@ def least_gauss_newton_sharpness(
     count = _count(marks)
     few = (count > 0) & (count <= _MODE_PAIRS)
     if point.programs:
-        return point.programs.least_over_modes(point.networks, top, [marked & few[:, None, None] for marked in marks])
+        found = point.programs.least_over_modes(point.networks, top, [marked & few[:, None, None] for marked in marks])
+        few = few & found.isnan()
+        least = torch.where(few, least, found)
     if point.n > FORMED:
         return least
     for b in torch.nonzero(few).flatten().tolist():
@@ -179,49 +103,6 @@ def least_gauss_newton_sharpness(
 
 def _count(marks: list[Bool[Tensor, "B _ n"]]) -> Int[Tensor, " B"]:
     return torch.stack([marked.sum((1, 2)) for marked in marks]).sum(0)
-
-
-# Hessian -------------------------------------------------------------------------------------------------------------
-
-
-def hessian_product(point: Point) -> Callable[[Float[Tensor, "B p"]], Float[Tensor, "B p"]]:
-    """Return v ↦ ∇²L v, residual term included: the gradient differentiated by hand along v [Pearlmutter 1994].
-
-    σ'' = 0 off the kinks. With δ the sensitivities of the loss, h̃ the inputs of the layers and a dot for what changes
-    along v, δ̇ = (Vᵀδ + Wᵀδ̇) σ' from the last layer to the first; the product's rows are δ̇ h̃ᵀ + δ ḣᵀ.
-    """
-    hidden = list(zip(point.architecture.split(point.theta)[1:], point.after, point.derivatives, strict=True))
-    deltas = [(point.residual / point.n)[:, None, :]]  # of the layers above each hidden one
-    for rows, h, derivative in hidden[:0:-1]:
-        deltas.insert(0, _through(rows[..., : h.shape[1]], deltas[0]) * derivative)
-
-    def product(v: Tensor) -> Tensor:
-        change, h_dots = push(point, v)
-        delta_dot, blocks = (change / point.n)[:, None, :], []
-        directions, inputs = point.architecture.split(v), point.inputs_of_layers
-        for index in range(len(hidden), 0, -1):
-            (rows, h, derivative), delta = hidden[index - 1], deltas[index - 1]
-            units = h.shape[1]
-            block = torch.bmm(delta_dot, inputs[index].mT)
-            block[..., :units] += torch.bmm(delta, h_dots[index - 1].mT)
-            blocks.append(block.flatten(1))
-            both = torch.cat([directions[index][..., :units], rows[..., :units]], 1)
-            delta_dot = torch.bmm(both.mT, torch.cat([delta, delta_dot], 1)).mul_(derivative)
-        blocks.append(torch.matmul(delta_dot, point.x).flatten(1))
-        return torch.cat(blocks[::-1], 1)
-
-    return product
-
-
-def hessian_top(point: Point, start: Float[Tensor, "B p"] | None = None) -> Eigenpair:
-    """Compute the top eigenpair of the exact Hessian: its value is the sharpness.
-
-    A twice-differentiable minimum is linearly stable under gd with step size lr iff sharpness ≤ 2/lr, and under sgd
-    only if so [M21 Lemma 1]. `start` is best the top eigenvector of Gauss–Newton; without one, the mean gradient.
-    """
-    if point.programs:
-        return point.programs.top_eigenpair(point.networks, exact=True, start=start)
-    return top_eigenpair(hessian_product(point), pull(point, torch.ones_like(point.y)) if start is None else start)
 
 
 # Stability norms (one hidden layer) ----------------------------------------------------------------------------------
@@ -255,15 +136,6 @@ def _weights_of_units(point: Point, sign: float) -> Float[Tensor, "B q"]:
     mean = (derivative * z).mean(-1).abs()
     m = torch.matmul(derivative, point.x) / point.n  # with biases its last column is P
     return mean * torch.linalg.vector_norm(m, dim=-1)
-
-
-def residual_correction(point: Point) -> Float[Tensor, " B"]:
-    """Compute √(1 + R²) mean |r_j| with R = max ‖x_j‖ (R alone without biases): how far from interpolation it is, in λ.
-
-    Of shallow networks |λ_max(H) - λ_max(GN)| is at most this, so 1 + 2S̃ ≤ sharpness + residual_correction at any
-    weights [derived here].
-    """
-    return point.residual.abs().mean(1) * torch.linalg.vector_norm(point.x, dim=-1).amax(-1)
 
 
 def variation_norm(point: Point) -> Float[Tensor, " B"]:
@@ -316,7 +188,7 @@ def summary(point: Point) -> dict[str, Float[Tensor, " B"]]:
 def moment(point: Point) -> tuple[dict[str, Tensor], Eigenpair]:
     """Measure what a moment of a trajectory records, and more: column → (B,); and the top eigenpair of Gauss–Newton."""
     newton = gauss_newton_top(point)
-    exact = hessian_top(point, newton.vector)
+    exact = hessian_top(point, newton)
     measures = {"sharpness": exact.value, "sharpness_residual": exact.residual, "gn_sharpness": newton.value}
     return measures | summary(point), newton
 

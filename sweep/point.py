@@ -83,7 +83,7 @@ class Point:
         negative = torch.zeros((), dtype=self.theta.dtype, device=self.theta.device)
         return torch.where(active, torch.ones_like(negative), negative if self.slope is None else self.slope)
 
-    def rows(self, which: slice) -> "Point":
+    def rows(self, which: slice | Tensor) -> "Point":
         """Select networks."""
         x = self.x if self.x.ndim == 2 else self.x[which]
         slope = None if self.slope is None else self.slope[which]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from relusweep.sweep import measure
+from relusweep.sweep import curvature, derivatives, measure
 from relusweep.sweep.model import Architecture, with_ones
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.point import Point
@@ -34,7 +34,7 @@ def layered(architecture: Architecture, weights: dict, matrix: torch.Tensor) -> 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_gram_and_jacobian_equal_autograd(case):
     runs, x, point = point_of(case)
-    gram, jacobian = measure.gram(point, point.derivatives), measure.jacobian(point)
+    gram, jacobian = derivatives.gram(point, point.derivatives), derivatives.jacobian(point)
     for b, run in enumerate(runs):
         weights = oracles.weights_of(point.theta[b].numpy(), run)
         j = oracles.jacobian(weights, x[b], slope_of(point, b))
@@ -47,7 +47,7 @@ def test_gram_and_jacobian_equal_autograd(case):
 def test_hessian_products_equal_autograd(case):
     runs, x, point = point_of(case)
     unit = torch.eye(point.architecture.count, dtype=torch.float64)
-    dense = torch.stack([measure.hessian_product(point)(e.expand(len(runs), -1)) for e in unit], -1)
+    dense = torch.stack([derivatives.hessian_product(point)(e.expand(len(runs), -1)) for e in unit], -1)
     for b, run in enumerate(runs):
         weights = oracles.weights_of(point.theta[b].numpy(), run)
         expected = oracles.hessian(weights, x[b], point.y[b], slope_of(point, b))
@@ -78,9 +78,9 @@ def test_sharpness_of_both_kinds_is_the_top_of_the_dense_spectrum(case):
 
 def test_gauss_newton_by_products_equals_the_dense_one(monkeypatch):
     _, _, point = point_of({"depth": 2, "width": 20, "n": 30})
-    dense = measure.gauss_newton_top(point).value
-    monkeypatch.setattr(measure, "FORMED", 4)  # as if n and p were large
-    torch.testing.assert_close(measure.gauss_newton_top(point).value, dense, rtol=1e-9, atol=0)
+    dense = curvature.gauss_newton_top(point).value
+    monkeypatch.setattr(curvature, "FORMED", 4)  # as if n and p were large
+    torch.testing.assert_close(curvature.gauss_newton_top(point).value, dense, rtol=1e-9, atol=0)
 
 
 def test_stability_norms_equal_the_weight_function_unit_by_unit():
@@ -133,7 +133,7 @@ def test_datum_on_a_kink_is_counted_and_the_flatter_side_found(compiled, monkeyp
     kinks = measure.on_kink(point, torch.tensor([0.1], dtype=torch.float64))
     if not compiled:
         monkeypatch.setattr(Point, "programs", None)
-    recorded = measure.gauss_newton_top(point)
+    recorded = curvature.gauss_newton_top(point)
     assert kinks[0][0].tolist() == [[True, False], [False, False]]
     assert modes[1] < modes[0]
     assert float(recorded.value) == pytest.approx(modes[0])
@@ -179,7 +179,7 @@ def test_residual_correction_bounds_the_gap_between_the_two_sharpnesses():
     for case in ({"width": 9, "n": 14, "d": 3}, {"width": 9, "n": 14, "d": 3, "bias": False}):
         _, _, point = point_of(case, count=20)
         values, _ = measure.moment(point)
-        correction = measure.residual_correction(point)
+        correction = curvature.residual_correction(point)
         assert ((values["sharpness"] - values["gn_sharpness"]).abs() <= correction * (1 + 1e-9)).all()
         one = 1.0 if point.architecture.bias else 0.0
         assert (one + 2 * values["oriented_stability_norm"] <= values["sharpness"] + correction).all()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.special import betainc, gamma
 
-from relusweep.sweep import measure
+from relusweep.sweep import curvature, derivatives, measure
 from relusweep.sweep.execute import execute
 from relusweep.sweep.model import Architecture, with_ones
 from relusweep.sweep.pack import Pack
@@ -34,7 +34,7 @@ def chain(point: Point) -> tuple[float, float, float, float]:
         1 + 2 * s,
         1 + 2 * s_tilde,
         float(measure.mean_gradient_bound(point)),
-        float(measure.gauss_newton_top(point).value),
+        float(curvature.gauss_newton_top(point).value),
     )
 
 
@@ -100,7 +100,7 @@ def test_4_chain_holds_without_biases_and_for_the_leaky_relu():
         y = torch.zeros(40, 15, dtype=torch.float64)
         point = Point(architecture, theta, x, y, None if slope is None else torch.full((40, 1, 1), slope).double())
         s, s_tilde = measure.stability_norms(point)
-        mean, top = measure.mean_gradient_bound(point), measure.gauss_newton_top(point).value
+        mean, top = measure.mean_gradient_bound(point), curvature.gauss_newton_top(point).value
         for low, high in ((s, s_tilde), (bias + 2 * s_tilde, mean), (mean, top)):
             assert (low <= high * (1 + 1e-10)).all()
         assert (s_tilde > 0).any()
@@ -209,12 +209,12 @@ def test_9_two_hidden_layers_realise_the_pyramid_stably(d):
     assert float(measure.loss(unit)) < 1e-30
     x, p = unit.x[:, :d].numpy(), unit.y[0].numpy()
     inside = p > 0
-    trace = float(measure.gram(unit, unit.derivatives).diagonal(dim1=1, dim2=2).sum())
+    trace = float(derivatives.gram(unit, unit.derivatives).diagonal(dim1=1, dim2=2).sum())
     closed = 1 + np.mean(inside * (p**2 + 1 + (x**2).sum(1) + d * ((x**2).sum(1) + 1)))
     assert trace == pytest.approx(closed, rel=1e-9)
     run = Run.model_validate({"problem": "pyramid", "d": d, "width": 2 * d, "width2": 1, "depth": 2, "lr": 1.0})
     j = oracles.jacobian(oracles.weights_of(unit.theta[0].numpy(), run), torch.from_numpy(x))
-    top = float(measure.gauss_newton_top(unit).value)
+    top = float(curvature.gauss_newton_top(unit).value)
     assert top == pytest.approx(float(torch.linalg.eigvalsh(j @ j.T / len(x))[-1]), rel=1e-9)
     assert top < 2 / 0.9  # stable at step sizes where shallow networks cannot follow
     s, a = 0.8, 1.25

@@ -48,9 +48,13 @@ def assign(u, start, factor, v):
 
 @inlined
 def _krylov(network, basis, projected, vector, image, tolerance):
-    """Replace the unit `vector` by the best of its Krylov space; return its value, and its residual."""
+    """Replace the unit `vector` by the best of its Krylov space; return its value, its residual, and what was seen.
+
+    That is the sum of all Ritz values but the second: less than the trace of a positive semidefinite matrix by no less
+    than the second eigenvalue.
+    """
     size = min(len(projected), len(vector))
-    scale, value, residual = 1e-300, 0.0, np.inf
+    scale, value, residual, seen = 1e-300, 0.0, np.inf, 0.0
     assign(basis[0], 0.0, 1.0, vector)
     for j in range(size):
         product(network, basis[j], image)
@@ -60,12 +64,13 @@ def _krylov(network, basis, projected, vector, image, tolerance):
                 assign(image, 1.0, -dot(basis[known], image), basis[known])
         length = np.sqrt(dot(image, image))
         if not length < np.inf:
-            return np.nan, np.nan
+            return np.nan, np.nan, np.nan
         scale = max(scale, abs(projected[j, j]), length)
         last = j + 1 == size or length <= 1e-14 * scale  # an invariant subspace: the length is rounding
         if last or (j + 1 >= _FIRST_LOOK and j % 2):
             values, vectors = np.linalg.eigh(projected[: j + 1, : j + 1].copy())  # reads the lower triangle
             value, residual = values[j], length * abs(vectors[j, j])
+            seen = values.sum() - (values[j - 1] if j else 0.0)
             if last or residual <= tolerance * abs(value) + 1e-12:
                 for known in range(j + 1):
                     assign(vector, 1.0 if known else 0.0, vectors[known, j], basis[known])
@@ -73,26 +78,26 @@ def _krylov(network, basis, projected, vector, image, tolerance):
                 break
         projected[j + 1, j] = length
         assign(basis[j + 1], 0.0, 1 / length, image)
-    return value, residual
+    return value, residual, seen
 
 
 @compiled
 def search(network, basis, projected, perturbation, vector, image, tolerance):
-    """Replace the start in `vector` by the top eigenvector; return its value, and the residual where it stopped."""
+    """Replace the start in `vector` by the top eigenvector; return its value, residual, and what was seen last."""
     assign(vector, 1 / max(np.sqrt(dot(vector, vector)), 1e-300), 1.0, perturbation)
     assign(vector, 0.0, 1 / np.sqrt(dot(vector, vector)), vector)
-    top, error = 0.0, np.inf
+    top, error, seen = 0.0, np.inf, 0.0
     for _ in range(_RESTARTS):
-        top, error = _krylov(network, basis, projected, vector, image, tolerance)
+        top, error, seen = _krylov(network, basis, projected, vector, image, tolerance)
         if not error > tolerance * abs(top) + 1e-12:
             break
-    return top, error
+    return top, error, seen
 
 
 @compiled
 def improve(network, basis, projected, perturbation, vector, image, tolerance):
-    """Replace the start in `vector` by the top eigenvector; return its value, and the true residual."""
-    top, _ = search(network, basis, projected, perturbation, vector, image, tolerance)
+    """Replace the start in `vector` by the top eigenvector; return its value, the true residual, what was seen."""
+    top, _, seen = search(network, basis, projected, perturbation, vector, image, tolerance)
     product(network, vector, image)
     assign(image, 1.0, -top, vector)
-    return top, np.sqrt(dot(image, image))
+    return top, np.sqrt(dot(image, image)), seen

@@ -37,6 +37,8 @@ class Programs(Protocol):
     ) -> Eigenpair:
         """Find the top eigenpair of the Hessian, or of Gauss–Newton if not `exact`, of every network.
 
+        `rest` is known of Gauss–Newton alone.
+
         Args:
             networks: At the point where the matrix is wanted.
             exact: Whether the residual term counts.
@@ -59,7 +61,10 @@ class Programs(Protocol):
         kinks: list[Bool[Tensor, "B _ n"]],
         tolerance: float = 1e-9,
     ) -> Float[Tensor, " B"]:
-        """Lower the top eigenvalue of Gauss–Newton, `top`, by one greedy pass over the pairs on kinks."""
+        """Lower the top eigenvalue of Gauss–Newton, `top`, by one greedy pass over the pairs on kinks.
+
+        NaN where a mode's largest eigenvalue was not proved to be it.
+        """
         ...
 
 

@@ -10,7 +10,15 @@ from torch import Tensor
 
 from relusweep.sweep.kernels.jit.compiled import compiled
 from relusweep.sweep.kernels.measures.krylov import BASIS, assign, has_product, improve
-from relusweep.sweep.kernels.measures.layered.network import Layers, arguments, forward, pull, rows_of, sensitivities
+from relusweep.sweep.kernels.measures.layered.network import (
+    Layers,
+    arguments,
+    forward,
+    pull,
+    rows_of,
+    sensitivities,
+    trace,
+)
 from relusweep.sweep.kernels.measures.networks import Networks
 from relusweep.sweep.lanczos import Eigenpair, perturbation
 
@@ -21,12 +29,12 @@ def top_eigenpair(
     """Find the top eigenpair of the Hessian, or of Gauss–Newton if not `exact`, of every network."""
     theta = networks.theta
     vector = torch.empty_like(theta) if start is None else start.clone()
-    value, residual = torch.empty_like(theta[:, 0]), torch.empty_like(theta[:, 0])
+    value, residual, rest = torch.empty(3, len(theta), dtype=theta.dtype)
     _top_eigenpairs(
         *arguments(networks, exact=exact), perturbation(theta).numpy(), tolerance, start is not None, value.numpy(),
-        vector.numpy(), residual.numpy(),
+        vector.numpy(), residual.numpy(), rest.numpy(),
     )  # fmt: skip
-    return Eigenpair(value, vector, residual)
+    return Eigenpair(value, vector, residual, rest)
 
 
 @compiled
@@ -63,8 +71,8 @@ has_product(Layers, lambda network, v, image: _product(network, v, image))  # no
 
 
 @compiled
-def _top_eigenpairs(theta, x, y, slopes, bias, layers, perturbation, tolerance, given, value, vector, residual):
-    """Fill value (B,), vector (B, p) and residual (B,); the first arguments are those of `layered.network`.
+def _top_eigenpairs(theta, x, y, slopes, bias, layers, perturbation, tolerance, given, value, vector, residual, rest):
+    """Fill value (B,), vector (B, p), residual (B,) and rest (B,); the first arguments are those of `layered.network`.
 
     `perturbation` (p,) is added to every unit start; `given` says to start from what is in `vector`, and not from the
     mean gradient.
@@ -80,5 +88,6 @@ def _top_eigenpairs(theta, x, y, slopes, bias, layers, perturbation, tolerance, 
             assign(current, 0.0, 1.0, vector[b])
         else:
             pull(layers, ones, current)
-        value[b], residual[b] = improve(layers, basis, projected, perturbation, current, image, tolerance)
+        value[b], residual[b], seen = improve(layers, basis, projected, perturbation, current, image, tolerance)
+        rest[b] = np.inf if layers.exact else trace(layers) - seen
         assign(vector[b], 0.0, 1.0, current)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from relusweep.sweep.kernels.jit.compiled import compiled
 from relusweep.sweep.kernels.measures.krylov import BASIS, search
-from relusweep.sweep.kernels.measures.layered.network import arguments, forward, pull, rows_of, sensitivities
+from relusweep.sweep.kernels.measures.layered.network import arguments, forward, pull, rows_of, sensitivities, trace
 from relusweep.sweep.kernels.measures.networks import Networks
 from relusweep.sweep.lanczos import Eigenpair, perturbation
 
@@ -59,9 +59,10 @@ def _on_kink(theta, x, y, slopes, bias, layers, lr, rounding, marks):
 
 @compiled
 def _least_over_modes(theta, x, y, slopes, bias, layers, perturbation, tolerance, pairs, first, vector, least):
-    """Flip σ' of one (network, unit, datum, layer) of `pairs` after the other; keep what lowers `least` (B,).
+    """Flip σ' of one (network, unit, datum, layer) of `pairs` in turn; keep what lowers `least` (B,).
 
     The pairs of network b are those from first[b] to first[b + 1]; `vector` (B, p) has its top eigenvector.
+    NaN says that a top was not proved to be one.
     """
     count, p = theta.shape
     basis, projected = np.empty((BASIS + 1, p)), np.zeros((BASIS, BASIS))
@@ -77,7 +78,10 @@ def _least_over_modes(theta, x, y, slopes, bias, layers, perturbation, tolerance
             gains[datum, unit] = slopes[b] if old == 1.0 else 1.0
             sensitivities(layers)
             trial[:] = current
-            top, _ = search(layers, basis, projected, perturbation, trial, image, tolerance)
+            top, error, seen = search(layers, basis, projected, perturbation, trial, image, tolerance)
+            if not top - error > trace(layers) - seen:
+                least[b] = np.nan
+                break
             if top < least[b]:
                 least[b] = top
                 current[:] = trial

@@ -113,3 +113,14 @@ def pull(layers, factors, image):
             for i in range(back.shape[1]):
                 back[j, i] = factors[j] * delta[j, i]
         np.dot(back.T, layers.inputs[index], rows_of(image, layers, index))
+
+
+@compiled
+def trace(layers):
+    """Compute the trace of Gauss–Newton: the mean of ‖∇f‖², layer by layer (Σ δ²)(Σ h̃²)."""
+    total = 0.0
+    for index in range(len(layers.inputs)):
+        delta, h = layers.deltas[index], layers.inputs[index]
+        for j in range(len(delta)):
+            total += (delta[j] ** 2).sum() * (h[j] ** 2).sum()
+    return total / len(layers.residual)

@@ -41,12 +41,12 @@ def top_eigenpair(
     """Find the top eigenpair of the Hessian, or of Gauss–Newton if not `exact`, of every network."""
     theta, order = networks.theta, networks.architecture.by_feature
     vector = torch.empty_like(theta) if start is None else start[:, order]
-    value, residual = torch.empty_like(theta[:, 0]), torch.empty_like(theta[:, 0])
+    value, residual, rest = torch.empty(3, len(theta), dtype=theta.dtype)
     _top_eigenpairs(
         *arrays(networks), perturbation(theta)[order].numpy(), exact, tolerance, start is not None, value.numpy(),
-        vector.numpy(), residual.numpy(),
+        vector.numpy(), residual.numpy(), rest.numpy(),
     )  # fmt: skip
-    return Eigenpair(value, vector[:, torch.argsort(order)], residual)
+    return Eigenpair(value, vector[:, torch.argsort(order)], residual, rest)
 
 
 @compiled
@@ -77,6 +77,22 @@ def prepare(axes, weights, x, y, slope, bias, gains, hidden, coupling, ascent):
             gain[i] *= a[i]
             for q in range(len(axes)):
                 ascent[q * k + i] += gain[i] / n * x[j, q]
+
+
+@compiled
+def trace(axes, x, gains, hidden, bias):
+    """Compute the trace of Gauss–Newton: the mean of ‖∇f‖²."""
+    n, k = gains.shape
+    total = 0.0
+    for j in range(n):
+        length, gain, h = 0.0, 0.0, 0.0
+        for q in range(len(axes)):
+            length += x[j, q] ** 2
+        for i in range(k):
+            gain += gains[j, i] ** 2
+            h += hidden[j, i] ** 2
+        total += gain * length + h
+    return total / n + (1.0 if bias else 0.0)
 
 
 @compiled
@@ -118,8 +134,10 @@ has_product(
 
 
 @compiled
-def _top_eigenpairs(axes, theta, x, y, slopes, bias, perturbation, exact, tolerance, given, value, vector, residual):
-    """Fill value (B,), vector (B, p) and residual (B,) of the Hessian, or of Gauss–Newton if not `exact`.
+def _top_eigenpairs(
+    axes, theta, x, y, slopes, bias, perturbation, exact, tolerance, given, value, vector, residual, rest
+):
+    """Fill value (B,), vector (B, p), residual (B,) of the Hessian, or of Gauss–Newton if not `exact`; and rest (B,).
 
     The first arguments are those of `shallow.arrays`; `perturbation` (p,) is added to every unit start; `given` says to
     start from what is in `vector`, and not from the mean gradient.
@@ -135,5 +153,6 @@ def _top_eigenpairs(axes, theta, x, y, slopes, bias, perturbation, exact, tolera
         if given:
             assign(current, 0.0, 1.0, vector[b])
         network = Network(axes, inputs, gains, hidden, coupling if exact else coupling[:0], bias)
-        value[b], residual[b] = improve(network, basis, projected, perturbation, current, image, tolerance)
+        value[b], residual[b], seen = improve(network, basis, projected, perturbation, current, image, tolerance)
+        rest[b] = np.inf if exact else trace(axes, inputs, gains, hidden, bias) - seen
         assign(vector[b], 0.0, 1.0, current)

@@ -12,7 +12,7 @@ from relusweep.sweep.kernels.jit.compiled import compiled
 from relusweep.sweep.kernels.measures.krylov import BASIS, search
 from relusweep.sweep.kernels.measures.networks import Networks
 from relusweep.sweep.kernels.measures.shallow.arrays import arrays
-from relusweep.sweep.kernels.measures.shallow.curvature import Network, prepare
+from relusweep.sweep.kernels.measures.shallow.curvature import Network, prepare, trace
 from relusweep.sweep.lanczos import Eigenpair, perturbation
 
 
@@ -66,6 +66,7 @@ def _least_over_modes(axes, theta, x, y, slopes, bias, perturbation, tolerance, 
     """Flip σ' of one (network, unit, datum) of `pairs` after the other; keep what lowers `least` (B,).
 
     The pairs of network b are those from first[b] to first[b + 1]; `vector` (B, p) has its top eigenvector.
+    NaN says that a top was not proved to be one.
     """
     (count, p), n = theta.shape, x.shape[1]
     k = (p - bias) // (len(axes) + 1)
@@ -84,7 +85,10 @@ def _least_over_modes(axes, theta, x, y, slopes, bias, perturbation, tolerance, 
             gains[datum, unit] = slopes[b] * a if old == a else a
             trial[:] = current
             network = Network(axes, inputs, gains, hidden, coupling[:0], bias)
-            top, _ = search(network, basis, projected, perturbation, trial, image, tolerance)
+            top, error, seen = search(network, basis, projected, perturbation, trial, image, tolerance)
+            if not top - error > trace(axes, inputs, gains, hidden, bias) - seen:
+                least[b] = np.nan
+                break
             if top < least[b]:
                 least[b] = top
                 current[:] = trial

@@ -5,7 +5,7 @@ import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from relusweep.sweep import measure
+from relusweep.sweep import curvature, derivatives
 from relusweep.sweep.point import Point
 from tests import oracles
 from tests.sweep.cases import point_of
@@ -41,7 +41,10 @@ def test_equals_the_top_of_the_dense_spectrum(case, shared, exact, seed):
 @pytest.mark.parametrize("case", LARGE, ids=str)
 def test_eigenvector_has_the_order_of_the_weights(case):
     _, _, point = point_of(case | {"n": 20})
-    for exact, product in ((True, measure.hessian_product(point)), (False, measure.gauss_newton_product(point))):
+    for exact, product in (
+        (True, derivatives.hessian_product(point)),
+        (False, derivatives.gauss_newton_product(point)),
+    ):
         pair = top_eigenpair(point, exact=exact, tolerance=1e-12)
         torch.testing.assert_close(product(pair.vector), pair.value[:, None] * pair.vector, rtol=1e-9, atol=1e-9)
 
@@ -49,7 +52,7 @@ def test_eigenvector_has_the_order_of_the_weights(case):
 def test_residual_is_the_true_one():
     _, _, point = point_of({"width": 60, "n": 100, "d": 5})
     pair = top_eigenpair(point, exact=True, tolerance=0.1)
-    image = measure.hessian_product(point)(pair.vector)
+    image = derivatives.hessian_product(point)(pair.vector)
     expected = torch.linalg.vector_norm(image - pair.value[:, None] * pair.vector, dim=1)
     torch.testing.assert_close(pair.residual, expected, rtol=1e-6, atol=1e-9)
 
@@ -90,16 +93,16 @@ def test_networks_too_steep_for_numbers_have_no_sharpness():
 @pytest.mark.parametrize("case", LARGE, ids=str)
 def test_a_network_is_measured_alike_in_any_company(case):
     _, _, point = point_of(case | {"n": 33})
-    whole = measure.hessian_top(point)
+    whole = curvature.hessian_top(point)
     for b in range(3):
-        alone = measure.hessian_top(point.rows(slice(b, b + 1)))
-        assert [torch.equal(one[b : b + 1], other) for one, other in zip(whole, alone, strict=True)] == [True] * 3
+        alone = curvature.hessian_top(point.rows(slice(b, b + 1)))
+        assert all(torch.equal(one[b : b + 1], other) for one, other in zip(whole, alone, strict=True))
 
 
 @pytest.mark.parametrize("case", LARGE, ids=str)
 def test_agrees_with_lanczos_on_tensors(case, monkeypatch):
     _, _, point = point_of(case | {"n": 60})
-    compiled = measure.gauss_newton_top(point), measure.hessian_top(point)
+    compiled = curvature.gauss_newton_top(point), curvature.hessian_top(point)
     monkeypatch.setattr(Point, "programs", None)
-    for one, other in zip(compiled, (measure.gauss_newton_top(point), measure.hessian_top(point)), strict=True):
+    for one, other in zip(compiled, (curvature.gauss_newton_top(point), curvature.hessian_top(point)), strict=True):
         torch.testing.assert_close(one.value, other.value, rtol=1e-10, atol=0)

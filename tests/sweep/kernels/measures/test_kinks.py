@@ -5,7 +5,7 @@ import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from relusweep.sweep import measure
+from relusweep.sweep import curvature, measure
 from relusweep.sweep.point import Point
 from tests.sweep.cases import point_of
 from tests.sweep.kernels.measures.cases import CASES
@@ -46,7 +46,7 @@ def test_greedy_pass_over_modes_equals_the_one_on_tensors(case, monkeypatch):
     _, _, point = point_of({"width": 12, "n": 20, "d": 2} | case, seed=3)
     share, generator = torch.tensor([0.0, 0.1, 0.9])[:, None, None], torch.Generator().manual_seed(5)
     kinks = [torch.rand(*z.shape, generator=generator) < share for z in point.before]
-    newton = measure.gauss_newton_top(point)
+    newton = curvature.gauss_newton_top(point)
     compiled = measure.least_gauss_newton_sharpness(point, newton, kinks)
     monkeypatch.setattr(Point, "programs", None)
     expected = measure.least_gauss_newton_sharpness(point, newton, kinks)
