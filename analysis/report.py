@@ -35,7 +35,13 @@ class ReportError(RelusweepError):
     """A report cannot be written: the message says why, and what would help."""
 
 
-def write(stores: Sequence[str | Path], study: str | None = None, out: str | Path | None = None) -> Path:
+def write(
+    stores: Sequence[str | Path],
+    study: str | None = None,
+    out: str | Path | None = None,
+    *,
+    every_run: bool = False,
+) -> Path:
     """Write the report of a study.
 
     Beside `index.html`, which needs no other file and no network, it writes each table as CSV and Parquet, each
@@ -45,6 +51,7 @@ def write(stores: Sequence[str | Path], study: str | None = None, out: str | Pat
         stores: Directories of `relusweep run`; several are read as one, a run in more than one counts once.
         study: A name in `STUDIES`; by default the one that the first spec with a study names, else `stability`.
         out: Where to write; by default `report` in the first store.
+        every_run: Report on the runs of earlier specs too; by default on those that the stores' present specs name.
 
     Returns:
         The path of `index.html`.
@@ -58,7 +65,8 @@ def write(stores: Sequence[str | Path], study: str | None = None, out: str | Pat
         raise ReportError("report: got no store; expected at least one. Name a directory written by `relusweep run`.")
     name, notes = (study, []) if study else _named_study([Path(store) for store in stores])
     question = _study(name)
-    table = load(stores, question.moments)
+    table = load(stores, question.moments, every_run=every_run)
+    notes += _left_out(table)
     result = question(table)
     files = {
         **_table_files(result.tables),
@@ -88,6 +96,14 @@ def _named_study(stores: Sequence[Path]) -> tuple[str, list[str]]:
     if others:
         notes.append(f"The stores name several studies; this is {named[0]}, not {', '.join(others)}.")
     return (named[0] if named else DEFAULT), notes
+
+
+def _left_out(table: Table) -> list[str]:
+    """Say which recorded runs the report is not about."""
+    others = [f"{s.store} ({s.left_out})" for s in table.sources if s.left_out]
+    notes = [f"Left out are runs that the present spec does not name: {', '.join(others)}. --all takes them."]
+    twice = f"Left out are {table.repeated} runs of which others went on: the same trainings, with another end."
+    return (notes if others else []) + ([twice] if table.repeated else [])
 
 
 def _study(name: str) -> Study:

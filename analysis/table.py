@@ -9,8 +9,12 @@ import pyarrow as pa
 
 from relusweep.sweep.errors import RelusweepError
 from relusweep.sweep.record import KEYS, RESULTS, SCHEMAS
+from relusweep.sweep.spec import Spec, SpecError
+from relusweep.sweep.store.run_ids import RunIds, keys_of
 from relusweep.sweep.store.store import Store
+from relusweep.sweep.tally import Tally
 
+_ENDS = ("max_steps", "tolerance", "n_test")  # parameters that say how far a training goes and what is seen of it
 PARAMETERS = tuple(name for name in SCHEMAS["runs"].names if name not in RESULTS)
 _TYPES: dict[str, dict[str, pl.DataType]] = {
     table: {**pl.DataFrame(pl.from_arrow(schema.empty_table())).schema, "store": pl.String()}
@@ -26,12 +30,14 @@ class TableError(RelusweepError):
 class Source:
     """What one store contributed.
 
-    `rows` counts its readable runs, before runs that an earlier store also has are dropped; `broken` gives for every
-    part that could not be read its path and the reason; `failures` counts packs that crashed and are not yet redone.
+    `rows` counts the readable runs that were taken, before runs that an earlier store also has are dropped, `left_out`
+    those that the store's present spec does not name; `broken` gives for every part that could not be read its path and
+    the reason; `failures` counts packs that crashed and are not yet redone.
     """
 
     store: str
     rows: int
+    left_out: int
     failures: int
     broken: tuple[tuple[str, str], ...]
 
@@ -41,19 +47,25 @@ class Table:
     """Runs, one row each, sorted by `run_id`, and their trajectories, sorted by `run_id` and `step`.
 
     The columns are those of `sweep.record`, and `store`, which names where a row was read. Null means undefined.
+    `repeated` counts the runs that are left out since another one is the same training, and went on for longer.
     """
 
     runs: pl.DataFrame
     trajectories: pl.DataFrame
     sources: tuple[Source, ...]
+    repeated: int = 0
 
 
-def load(stores: Sequence[str | Path], moments: Sequence[str] | None = None) -> Table:
-    """Read stores; a run that several of them hold counts once, as the first of them recorded it.
+def load(stores: Sequence[str | Path], moments: Sequence[str] | None = None, *, every_run: bool = False) -> Table:
+    """Read the runs that the present specs of stores name; no training counts twice.
+
+    A run that several stores hold counts as the first of them recorded it. Runs that differ in `max_steps`, `tolerance`
+    or `n_test` alone are one training, that was looked at when it had gone less far and further: the longest stays.
 
     Args:
         stores: Directories written by `relusweep run`, at least one.
         moments: Measures of the trajectories that are wanted, all by default: of 10⁷ moments each takes its room.
+        every_run: Take what earlier specs named too. All is taken of a store whose spec is missing or not readable.
 
     Returns:
         Runs and trajectories, with what each store contributed.
@@ -65,17 +77,46 @@ def load(stores: Sequence[str | Path], moments: Sequence[str] | None = None) -> 
     opened = [Store.open(path) for path in stores]
     runs, points, sources = [], [], []
     for store in opened:
-        rows, broken = _read(store, "runs")
-        found, broken_moments = _read(store, "trajectories", moments)
+        wanted = None if every_run else named(store)
+        rows, broken, left_out = _read(store, "runs", wanted)
+        found, broken_moments, _ = _read(store, "trajectories", wanted, moments)
         runs += rows
         points += found
         unreadable = tuple((str(part), reason) for part, reason in {**broken, **broken_moments}.items())
-        sources.append(Source(str(store.path), _count(rows), len(store.failures()), unreadable))
+        sources.append(Source(str(store.path), _count(rows), left_out, len(store.failures()), unreadable))
     if not any(source.rows for source in sources):
         raise TableError(_nothing(sources))
-    table = Table(_union(runs, "runs"), _union(points, "trajectories", moments), tuple(sources))
+    table = _each_once(Table(_union(runs, "runs"), _union(points, "trajectories", moments), tuple(sources)))
     pa.default_memory_pool().release_unused()  # what the pieces took, before a study needs it
     return table
+
+
+def named(store: Store) -> RunIds | None:
+    """Return the recorded runs that a store's present spec names or asks for; None where it cannot be read."""
+    try:
+        tally = Tally.of(Spec.read(store.spec_path), store)
+    except SpecError:
+        return None
+    tally.look()
+    return tally.recorded
+
+
+def _each_once(table: Table) -> Table:
+    """Keep of runs that are one training the one that went furthest."""
+    ends = [name for name in _ENDS if name in varied(table.runs)]
+    if not ends:
+        return table
+    best = [pl.col("steps"), pl.col("max_steps"), -pl.col("tolerance"), pl.col("n_test")]
+    kept = (
+        table.runs.select("run_id", "steps", *PARAMETERS)
+        .sort(*best, descending=True, maintain_order=True)
+        .unique([name for name in PARAMETERS if name not in _ENDS], keep="first", maintain_order=True)
+        .select("run_id")
+    )
+    if len(kept) == len(table.runs):
+        return table
+    runs, points = (t.join(kept, "run_id", "semi", maintain_order="left") for t in (table.runs, table.trajectories))
+    return Table(runs, points, table.sources, len(table.runs) - len(runs))
 
 
 def weights(table: Table, run_ids: Sequence[str]) -> pl.DataFrame:
@@ -114,7 +155,11 @@ class _Piece:
         return pl.Series(name, [self.constant[name]], kind).new_from_index(0, self.height)
 
 
-def _read(store: Store, table: str, wanted: Sequence[str] | None = None) -> tuple[list[_Piece], dict[Path, str]]:
+def _read(
+    store: Store, table: str, ids: RunIds | None, wanted: Sequence[str] | None = None
+) -> tuple[list[_Piece], dict[Path, str], int]:
+    """Read the rows of these runs; return them, what could not be read and why, and how many others there are."""
+
     def split(rows: pa.Table) -> _Piece:
         columns = {column.name: column for column in pl.DataFrame(pl.from_arrow(rows))}
         constant = {name: column[0] for name, column in columns.items() if column.n_unique() == 1}
@@ -122,9 +167,17 @@ def _read(store: Store, table: str, wanted: Sequence[str] | None = None) -> tupl
         varying = {name: column for name, column in columns.items() if name not in constant}
         return _Piece(len(rows), varying, constant | {"store": str(store.path)})
 
+    def take(rows: Iterator[pa.Table]) -> tuple[list[_Piece], int]:
+        found, others = [], 0
+        for piece in rows:
+            chosen = piece if ids is None else piece.filter(pa.array(ids.find(keys_of(piece["run_id"]))[1]))
+            others += len(piece) - len(chosen)
+            found += [split(chosen)] if len(chosen) else []
+        return found, others
+
     columns = None if wanted is None else list(wanted)
-    taken, broken = store.each(table, lambda rows: [split(piece) for piece in rows], columns)
-    return [piece for part in taken for piece in part], broken
+    taken, broken = store.each(table, take, columns)
+    return [piece for part, _ in taken for piece in part], broken, sum(others for _, others in taken)
 
 
 def _count(found: list[_Piece]) -> int:
@@ -168,6 +221,9 @@ def _order(found: list[_Piece], keys: tuple[str, ...]) -> pl.Series:
 def _nothing(sources: list[Source]) -> str:
     names = ", ".join(source.store for source in sources) or "no store given"
     broken = sum(len(source.broken) for source in sources)
+    others = sum(source.left_out for source in sources)
     cure = "See `relusweep verify` for the broken parts" if broken else "Train with `relusweep run` first"
+    if others:
+        cure = f"{others} runs of earlier specs are recorded; --all takes them"
     unreadable = f" and {broken} broken {'part' if broken == 1 else 'parts'}" if broken else ""
     return f"{names}: nothing to report, got 0 recorded runs{unreadable}; expected at least one. {cure}."

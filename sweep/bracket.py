@@ -25,7 +25,7 @@ _OPEN = np.dtype([*_SPAN, ("low_met", "?"), ("rounds", "u1"), ("middle", "f8"), 
 
 
 class Brackets:
-    """Narrows the brackets of a spec with [refine]; keeps 49 bytes a run of it, 50 a bracket, 17 a row of another run.
+    """Narrows the brackets of a spec with [refine]; keeps 49 bytes a run of it, 50 a bracket, 33 a row of another run.
 
     Every bracket waits for one run, at its middle; others go on meanwhile. A run that fails holds up no other bracket.
     """
@@ -64,6 +64,7 @@ class Brackets:
         self.by_end = np.zeros(2 * MET, np.int64)  # numbers of recorded runs that were asked for, by their end
         self._undecided = np.ones(len(self._pairs), bool)
         self._open = np.zeros(0, _OPEN)
+        self._reached: list[Keys] = []  # of the recorded runs that were asked for
         self._others, self._ends = RunIds(), np.zeros(0, np.uint8)  # rows of runs that the spec does not name
         self._new: list[tuple[Keys, Ends]] = []
 
@@ -90,6 +91,7 @@ class Brackets:
                 return
             reached, end = self._open[found], self._ends[places[found]]
             self.by_end += np.bincount(end, minlength=2 * MET)
+            self._reached.append(reached["key"].copy())
             rises = (end & MET > 0) == reached["low_met"]
             reached["low"] = np.where(rises, reached["middle"], reached["low"])
             reached["high"] = np.where(rises, reached["high"], reached["middle"])
@@ -104,6 +106,11 @@ class Brackets:
     def missing(self) -> Keys:
         """Keys of these runs."""
         return self._open["key"]
+
+    @property
+    def reached(self) -> RunIds:
+        """Runs that were asked for and are recorded."""
+        return RunIds.of(*self._reached)
 
     @property
     def count(self) -> int:

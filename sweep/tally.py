@@ -91,6 +91,12 @@ class Tally:
         missing = self.planned.where(self._ends == 0)
         return RunIds.of(missing.keys, self.brackets.missing) if self.brackets else missing
 
+    @property
+    def recorded(self) -> RunIds:
+        """Planned runs that are recorded."""
+        recorded = self.planned.where(self._ends > 0)
+        return RunIds.of(recorded.keys, self.brackets.reached.keys) if self.brackets else recorded
+
     def asked(self) -> Iterator[Run]:
         """Yield those of them that the spec does not name."""
         return self.brackets.asked() if self.brackets else iter(())

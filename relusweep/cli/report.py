@@ -12,8 +12,9 @@ def report(
     stores: Annotated[list[Path], typer.Argument(metavar="DIR...", help="One or several stores.")],
     out_dir: Annotated[Path | None, typer.Option("--out", help="Folder; default report/ in the first store.")] = None,
     study: Annotated[str | None, typer.Option(help="Study; default the one that the spec names.")] = None,
+    every_run: Annotated[bool, typer.Option("--all", help="Take runs of earlier specs too.")] = False,
 ) -> None:
     """Turn stores into tables, figures and verdicts: report/index.html. Offline; trains nothing."""
     from relusweep.analysis.report import write
 
-    out.print(f"wrote {write(stores, study, out_dir)}")
+    out.print(f"wrote {write(stores, study, out_dir, every_run=every_run)}")
