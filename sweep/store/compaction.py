@@ -7,7 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from relusweep.sweep.record import KEYS, SCHEMAS, provenance
-from relusweep.sweep.store.part import UNREADABLE, distinct, read_part, write_part
+from relusweep.sweep.store.atomic import StoreError
+from relusweep.sweep.store.part import UNREADABLE, check, distinct, patiently, read_part, write_part
 from relusweep.sweep.store.store import TABLES, Store
 
 COMPACT_BYTES = 64 * 2**20  # one part of a compacted store holds about this much; making it took 0.8 GiB
@@ -16,8 +17,8 @@ COMPACT_BYTES = 64 * 2**20  # one part of a compacted store holds about this muc
 def compact(store: Store) -> dict[str, tuple[int, int]]:
     """Merge the parts of every table into few sorted ones.
 
-    A new part is published before its sources are deleted, and readers drop doubles, so that a kill at any moment
-    loses nothing. Broken parts stay where they are; those of earlier schemas become parts of this one.
+    A new part is published, and read back, before its sources are deleted, and readers drop doubles, so that a kill at
+    any moment loses nothing. Broken parts stay where they are; those of earlier schemas become parts of this one.
 
     Returns:
         For each table the number of parts before and after.
@@ -40,7 +41,7 @@ def _merge(table: str, parts: list[Path]) -> int:
     found, merged = [], []
     for part in parts:
         try:
-            found.append(read_part(part, SCHEMAS[table]))
+            found.append(patiently(_sound, part))
             merged.append(part)
         except UNREADABLE:
             continue
@@ -52,10 +53,19 @@ def _merge(table: str, parts: list[Path]) -> int:
     metadata = {f"relusweep.{key}": value for key, value in provenance().items()}
     target = parts[0].with_name(f"compact-{digest}.parquet")
     write_part(target, rows.replace_schema_metadata(metadata))
+    if not patiently(_sound, target).select(KEYS[table]).equals(rows.select(KEYS[table])):
+        raise StoreError(
+            f"{target}: not what was written to it; expected the rows of {len(merged)} parts, which are kept."
+        )
     for part in merged:
         if part != target:
             part.unlink(missing_ok=True)
     return 1 + len(parts) - len(merged)
+
+
+def _sound(part: Path) -> pa.Table:
+    check(part)
+    return read_part(part, SCHEMAS[part.parent.name])
 
 
 def _by_size(parts: list[Path]) -> Iterator[list[Path]]:

@@ -4,8 +4,12 @@ Parts of every earlier schema are read as if this version had written them: a pa
 which is what their runs were trained with; a result that they lack is null.
 """
 
+import errno
+import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -14,11 +18,16 @@ import pyarrow.parquet as pq
 
 from relusweep.sweep.record import DEFAULTS, KEYS, SCHEMA_VERSION, SCHEMAS, STATUSES
 from relusweep.sweep.run import PARAMETERS
-from relusweep.sweep.store.atomic import replacing, store_errors
+from relusweep.sweep.store.atomic import StoreError, replacing, store_errors
+from relusweep.sweep.store.seal import has_seal, is_broken, seal
 
 UNREADABLE = (pa.ArrowException, OSError, ValueError)  # damaged names of columns are not even text
+_SEALED = b"relusweep.sealed"  # key in a footer
 _PIECE_ROWS = 2**14  # in memory at once: a compacted part may hold a million
+_OF_CONTENT = {None, errno.ENOENT, errno.EISDIR, errno.EINVAL}  # Arrow's errors about what it has read have no number
+_WAITS = (0.1, 0.2, 0.4, 0.8, 1.6)  # seconds, after a read that the file system refused
 _ALWAYS = {"status", *(name for keys in KEYS.values() for name in keys), *(set(PARAMETERS) - set(DEFAULTS))}
+T = TypeVar("T")
 
 
 def write_part(path: Path, content: pa.Table) -> None:
@@ -28,7 +37,9 @@ def write_part(path: Path, content: pa.Table) -> None:
         StoreError: if the file system refuses.
     """
     with store_errors(path), replacing(path) as temporary:
-        pq.write_table(content, temporary, compression="zstd", write_page_checksum=True)
+        marked = content.replace_schema_metadata((content.schema.metadata or {}) | {_SEALED: b"yes"})
+        pq.write_table(marked, temporary, compression="zstd", write_page_checksum=True)
+        seal(temporary)
 
 
 def columns_of(table: str, wanted: list[str] | None) -> pa.Schema:
@@ -61,12 +72,28 @@ def pieces(part: Path, columns: pa.Schema) -> Iterator[pa.Table]:
         names = file.schema_arrow.names
         if why := _misfit(part.parent.name, names, _version(file.schema_arrow)):
             raise pa.ArrowInvalid(why)
-        present = [name for name in columns.names if name in names]
+        present, left = [name for name in columns.names if name in names], file.metadata.num_rows
         for piece in file.iter_batches(_PIECE_ROWS, columns=present):
             rows = completed(piece, columns)
+            left -= len(rows)
             if "status" in columns.names and not set(rows["status"].unique().to_pylist()) <= STATUSES:
                 raise pa.ArrowInvalid(f"a status is none of {', '.join(sorted(STATUSES))}")
             yield rows
+        if left:  # where a column has no place in the footer, they end without a word
+            raise pa.ArrowInvalid(f"its footer promises {file.metadata.num_rows} rows; {left} are not there")
+
+
+def check(part: Path) -> None:
+    """Read every byte of a part, and every value.
+
+    Raises:
+        UNREADABLE: as `pieces`, and if it is not what was written.
+    """
+    sealed = _SEALED in (pq.read_schema(part).metadata or {})
+    if (sealed and not has_seal(part)) or is_broken(part):
+        raise pa.ArrowInvalid("it differs from what was written")
+    for _ in pieces(part, SCHEMAS[part.parent.name]):
+        pass
 
 
 def schema_version(part: Path) -> int:
@@ -110,6 +137,39 @@ def read_part(part: Path, columns: pa.Schema) -> pa.Table:
     return stack(pieces(part, columns), columns)
 
 
+def patiently(read: Callable[[Path], T], part: Path) -> T:
+    """Read a part, again and again while the file system refuses, for about three seconds.
+
+    Raises:
+        UNREADABLE: one of these, if what is in the part is damaged, or the part is gone.
+        StoreError: if it cannot be read, whatever is in it: EIO, ESTALE, EACCES, too little memory.
+    """
+    why = ""
+    for wait in _WAITS:
+        try:
+            return read(part)
+        except MemoryError as error:
+            if _is_damaged(part):  # a size in it was
+                raise pa.ArrowInvalid("it differs from what was written") from error
+            why = "not enough memory"
+        except OSError as error:
+            if error.errno in _OF_CONTENT:
+                raise
+            why = os.strerror(error.errno or 0)
+        time.sleep(wait)
+    raise StoreError(
+        f"{part}: cannot be read ({why}); expected a part that can. What it has recorded is not known, so nothing is "
+        "trained or changed: correct that, then run the same command again."
+    )
+
+
+def _is_damaged(part: Path) -> bool:
+    try:
+        return is_broken(part)
+    except OSError:
+        return False
+
+
 def take_each(parts: Callable[[], Iterable[Path]], take: Callable[[Path], None]) -> dict[Path, str]:
     """Take something from every part, once more from all that are listed anew if one has vanished meanwhile.
 
@@ -117,17 +177,20 @@ def take_each(parts: Callable[[], Iterable[Path]], take: Callable[[Path], None])
 
     Args:
         parts: Lists those that are still to be taken.
-        take: Reads one.
+        take: Reads one; not a second time after it has got through.
 
     Returns:
-        The parts that could not be read, with the reason; those that are gone are not among them.
+        The broken parts, with the reason; those that are gone are not among them.
+
+    Raises:
+        StoreError: if the file system refuses to read one.
     """
     broken: dict[Path, str] = {}
     for _ in range(2):
         broken = {}
         for part in parts():
             try:
-                take(part)
+                patiently(take, part)
             except UNREADABLE as error:
                 broken[part] = (str(error).splitlines() or [type(error).__name__])[0]
         there = {part: why for part, why in broken.items() if part.exists()}

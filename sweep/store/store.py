@@ -22,6 +22,7 @@ from relusweep.sweep.record import KEYS, SCHEMA_VERSION, SCHEMAS, promised, prov
 from relusweep.sweep.store.atomic import StoreError, store_errors, write_json
 from relusweep.sweep.store.files import StoreFiles
 from relusweep.sweep.store.part import (
+    check,
     columns_of,
     completed,
     distinct,
@@ -134,7 +135,7 @@ class Store(StoreFiles):
         folder = self.path / table
         if not folder.is_dir():
             return {}  # `create` was killed
-        with os.scandir(folder) as files:
+        with store_errors(folder), os.scandir(folder) as files:
             return {
                 folder / file.name: file.inode()
                 for file in files
@@ -179,8 +180,8 @@ class Store(StoreFiles):
         return distinct(stack(found, wanted), KEYS[table]), broken
 
     def broken(self, table: str) -> dict[Path, str]:
-        """Read every page of a table's parts, one after the other; return those that cannot be read, and why."""
-        return self.each(table, lambda rows: sum(map(len, rows)))[1]
+        """Read every byte of a table's parts, one after the other; return those that are broken, and why."""
+        return take_each(lambda: self.parts(table), check)
 
     def run_ids(self, table: str, where: pc.Expression | None = None) -> RunIds:
         """Return the ids of the runs in a table; with `where`, of those rows only. Broken parts count as not there."""

@@ -1,11 +1,16 @@
 """Part: read whole or named as broken; those of earlier versions with the defaults of what they lack."""
 
+import errno
+import os
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from relusweep.sweep.record import SCHEMA_VERSION
-from relusweep.sweep.store.repair import set_aside
+from relusweep.sweep.store.atomic import StoreError
+from relusweep.sweep.store.compaction import compact
+from relusweep.sweep.store.repair import repair, set_aside
 from relusweep.sweep.store.store import Store
 from tests.sweep.store.conftest import rows
 
@@ -91,3 +96,76 @@ def test_part_of_a_later_schema_is_broken_and_says_so(store):
     assert store.read()[1] == {
         part: f"schema 99; this version reads up to {SCHEMA_VERSION}. Use the relusweep that wrote it"
     }
+
+
+@pytest.fixture
+def refusing(monkeypatch):
+    """Have the file system refuse so many reads of parts, with this error."""
+    monkeypatch.setattr("relusweep.sweep.store.part._WAITS", (0.0, 0.0, 0.0))
+    genuine = pq.ParquetFile
+
+    def refuse(number, times):
+        left = [times]
+
+        def opened(*given, **options):
+            if left[0]:
+                left[0] -= 1
+                raise MemoryError if number is None else OSError(number, os.strerror(number))
+            return genuine(*given, **options)
+
+        monkeypatch.setattr("relusweep.sweep.store.part.pq.ParquetFile", opened)
+
+    return refuse
+
+
+PASSING = [errno.EIO, errno.ESTALE, errno.EACCES, errno.ENOMEM, None]
+
+
+@pytest.mark.parametrize("number", PASSING)
+def test_read_that_is_refused_in_passing_is_tried_again(store, refusing, number):
+    refusing(number, 2)
+    assert repair(store) == {}
+    refusing(number, 2)
+    assert len(store.recorded()) == 5
+
+
+@pytest.mark.parametrize("number", PASSING)
+def test_read_that_stays_refused_stops_the_command_and_leaves_the_part_alone(store, refusing, number):
+    before = [(part, part.read_bytes()) for part in store.parts()]
+    refusing(number, -1)
+    why = "not enough memory" if number is None else os.strerror(number)
+    for command in (repair, compact, lambda store: store.read(), lambda store: store.recorded()):
+        with pytest.raises(StoreError, match=rf"pack-a.parquet: cannot be read \({why}\); expected a part that can"):
+            command(store)
+    assert [(part, part.read_bytes()) for part in store.parts()] == before
+    assert not (store.path / "aside").exists()
+
+
+def test_part_in_which_a_damaged_size_asks_for_all_memory_is_broken(store, refusing):
+    part, other = store.parts()
+    other.unlink()
+    content = bytearray(part.read_bytes())
+    content[len(content) // 3] ^= 1
+    part.write_bytes(content)
+    refusing(None, -1)
+    assert store.broken("runs") == {part: "it differs from what was written"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="wants to become another user")
+def test_part_of_a_colleague_that_cannot_be_read_is_left_alone(store, monkeypatch):
+    monkeypatch.setattr("relusweep.sweep.store.part._WAITS", (0.0,))
+    part = store.parts()[0]
+    part.chmod(0o600)
+    for folder in (store.path, *store.path.parents):
+        if folder.owner() == "root" and folder != folder.parent and not folder.stat().st_mode & 1:
+            folder.chmod(folder.stat().st_mode | 0o755)
+    for folder in store.path.iterdir():
+        if folder.is_dir():
+            folder.chmod(0o777)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(StoreError, match=r"cannot be read \(Permission denied\)"):
+            repair(store)
+    finally:
+        os.seteuid(0)
+    assert part.exists()

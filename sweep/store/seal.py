@@ -1,0 +1,69 @@
+"""Seal: a hash of a whole Parquet file, kept in the file itself. Page checksums do not cover the footer; this does.
+
+It stands between the last page and the footer, where readers of Parquet do not look: they find pages by their offsets.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import BinaryIO
+
+_MARK = b"relusweep seal: "
+_SIZE = 16
+_END = 8  # bytes after a footer: its length in four of them, and the letters PAR1
+_CHUNK = 2**20
+
+
+def seal(path: Path) -> None:
+    """Insert the hash of everything else in a Parquet file before its footer."""
+    with path.open("rb+") as file:
+        place = _footer(file)
+        digest = _hash(file, place)
+        file.seek(place)
+        footer = file.read()
+        file.seek(place)
+        file.write(_MARK + digest + footer)
+
+
+def has_seal(path: Path) -> bool:
+    """Return whether there is a hash before the footer; parts of earlier versions have none."""
+    with path.open("rb") as file:
+        return _mark(file) is not None
+
+
+def is_broken(path: Path) -> bool:
+    """Return whether a sealed file differs from what was sealed; of one without a seal nothing is known."""
+    with path.open("rb") as file:
+        place = _mark(file)
+        if place is None:
+            return False
+        file.seek(place + len(_MARK))
+        digest = file.read(_SIZE)
+        return _hash(file, place, skipped=len(_MARK) + _SIZE) != digest
+
+
+def _mark(file: BinaryIO) -> int | None:
+    place = _footer(file) - len(_MARK) - _SIZE
+    if place < 0:
+        return None
+    file.seek(place)
+    return place if file.read(len(_MARK)) == _MARK else None
+
+
+def _footer(file: BinaryIO) -> int:
+    """Find where the footer begins, if the length at the end is right."""
+    size = file.seek(0, 2)
+    file.seek(max(size - _END, 0))
+    return size - _END - int.from_bytes(file.read(4), "little")
+
+
+def _hash(file: BinaryIO, place: int, skipped: int = 0) -> bytes:
+    digest = hashlib.blake2b(digest_size=_SIZE)
+    file.seek(0)
+    left = place
+    while left and (chunk := file.read(min(left, _CHUNK))):
+        digest.update(chunk)
+        left -= len(chunk)
+    file.seek(place + skipped)
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+    return digest.digest()
