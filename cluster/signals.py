@@ -5,7 +5,8 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+# SIGHUP comes when a terminal is closed, and not to those who asked to go on without one (nohup).
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 
 Handler = Callable[[int, FrameType | None], object]
 
@@ -13,7 +14,8 @@ Handler = Callable[[int, FrameType | None], object]
 def answer(handler: Handler) -> None:
     """Have a function called when a stop signal comes, from now on; signals that come meanwhile are not lost."""
     for number in STOP_SIGNALS:
-        signal.signal(number, handler)
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def ignore() -> None:

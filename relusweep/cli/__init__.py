@@ -18,7 +18,7 @@ from relusweep.cli.replay import replay
 from relusweep.cli.report import report
 from relusweep.cli.run import run
 from relusweep.cli.status import status
-from relusweep.cli.terminal import err
+from relusweep.cli.terminal import err, show_what_can_be_shown
 from relusweep.cli.verify import verify
 from relusweep.cli.watch import watch
 from relusweep.sweep.errors import RelusweepError
@@ -41,6 +41,7 @@ for command in (plan, run, status, watch, cancel, verify, compact, report, repla
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code."""
     given = sys.argv[1:] if arguments is None else arguments
+    show_what_can_be_shown()
     gc.set_threshold(50_000)  # what loads torch makes many objects and no garbage: a fifth of its time
     try:
         code: object = app(given or ["--help"], prog_name="relusweep", standalone_mode=False)

@@ -1,12 +1,66 @@
 """Terminal: where commands print, and how a path is written for a line that is to be copied."""
 
+import io
+import os
 import shlex
+import signal
+import sys
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
-err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+class _Stream:
+    """Standard output or standard error, as long as it can be written: a display must not end a training.
+
+    On a full disk, or in a terminal that was closed, what would be shown is dropped. Where the reader went away, as
+    `head` does, the command is stopped as by a signal: if it trains, its states are written first.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.stream_name = name
+
+    def __getattr__(self, name: str) -> Any:
+        stream = getattr(sys, self.stream_name)
+        return getattr(getattr(stream, "rich_proxied_file", stream), name)  # a live display stands before it
+
+    def write(self, text: str) -> int:
+        """Write text, or drop it."""
+        return self._tried("write", text) or 0
+
+    def flush(self) -> None:
+        """Have it written, or dropped."""
+        self._tried("flush")
+
+    def _tried(self, name: str, *given: str) -> Any:
+        try:
+            return self.__getattr__(name)(*given)
+        except BrokenPipeError:
+            self._drop()
+            if not callable(signal.getsignal(signal.SIGTERM)):
+                raise SystemExit(0) from None
+            os.kill(os.getpid(), signal.SIGTERM)
+        except (OSError, ValueError):  # a closed file
+            self._drop()
+        return None
+
+    def _drop(self) -> None:
+        """Send to nowhere what the stream still holds, and all that comes: Python writes it at its end."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1 if self.stream_name == "stdout" else 2)
+
+
+_STDOUT: Any = _Stream("stdout")
+_STDERR: Any = _Stream("stderr")
+out = Console(file=_STDOUT, highlight=False, soft_wrap=True, markup=False, emoji=False)
+err = Console(file=_STDERR, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+def show_what_can_be_shown() -> None:
+    """Have letters that the terminal does not know replaced."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def quoted(path: Path) -> str:

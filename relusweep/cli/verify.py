@@ -25,6 +25,14 @@ def verify(store: StoreArgument) -> None:
     out.print(f"{store}: planned {planned} = recorded {planned - len(missing)} + missing {len(missing)}")
     if extra:
         out.print(f"{extra} recorded runs belong to an earlier spec of this store")
+    if doubled := opened.doubled():
+        out.print(
+            f"{doubled} rows of runs/ are there twice: reports count them once. relusweep compact {quoted(store)}"
+        )
+    sound = {"trajectories", "weights"} - {part.parent.name for part in broken}
+    lost = {table: count for table in sorted(sound) if (count := len(opened.lost(table)))}
+    for table, count in lost.items():
+        out.print(f"{count} recorded runs lack their rows in {table}/. Bring them back, or use another --out.")
     for part, why in broken.items():
         out.print(f"broken: {part}: {why}")
     print_failures(each for each in opened.failures() if not set(each["run_ids"]) <= recorded)  # by now, in other packs
@@ -36,4 +44,5 @@ def verify(store: StoreArgument) -> None:
         out.print(f"missing: … and {len(missing) - _MOST_NAMED} more")
     if missing or broken:
         out.print(f"The same `relusweep run` trains what is missing and sets broken parts aside: --out {quoted(store)}")
+    if missing or broken or lost:
         raise typer.Exit(1)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -205,6 +206,15 @@ class Store(StoreFiles):
             "weights": len(self.recorded() - self.run_ids("runs", has_weights)) if weights else 0,
         }
         return {table: count for table, count in counts.items() if count}
+
+    def lost(self, table: str) -> RunIds:
+        """Return the runs that have rows in `trajectories` or `weights`, as `runs` says, of which none are there."""
+        return self.run_ids("runs", promised(table)) - self.run_ids(table)
+
+    def doubled(self) -> int:
+        """Count the rows of `runs` that stand there more than once; readers of ours drop them, others count them."""
+        keys = self.each("runs", lambda rows: np.concatenate([keys_of(piece["run_id"]) for piece in rows]), [])[0]
+        return sum(map(len, keys)) - len(RunIds.of(*keys))
 
     def recorded_since(self, moment: float, known: set[Path]) -> RunIds:
         """Return the ids in parts written since a moment (seconds of the epoch), not in `known`; add them to `known`.

@@ -87,3 +87,31 @@ def test_damaged_name_of_a_column_breaks_its_part(cli: Callable[..., Any], store
     assert f"broken: {part}: " in said.out
     assert cli("run", store / "spec.toml", "--out", store, "--workers", 1).code == 0
     assert None not in [row["loss"] for row in Store(store).read()[0].to_pylist() if row["status"] == "budget"]
+
+
+def test_verify_counts_rows_that_are_there_twice_and_compaction_drops_them(
+    cli: Callable[..., Any], store: Path
+) -> None:
+    part = Store(store).parts()[0]
+    (part.parent / "pack-again.parquet").write_bytes(part.read_bytes())
+    said = cli("verify", store)
+    assert f"4 rows of runs/ are there twice: reports count them once. relusweep compact {store}" in said.out
+    assert said.code == 0
+    assert cli("compact", store).code == 0
+    assert "twice" not in cli("verify", store).out
+    assert pq.read_table(store / "runs").num_rows == 4
+
+
+@pytest.mark.parametrize("table", ["trajectories", "weights"])
+def test_verify_misses_rows_that_runs_promises(
+    cli: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, table: str
+) -> None:
+    store = tmp_path / "another"
+    spec = tiny(measure="every = 'log:3'\nsave_weights = true")
+    assert cli("run", spec, "--out", store).code == 0
+    assert cli("verify", store).code == 0
+    for part in Store(store).parts(table):
+        part.unlink()
+    said = cli("verify", store)
+    assert f"4 recorded runs lack their rows in {table}/. Bring them back" in said.out
+    assert said.code == 1
