@@ -16,7 +16,7 @@ from relusweep.cli import main
 from relusweep.cluster.slurm.machine import Machine
 from relusweep.sweep.data import PROBLEM_KEYS, PROBLEMS
 from relusweep.sweep.record import RESULTS
-from relusweep.sweep.run import PARAMETERS, Run
+from relusweep.sweep.run import CONDITIONAL, PARAMETERS, Run
 from relusweep.sweep.spec import SHIPPED, Spec
 
 ROOT = Path(__file__).parent.parent
@@ -31,6 +31,11 @@ def parameters() -> str:
         default = field.get_default()
         if name in ("problem", "lr"):
             shown = "must be given"
+        elif name in CONDITIONAL:
+            switch, setting, there = CONDITIONAL[name]
+            shown = f"`{there}` where `{switch} = {_toml(setting)}`" + (
+                "" if default is None else f", else `{default}`"
+            )
         elif default is None or field.is_required():
             shown = "depends"
         else:

@@ -36,7 +36,10 @@ RESULTS: dict[str, tuple[pa.DataType, str]] = {
     "test_rmse": (pa.float64(), "√(mean r²) over the test set, noise-free targets"),
     "test_sup": (pa.float64(), "max |r| over the test set"),
     "sharpness": (pa.float64(), "λ_max of the exact Hessian of the loss, σ'(0) = 0"),
-    "sharpness_residual": (pa.float64(), "‖Hv - λv‖ of that eigenpair: how near it is to an eigenvalue"),
+    "sharpness_residual": (
+        pa.float64(),
+        "‖Hv - λv‖ of that eigenpair, which is proved the top one; null where no proof was found",
+    ),
     "gn_sharpness": (pa.float64(), "λ_max of the Gauss–Newton matrix (1/n) JᵀJ"),
     "gn_sharpness_min": (pa.float64(), "least gn_sharpness over the activation modes of data on kinks"),
     "eos_ratio": (pa.float64(), "lr · sharpness / 2; 1 is the edge of stability of gd"),

@@ -93,7 +93,7 @@ class Run(BaseModel):
         for key, default in problem.defaults.items():
             if key not in p:
                 p[key] = default(p) if callable(default) else default
-        for key, (switch, setting, default) in _CONDITIONAL.items():
+        for key, (switch, setting, default) in CONDITIONAL.items():
             if p.get(switch) == setting:
                 p.setdefault(key, default)
         return p
@@ -107,7 +107,7 @@ class Run(BaseModel):
         for key in PROBLEM_KEYS:
             if getattr(self, key) is not None and key not in problem.defaults:
                 raise ValueError(f"{key} = {getattr(self, key)!r}; problem {self.problem} ignores it. Leave it out.")
-        for key, (switch, setting, _) in _CONDITIONAL.items():
+        for key, (switch, setting, _) in CONDITIONAL.items():
             if key != "batch_size" and getattr(self, key) is not None and getattr(self, switch) != setting:
                 raise ValueError(f"{key} = {getattr(self, key)!r}; it needs {switch} = {setting!r}. Leave it out.")
         if self.optimizer == "gd" and self.batch_size:
@@ -132,7 +132,7 @@ class Run(BaseModel):
 
 
 # parameter: (switch, setting at which it applies, default there)
-_CONDITIONAL: Mapping[str, tuple[str, Any, Any]] = {
+CONDITIONAL: Mapping[str, tuple[str, Any, Any]] = {
     "width2": ("depth", 2, 16),
     "negative_slope": ("activation", "leaky_relu", 0.01),
     "momentum": ("optimizer", "momentum", 0.9),

@@ -30,7 +30,15 @@ ALLOWED = {
     "relusweep": ("sweep.", "cluster.", "analysis."),
     "sweep": (),
     "cluster": ("sweep.",),
-    "analysis": ("sweep.record.", "sweep.store.", "sweep.spec.", "sweep.run.", "sweep.data.", "sweep.errors."),
+    "analysis": (
+        "sweep.record.",
+        "sweep.store.",
+        "sweep.spec.",
+        "sweep.run.",
+        "sweep.tally.",
+        "sweep.data.",
+        "sweep.errors.",
+    ),
 }
 
 

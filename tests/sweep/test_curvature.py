@@ -48,8 +48,8 @@ def point(shape, bias, scale, steps, seed, n=17):
 
 def dense(at: Point, product) -> torch.Tensor:
     """The matrices, column by column."""
-    unit = torch.eye(at.architecture.count, dtype=torch.float64)
-    return torch.stack([product(at)(e.expand(len(at.theta), -1)) for e in unit], -1)
+    unit, image = torch.eye(at.architecture.count, dtype=torch.float64), product(at)
+    return torch.stack([image(e.expand(len(at.theta), -1)) for e in unit], -1)
 
 
 def check(found, matrices, at: Point, regime) -> None:
