@@ -99,7 +99,7 @@ def _named_study(stores: Sequence[Path]) -> tuple[str, list[str]]:
 
 
 def _left_out(table: Table) -> list[str]:
-    """Return what the reader is told of recorded runs that the report is not about."""
+    """Return notes on the recorded runs that the report leaves out."""
     others = [f"{s.store} ({s.left_out})" for s in table.sources if s.left_out]
     notes = [f"Left out are runs that the present spec does not name: {', '.join(others)}. --all takes them."]
     twice = f"Left out are {table.repeated} runs of which others went on: the same trainings, with another end."
