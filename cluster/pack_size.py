@@ -31,9 +31,13 @@ def fitting(run: Run, measure: Measure, worker_bytes: int, worker: str, cure: st
     if found < 1:
         raise BackendError(
             f"a run with n = {run.n}, n_test = {run.n_test}, d = {run.d}, width = {run.width} takes "
-            f"{(needed + shared) / 2**30:.1f} GiB; expected at most {room / 2**30:.1f} GiB {worker}. {cure}"
+            f"{_size(needed + shared)}; expected at most {_size(room)} {worker}. {cure}"
         )
     return min(MAX_RUNS, found)
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
 def fair(run: Run, device: torch.device, missing: int, workers: int) -> int:

@@ -2,14 +2,15 @@
 
 import os
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import final
 
-import psutil
 import torch
 
 from relusweep.cluster.backend import ATTEMPTS, Assignment, BackendError, LaunchOptions, Outcome, failure
 from relusweep.cluster.local.pool import WorkerPool
+from relusweep.cluster.memory import available
 from relusweep.cluster.pack_size import fair, fitting
 from relusweep.cluster.worker import Worker
 from relusweep.sweep.device import devices
@@ -17,6 +18,8 @@ from relusweep.sweep.pack import Pack
 from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Measure
 from relusweep.sweep.store.store import Store
+
+_PROCESS_BYTES = 200 * 2**20  # that a worker takes before it has a pack
 
 
 @final
@@ -38,13 +41,15 @@ class Local:
 
     def pack_size(self, run: Run, measure: Measure, missing: int) -> int:
         """See `Backend`: bounded by memory, but no larger than keeps all workers busy to the end."""
-        if self.device.type == "cuda":
-            free = torch.cuda.mem_get_info(self.device)[0]
-        else:
-            free = psutil.virtual_memory().available // self.workers
-        cure = "Use fewer --workers or smaller runs."
-        room = fitting(run, measure, free, "a worker here", cure)
+        room = fitting(run, measure, self._worker_bytes, "a worker here", "Use fewer --workers or smaller runs.")
         return min(room, fair(run, self.device, missing, self.workers))
+
+    @cached_property
+    def _worker_bytes(self) -> int:
+        """What a worker has for its packs; as it is before the first one is in training."""
+        if self.device.type == "cuda":
+            return torch.cuda.mem_get_info(self.device)[0]
+        return max(available() // self.workers - _PROCESS_BYTES, 0)
 
     def train(self, assignment: Assignment, packs: Iterator[Pack], tick: Callable[[], None]) -> Iterator[Outcome]:
         """See `Backend`; one worker trains in this process, several in processes of their own."""
