@@ -51,8 +51,10 @@ STYLE: dict[str, str | float | bool] = {
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Apply the style, to what is made inside only."""
-    with mpl.rc_context(STYLE):
+    """Apply the style, to what is made inside only; nothing of a user's own style comes along."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
         yield
 
 

@@ -214,7 +214,8 @@ def _read_idx(folder: Path, name: str, dimensions: int) -> NDArray[Any]:
             "Name its folder with --data DIR or RELUSWEEP_DATA=DIR."
         )
     try:
-        raw = gzip.decompress(found[0].read_bytes()) if found[0].suffix == ".gz" else found[0].read_bytes()
+        raw = found[0].read_bytes()
+        raw = gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw  # whatever its name says
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{found[0]}: cannot be read ({error}); expected an IDX file. Fetch it again.") from None
     header = 4 + 4 * dimensions

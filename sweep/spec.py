@@ -156,7 +156,7 @@ class Spec:
         if not path.is_file() and len(path.parts) == 1 and shipped.is_file():
             path = shipped
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")  # some editors put a mark before the text
         except UnicodeDecodeError:
             raise SpecError(f"{path}: not a text file; expected a spec in TOML, UTF-8.") from None
         except OSError as error:

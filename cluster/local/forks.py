@@ -4,9 +4,10 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.context import ForkServerContext
 from types import ModuleType
 
@@ -14,15 +15,28 @@ from relusweep.cluster.safe_path import Secured
 from relusweep.cluster.signals import blocked
 
 CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")  # a launcher's own fork would lack its threads
+_LONGEST = 70  # bytes of a folder in whose folders sockets can be
 
 
 def load_ahead() -> None:
     """Begin to load what workers need in a process of its own; takes a moment, and the load a second or two."""
     CONTEXT.set_forkserver_preload(["relusweep.cluster.local.pool"])
+    _make_folder_of_sockets()
     with Secured():
         resource_tracker.ensure_running()  # what it starts lifts the block below
         with blocked([signal.SIGINT]):  # inherited: Ctrl-C is the launcher's to answer
             forkserver.ensure_running()
+
+
+def _make_folder_of_sockets() -> None:
+    """Make the folder of multiprocessing's sockets, in /tmp where TMPDIR is too long: a kernel takes 107 letters."""
+    folder = tempfile.gettempdir()
+    try:
+        if len(os.fsencode(folder)) > _LONGEST:
+            tempfile.tempdir = "/tmp"
+        util.get_temp_dir()
+    finally:
+        tempfile.tempdir = folder
 
 
 @contextmanager

@@ -142,7 +142,7 @@ class Machine(BaseModel):
             MachineError: if there is no such file, or the first thing in it that is wrong.
         """
         try:
-            raw = tomllib.loads(path.read_text(encoding="utf-8"))
+            raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except UnicodeDecodeError:
             raise MachineError(f"{path}: not a text file; expected a machine file in TOML, UTF-8.") from None
         except tomllib.TOMLDecodeError as error:

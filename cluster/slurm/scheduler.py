@@ -56,6 +56,9 @@ class QueuedTask:
         return self.state not in _ENDED
 
 
+_SQUEUE_FORMAT = "%F|%K|%j|%T|%r|%N"
+
+
 def squeue(names: Iterable[str]) -> list[QueuedTask]:
     """Return, with one call, all of this user's jobs with these names, those that ended a short time ago included.
 
@@ -64,7 +67,7 @@ def squeue(names: Iterable[str]) -> list[QueuedTask]:
     Raises:
         SchedulerError: if there is no answer.
     """
-    asked = ["-u", str(os.getuid()), f"--name={','.join(names)}", "-o", "%F|%K|%j|%T|%r|%N"]
+    asked = ["-u", str(os.getuid()), f"--name={','.join(names)}", "-o", _SQUEUE_FORMAT]
     return read_squeue(_ask("squeue", "-h", "-r", "-t", "all", *asked))
 
 
@@ -72,7 +75,10 @@ def read_squeue(text: str) -> list[QueuedTask]:
     """Return what is in lines of `squeue -r -o '%F|%K|%j|%T|%r|%N'`."""
     tasks = []
     for line in text.splitlines():
-        job, index, name, state, reason, node = (part.strip() for part in line.split("|"))
+        parts = [part.strip() for part in line.split("|")]
+        if len(parts) != _SQUEUE_FORMAT.count("|") + 1:
+            continue  # what a site's wrapper around squeue prints
+        job, index, name, state, reason, node = parts
         tasks.append(QueuedTask(name, job, int(index) if index.isdigit() else 0, state, reason, node))
     return tasks
 

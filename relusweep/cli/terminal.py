@@ -50,10 +50,15 @@ class _Stream:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1 if self.stream_name == "stdout" else 2)
 
 
-_STDOUT: Any = _Stream("stdout")
-_STDERR: Any = _Stream("stderr")
-out = Console(file=_STDOUT, highlight=False, soft_wrap=True, markup=False, emoji=False)
-err = Console(file=_STDERR, highlight=False, soft_wrap=True, markup=False, emoji=False)
+def _console(name: str) -> Console:
+    stream: Any = _Stream(name)
+    is_terminal = getattr(sys, name) is not None and getattr(sys, name).isatty()  # whatever FORCE_COLOR says
+    return Console(
+        file=stream, force_terminal=is_terminal, highlight=False, soft_wrap=True, markup=False, emoji=False
+    )  # fmt: skip
+
+
+out, err = _console("stdout"), _console("stderr")
 
 
 def show_what_can_be_shown() -> None:

@@ -35,6 +35,20 @@ def test_training_ends_though_the_disk_behind_its_log_is_full(
     assert len(Store(store).recorded()) == 4
 
 
+def test_surroundings_of_other_programs_change_nothing(tiny: Callable[..., Path], tmp_path: Path) -> None:
+    """Colours that are asked for in logs, numba without its compiler, a temporary folder too deep for sockets."""
+    deep = tmp_path / ("x" * 100)
+    deep.mkdir()
+    others = {"FORCE_COLOR": "1", "NUMBA_DISABLE_JIT": "1", "TMPDIR": str(deep)}
+    ran = subprocess.run(
+        command("run", tiny(), "--workers", 2, "--out", tmp_path / "store"), capture_output=True, text=True, check=False,
+        env=os.environ | others,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "\x1b" not in ran.stdout
+    assert "4/4 runs" in ran.stdout
+
+
 def test_letters_that_a_log_cannot_hold_are_replaced(tiny: Callable[..., Path], tmp_path: Path) -> None:
     ran = subprocess.run(
         command("run", tiny(), "--workers", 1, "--out", tmp_path / "store"), capture_output=True, text=True, check=False,

@@ -125,6 +125,16 @@ def mnist(**parameters):
     return draw("mnist", split="t10k", **({"n": 20, "n_test": 10} | parameters))
 
 
+def test_files_are_told_by_what_is_in_them_whatever_their_names_say(folder):
+    expected = mnist(classes="1,3")
+    (folder / "t10k-labels-idx1-ubyte.gz").rename(folder / "t10k-labels-idx1-ubyte")
+    images = folder / "t10k-images-idx3-ubyte"
+    images.rename(images.with_name(f"{images.name}.gz"))
+    found = mnist(classes="1,3")
+    assert np.array_equal(found.x, expected.x)
+    assert np.array_equal(found.y, expected.y)
+
+
 def test_mnist_reads_plain_and_compressed_files(folder):
     data = mnist(classes="1,3")
     assert data.x.shape == (20, 784)

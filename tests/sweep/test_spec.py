@@ -199,3 +199,10 @@ def test_rows_of_a_zip_may_repeat_a_value():
     spec = Spec.parse(HEAD + body, "x.toml")
     rows = [(run.d, run.width, run.seed) for run in spec.expand()]
     assert sorted(rows) == [(d, w, seed) for d, w in ((2, 4), (2, 8), (3, 4)) for seed in (0, 1)]
+
+
+def test_mark_that_editors_put_before_the_text_is_no_part_of_it(tmp_path):
+    text = "name = 'x'\n[[block]]\nfixed = { problem = 'sine', lr = 0.1 }"
+    path = tmp_path / "x.toml"
+    path.write_text(text, encoding="utf-8-sig")
+    assert Spec.read(path).text == text

@@ -13,6 +13,8 @@ import numba
 from numba.core import event
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
+numba.config.DISABLE_JIT = False  # set by who looks for errors in programs of his own, it would take ours apart
+
 # Sums may be reordered and products fused, always in the same way; NaN and infinity keep their meaning.
 OPTIONS: dict[str, Any] = {
     "nogil": True, "error_model": "numpy", "boundscheck": False, "fastmath": {"contract", "reassoc", "nsz", "arcp"},

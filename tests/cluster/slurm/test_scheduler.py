@@ -30,6 +30,8 @@ def test_lines_of_squeue_become_tasks():
     assert (tasks[1].name, tasks[1].node) == ("relusweep-5f3a9c2e1b07.0", "node1")
     assert tasks[4].reason == "Nodes required for job are DOWN, DRAINED or reserved"
     assert read_squeue("") == []
+    wrapped = f"Loading slurm/23.11 | see the wiki\n{ARRAY}\nYour project has 3 hours left.\n"
+    assert read_squeue(wrapped) == tasks
 
 
 def test_largest_array_is_that_of_the_configuration():
