@@ -21,6 +21,9 @@ Flags = NDArray[np.bool_]
 Indices = NDArray[np.intp]
 
 MOST = 2_000_000  # hyperplanes; beyond, enumeration takes minutes a pass
+MOST_WAYS = (
+    8_000_000  # to tilt them, all together: a pass looks at each; with fewer samples than dimensions they explode
+)
 ON = 1e-9  # distance, in data of unit variance, at which a point lies on a hyperplane
 FLAT = 1e-10  # relative: in directions of no more deviation the data are taken to lie in a plane
 ROUNDING = 1e-13  # relative: what is no more than this is rounding
@@ -62,7 +65,7 @@ class Arrangement:
             Each distinct hyperplane once, in the order of its first r members.
 
         Raises:
-            ArrangementError: if there are more than `MOST`.
+            ArrangementError: if there are more than `MOST`, or more than `MOST_WAYS` to tilt them.
         """
         whitened, centre, back = _whiten(points)
         n, r = whitened.shape
@@ -70,6 +73,11 @@ class Arrangement:
             raise ArrangementError(
                 f"n = {n}, d = {r}: {comb(n, r):,} hyperplanes through {r} points; expected at most {MOST:,}. "
                 "Take fewer points or dimensions."
+            )
+        if comb(n, r) << r > MOST_WAYS:
+            raise ArrangementError(
+                f"n = {n}, d = {r}: {comb(n, r):,} hyperplanes, each with 2^{r} ways to tilt it; expected at most "
+                f"{MOST_WAYS:,} ways in all. Take fewer points or dimensions."
             )
         if r == 0:
             nothing = np.empty((0, points.shape[1]))
@@ -109,8 +117,8 @@ class Arrangement:
     @property
     def tilts(self) -> Flags:
         """Return every way to put r independent points on two sides (2^r, r)."""
-        ways = list(itertools.product([False, True], repeat=self.members.shape[1]))
-        return np.array(ways, bool).reshape(len(ways), -1)
+        r = self.members.shape[1]
+        return (np.arange(1 << r)[:, None] >> np.arange(r)[::-1]) % 2 == 1
 
     def choices(self, index: int) -> tuple[Indices, Flags]:
         """Return the points on a hyperplane, and each way (rows) in which a small tilt puts them on its two sides."""

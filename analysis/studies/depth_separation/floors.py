@@ -16,7 +16,7 @@ import polars as pl
 from rich.console import Console
 from rich.progress import track
 
-from relusweep.analysis.floor import Certificate, FloorError, Floors, budget, residual_slack
+from relusweep.analysis.floor import ArrangementError, Certificate, FloorError, Floors, budget, residual_slack
 from relusweep.analysis.group import evenly
 from relusweep.analysis.studies.depth_separation.arms import Arms
 from relusweep.sweep.data import DATA_KEYS, Dataset
@@ -135,13 +135,13 @@ def of_each(
     """Compute something of each data set; on a terminal one sees how far it is.
 
     Returns:
-        What was computed; and a sentence for each data set whose solver gave up.
+        What was computed; and a sentence for each data set with too many hyperplanes, or whose solver gave up.
     """
     results, given_up, screen = [], [], Console(stderr=True)
     for sample in track(samples, what, console=screen, transient=True, disable=not screen.is_terminal):
         try:
             results.append(compute(sample, found.data[sample.key]))
-        except FloorError as error:
+        except (FloorError, ArrangementError) as error:
             given_up.append(f"No {what} of {sample}: {error}")
     return results, given_up
 

@@ -54,3 +54,16 @@ def test_splits_are_those_that_a_hyperplane_makes(points):
 def test_too_many_hyperplanes_are_refused_with_their_number():
     with pytest.raises(ArrangementError, match=r"n = 100, d = 5: 75,287,520 hyperplanes .* expected at most 2,000,000"):
         Arrangement.of(np.random.default_rng(0).standard_normal((100, 5)))
+
+
+@pytest.mark.parametrize(("n", "d"), [(25, 784), (22, 30), (21, 20)])
+def test_too_many_ways_to_tilt_are_refused_before_memory_is_asked_for(n, d):
+    with pytest.raises(
+        ArrangementError, match=r"hyperplanes, each with 2\^2\d ways to tilt it; expected at most 8,000,000"
+    ):
+        Arrangement.of(np.random.default_rng(0).standard_normal((n, d)))
+
+
+def test_ways_to_tilt_are_all_there_are():
+    tilts = Arrangement.of(np.random.default_rng(0).standard_normal((7, 3))).tilts
+    assert tilts.tolist() == [list(way) for way in itertools.product([False, True], repeat=3)]

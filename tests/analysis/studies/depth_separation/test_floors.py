@@ -35,3 +35,11 @@ def test_data_whose_solver_gives_up_have_no_floor_and_are_named(studied, both, m
             note,
         )
     assert verdict(result, CLAIM).level == "confirmed"  # what needs no floor is said all the same
+
+
+def test_data_with_too_many_ways_to_tilt_have_no_floor_and_are_named(studied, both, monkeypatch):
+    """As with fewer samples than dimensions."""
+    monkeypatch.setattr("relusweep.analysis.floor.arrangement.MOST_WAYS", 100)
+    result = studied(both(0.9))
+    said = "problem pyramid, d 2, n 20, data_seed 0: n = 20, d = 2: 190 hyperplanes, each with 2^2 ways to tilt it"
+    assert said in result.notes[1]
