@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pty
+import signal
 import subprocess
 import sys
 import time
@@ -98,6 +99,7 @@ def test_sweep_in_a_terminal_that_is_closed_keeps_its_states(
     store, spec = tmp_path / "store", tiny(**LONG)
     child, terminal = pty.fork()
     if not child:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored below nohup
         arguments = command("run", spec, "--workers", workers, "--out", store)
         os.execv(arguments[0], arguments)
     os.set_blocking(terminal, False)
@@ -110,6 +112,6 @@ def test_sweep_in_a_terminal_that_is_closed_keeps_its_states(
     until(trains)
     time.sleep(1)
     os.close(terminal)
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 130
+    ended = until(lambda: (found := os.waitpid(child, os.WNOHANG))[0] and found, 60)
+    assert os.waitstatus_to_exitcode(ended[1]) == 130
     assert list((store / "checkpoints").iterdir())
