@@ -37,7 +37,7 @@ def fitting(run: Run, measure: Measure, worker_bytes: int, worker: str, cure: st
 
 
 def _size(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+    return f"{count / 2**30:.1f} GiB" if count >= 2**27 else f"{count / 2**20:.0f} MiB"
 
 
 def fair(run: Run, device: torch.device, missing: int, workers: int) -> int:
