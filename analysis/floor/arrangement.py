@@ -21,9 +21,7 @@ Flags = NDArray[np.bool_]
 Indices = NDArray[np.intp]
 
 MOST = 2_000_000  # hyperplanes; beyond, enumeration takes minutes a pass
-MOST_WAYS = (
-    8_000_000  # to tilt them, all together: a pass looks at each; with fewer samples than dimensions they explode
-)
+MOST_WAYS = 8_000_000  # to tilt them, all together: with fewer samples than dimensions they explode
 ON = 1e-9  # distance, in data of unit variance, at which a point lies on a hyperplane
 FLAT = 1e-10  # relative: in directions of no more deviation the data are taken to lie in a plane
 ROUNDING = 1e-13  # relative: what is no more than this is rounding

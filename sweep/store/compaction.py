@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from relusweep.sweep.record import KEYS, SCHEMAS, provenance
 from relusweep.sweep.store.atomic import StoreError
-from relusweep.sweep.store.part import UNREADABLE, check, distinct, patiently, read_part, write_part
+from relusweep.sweep.store.part import UNREADABLE, check_seal, distinct, patiently, read_part, write_part
 from relusweep.sweep.store.store import TABLES, Store
 
 COMPACT_BYTES = 64 * 2**20  # one part of a compacted store holds about this much; making it took 0.8 GiB
@@ -64,7 +64,7 @@ def _merge(table: str, parts: list[Path]) -> int:
 
 
 def _sound(part: Path) -> pa.Table:
-    check(part)
+    check_seal(part)
     return read_part(part, SCHEMAS[part.parent.name])
 
 
