@@ -205,7 +205,7 @@ def test_pack_that_gets_further_each_time_is_not_given_up(
     monkeypatch.setattr("relusweep.cluster.ray.driver.ATTEMPTS", 2)
     drivers: list[Driver] = []
     made = Driver.__init__
-    monkeypatch.setattr(Driver, "__init__", lambda self, *given: (drivers.append(self), made(self, *given))[1])
+    monkeypatch.setattr(Driver, "__init__", lambda self, *given: (made(self, *given), drivers.append(self))[0])
 
     def worker() -> list[int]:
         return [pid for pid in training(store.path) if psutil.pid_exists(pid)]

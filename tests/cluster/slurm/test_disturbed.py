@@ -130,15 +130,19 @@ def training(
 
 @pytest.fixture
 def goes_on(until: Callable[..., Any], submissions: Callable[..., Any], verified: Callable[..., None]) -> Any:
-    """Assert that a sweep ends without a launcher, that its task started twice, the second time from its state."""
+    """Assert that a sweep ends without a launcher, that its task started again, from its state.
 
-    def check(store: Path, at_least: float = FAR_ENOUGH / 2) -> None:
+    It started twice; or more often, where a slow machine may meet its time limit again.
+    """
+
+    def check(store: Path, at_least: float = FAR_ENOUGH / 2, more: bool = False) -> int:
         (submission,) = submissions(store)
-        until(lambda: len(submission.ended_tasks()) == 1, seconds=90)
+        until(lambda: len(submission.ended_tasks()) == 1, seconds=150)
         history = submission.history(0)
-        assert history["starts"] == 2
+        assert history["starts"] >= 2 if more else history["starts"] == 2
         assert history["standing"][1] >= at_least  # steps in the state that it found
         verified(store)
+        return int(history["starts"])
 
     return check
 
@@ -243,12 +247,12 @@ def test_task_whose_process_is_killed_is_noticed_without_accounting_and_submitte
 
 def test_task_goes_on_after_its_time_limit(of_two_minutes: tuple[Path, Cluster], goes_on: Any) -> None:
     store, cluster = of_two_minutes
-    goes_on(store)
+    starts = goes_on(store, more=True)
     (log,) = store.glob("jobs/*/logs/*.out")
     assert "Queued again." in log.read_text()
     lasted = cluster.run("scontrol", "show", "job", "1")
     assert "TimeLimit=00:02:00" in lasted
-    assert "Restarts=1" in lasted
+    assert f"Restarts={starts - 1}" in lasted
 
 
 def test_task_that_its_time_limit_kills_loses_no_more_than_came_after_its_last_state(
