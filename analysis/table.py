@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from relusweep.sweep.errors import RelusweepError
 from relusweep.sweep.record import KEYS, RESULTS, SCHEMAS
-from relusweep.sweep.spec import Spec, SpecError
+from relusweep.sweep.spec import Spec
+from relusweep.sweep.spec_error import SpecError
 from relusweep.sweep.store.run_ids import RunIds, keys_of
 from relusweep.sweep.store.store import Store
 from relusweep.sweep.tally import Tally

@@ -11,7 +11,8 @@ import numpy as np
 
 from relusweep.sweep.refine import Refine, middle
 from relusweep.sweep.run import Run, run_id
-from relusweep.sweep.spec import Spec, SpecError
+from relusweep.sweep.spec import Spec
+from relusweep.sweep.spec_error import SpecError
 from relusweep.sweep.store.run_ids import Keys, RunIds
 
 Ends = np.ndarray  # (runs,): 0 for a run that is not recorded; else its status, and MET where it meets the threshold

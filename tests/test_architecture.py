@@ -34,6 +34,7 @@ ALLOWED = {
         "sweep.record.",
         "sweep.store.",
         "sweep.spec.",
+        "sweep.spec_error.",
         "sweep.run.",
         "sweep.tally.",
         "sweep.data.",

@@ -72,6 +72,7 @@ ELSEWHERE = {
     "sweep/kernels/measures/shallow/survey.py": "sweep/kernels/measures/test_survey.py",
     "sweep/kernels/training/kernel.py": "sweep/kernels/training/test_choice.py",
     "sweep/kernels/training/resident.py": "sweep/kernels/training/test_persistent.py",
+    "sweep/spec_error.py": "sweep/test_spec.py",
     "sweep/point.py": "sweep/test_measure.py",
     "sweep/results.py": "sweep/test_execute.py",
 }

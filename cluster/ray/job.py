@@ -25,7 +25,8 @@ from relusweep.cluster.ray.restarts import JobRestarts
 from relusweep.cluster.ray.token import ask_for_token
 from relusweep.cluster.signals import answer
 from relusweep.cluster.slurm.scheduler import node_names, requeue_this_job
-from relusweep.sweep.spec import Spec, SpecError
+from relusweep.sweep.spec import Spec
+from relusweep.sweep.spec_error import SpecError
 from relusweep.sweep.store.store import Store, StoreError
 
 READY_SECONDS = 300.0  # to read Python and Ray on all nodes at once from one disk takes a while

@@ -5,14 +5,14 @@ wrong is reported before anything is submitted, with file, key, value and cure.
 """
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from relusweep.cluster.backend import BackendError
-from relusweep.sweep.spec import nearest
+from relusweep.sweep.spec_error import nearest, shown
+from relusweep.sweep.toml_file import parsed, text_of
 
 _SIXTY = r"[0-5]?\d"
 _TIME = re.compile(  # M, M:S, H:M:S, D-H, D-H:M, D-H:M:S
@@ -142,11 +142,7 @@ class Machine(BaseModel):
             MachineError: if there is no such file, or the first thing in it that is wrong.
         """
         try:
-            raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-        except UnicodeDecodeError:
-            raise MachineError(f"{path}: not a text file; expected a machine file in TOML, UTF-8.") from None
-        except tomllib.TOMLDecodeError as error:
-            raise MachineError(f"{path}: not valid TOML: {error}") from None
+            raw = parsed(text_of(path, "a machine file", MachineError), str(path), MachineError)
         except OSError as error:
             raise MachineError(
                 f"{path}: no machine file ({error.strerror}); expected a TOML file. Copy slurm/example.toml."
@@ -184,4 +180,4 @@ def _sentence(error: Any) -> str:
     expected = error["msg"].removeprefix("Input should be ").replace("valid dictionary", "table")
     if key in _FORMS and not (key == "environment" and not rest):
         expected = _FORMS[key]
-    return f"{path} = {error['input']!r}; expected {expected}."
+    return f"{path} = {shown(error['input'])}; expected {expected}."

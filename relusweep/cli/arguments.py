@@ -39,7 +39,8 @@ def read_spec(path: str) -> "Spec":
         SpecError: if the spec cannot be read, or the first thing in it that is wrong.
     """
     from relusweep.analysis.studies import STUDIES
-    from relusweep.sweep.spec import Spec, SpecError, nearest
+    from relusweep.sweep.spec import Spec
+    from relusweep.sweep.spec_error import SpecError, nearest
 
     spec = Spec.read(path)
     if spec.study is not None and spec.study not in STUDIES:

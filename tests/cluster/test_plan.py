@@ -13,7 +13,8 @@ from relusweep.sweep.data import DataError
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.probe import Cost
 from relusweep.sweep.run import Run
-from relusweep.sweep.spec import Measure, Spec, SpecError
+from relusweep.sweep.spec import Measure, Spec
+from relusweep.sweep.spec_error import SpecError
 
 
 def test_check_counts_every_run_once(tiny: Callable[..., Path]) -> None:

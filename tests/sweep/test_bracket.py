@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from relusweep.sweep.bracket import MET, Brackets
 from relusweep.sweep.run import Run
-from relusweep.sweep.spec import Spec, SpecError
+from relusweep.sweep.spec import Spec
+from relusweep.sweep.spec_error import SpecError
 from relusweep.sweep.store.run_ids import RunIds
 
 BUDGET, DIVERGED = 2, 3  # as a tally counts them

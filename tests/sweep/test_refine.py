@@ -5,7 +5,8 @@ import pyarrow as pa
 import pytest
 
 from relusweep.sweep.refine import COLUMNS, REFINABLE, Refine, middle
-from relusweep.sweep.spec import Spec, SpecError
+from relusweep.sweep.spec import Spec
+from relusweep.sweep.spec_error import SpecError
 
 HEAD = 'name = "x"\n[fixed]\nproblem = "sine"\n[[block]]\ngrid = { lr = [0.1, 0.4], seed = [0, 1] }\n[refine]\n'
 RMSE = "parameter = 'lr'\ncolumn = 'train_rmse'\n"

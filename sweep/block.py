@@ -1,0 +1,218 @@
+"""Block: runs of a spec as the product of its grid axes, its zip rows and its random draws, on fixed parameters."""
+
+import itertools
+import math
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from relusweep.sweep.run import PARAMETERS, Run
+from relusweep.sweep.spec_error import SpecError, check, nearest, sentence, shown
+
+MAX_RUNS = 10_000_000  # beyond this a grid is a typing error
+_SPANS = {"log": np.geomspace, "linear": np.linspace}
+
+
+class RawBlock(BaseModel):
+    """A block as it stands in the file."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    fixed: dict[str, Any] = {}
+    grid: dict[str, Any] = {}
+    zip: dict[str, Any] = {}
+    random: dict[str, Any] = {}
+
+    @property
+    def count(self) -> int:
+        """How many runs it stands for at most, before any is laid out; what is no axis counts as one value."""
+        zipped = [len(column) for column in self.zip.values() if isinstance(column, list)]
+        drawn = self.random.get("count")
+        return math.prod(map(_length, self.grid.values())) * max([1, *zipped]) * (drawn if type(drawn) is int else 1)
+
+
+class Factor(NamedTuple):
+    """What is varied together: parameters, and their values row by row, no row twice."""
+
+    keys: tuple[str, ...]
+    rows: Sequence[Any]  # of one key the values, of several tuples
+
+    @staticmethod
+    def of(columns: dict[str, Sequence[Any]]) -> "Factor":
+        """Take the values of each key, and drop repeated rows."""
+        first = next(iter(columns.values()))
+        rows = first if len(columns) == 1 else list(zip(*columns.values(), strict=True))
+        return Factor(tuple(columns), rows if isinstance(rows, range) else list(dict.fromkeys(rows)))
+
+
+@dataclass(frozen=True)
+class Block:
+    """Fixed parameters, and factors whose product is taken."""
+
+    place: str
+    fixed: dict[str, Any]
+    factors: tuple[Factor, ...]
+
+    def __len__(self) -> int:
+        return math.prod(len(factor.rows) for factor in self.factors)
+
+    def expand(self) -> Iterator[Run]:
+        """Yield the block's runs; no run twice, since the rows of every factor differ."""
+        for rows in itertools.product(*(factor.rows for factor in self.factors)):
+            yield self._run(rows)
+
+    def run(self, position: int) -> Run:
+        """Return one run, by its position among them."""
+        places = np.unravel_index(position, [len(factor.rows) for factor in self.factors])
+        return self._run(factor.rows[int(place)] for factor, place in zip(self.factors, places, strict=True))
+
+    def _run(self, rows: Iterable[Any]) -> Run:
+        parameters = self.fixed.copy()
+        for (keys, _), row in zip(self.factors, rows, strict=True):
+            if len(keys) == 1:
+                parameters[keys[0]] = row
+            else:
+                parameters.update(zip(keys, row, strict=True))
+        try:
+            return Run.model_validate(parameters)
+        except ValidationError as error:
+            raise SpecError(sentence(self.place, error, PARAMETERS)) from None
+
+
+def lay_out(shared: dict[str, Any], raw: RawBlock, place: str) -> Block:
+    """Check a block of a file, and lay its axes out.
+
+    Args:
+        shared: Fixed parameters of the whole file.
+        raw: What stands there.
+        place: What errors call it.
+
+    Raises:
+        SpecError: for the first thing in it that is wrong.
+    """
+    drawn = set(raw.random) - {"count", "seed"}  # these two are how to draw
+    sources = {"fixed": set(raw.fixed), "grid": set(raw.grid), "zip": set(raw.zip), "random": drawn}
+    for (one, keys), (other, others) in itertools.combinations(sources.items(), 2):
+        for key in sorted(keys & others):
+            raise SpecError(f"{place}: {key} is given in both {one} and {other}; expected it once. Remove one.")
+    for key, value in raw.fixed.items():
+        check(key, value, f"{place}.fixed.{key}")
+    for key in sorted(sources["grid"] | sources["zip"] | drawn):
+        if key not in PARAMETERS:
+            raise SpecError(f"{place}: unknown parameter `{shown(key)[1:-1]}`; {nearest(key, PARAMETERS)}")
+    factors = [Factor.of({key: _axis(key, axis, f"{place}.grid.{key}")}) for key, axis in raw.grid.items()]
+    if raw.zip:
+        columns = {key: _axis(key, value, f"{place}.zip.{key}") for key, value in raw.zip.items()}
+        lengths = {key: len(column) for key, column in columns.items()}
+        if len(set(lengths.values())) > 1:
+            raise SpecError(f"{place}.zip: lists of different lengths, got {lengths}; expected equal ones.")
+        factors.append(Factor.of(columns))
+    if raw.random:
+        factors.append(Factor.of(_draws(raw.random, f"{place}.random")))
+    return Block(place, shared | raw.fixed, tuple(factors))
+
+
+def _axis(key: str, raw: Any, place: str) -> Sequence[Any]:
+    """Read a list, or {log|linear = [lo, hi, num]}, or {range = [start, stop, step?]}."""
+    form = "a list, { log = [lo, hi, num] }, { linear = [lo, hi, num] } or { range = [start, stop, step?] }"
+    if isinstance(raw, list):
+        values = raw
+    elif isinstance(raw, dict) and len(raw) == 1 and next(iter(raw)) in (*_SPANS, "range"):
+        ((kind, numbers),) = raw.items()
+        if not isinstance(numbers, list) or not all(_is_number(v) for v in numbers):
+            raise SpecError(f"{place}.{kind} = {shown(numbers)}; expected numbers, as in {form}.")
+        values = _range(numbers, place) if kind == "range" else _span(kind, numbers, place)
+    else:
+        raise SpecError(f"{place} = {shown(raw)}; expected {form}.")
+    if not values:
+        raise SpecError(f"{place}: empty axis, got {shown(raw)}; expected at least one value.")
+    ends = (0, len(values) - 1)  # what is allowed of whole numbers is an interval
+    for index in ends if isinstance(values, range) else range(len(values)):
+        check(key, values[index], f"{place}[{index}]")
+    return values
+
+
+def _length(raw: Any) -> int:
+    """Return how many values an axis has, before it is laid out; 1 of what is none."""
+    if isinstance(raw, list):
+        return len(raw)
+    ((kind, numbers),) = raw.items() if isinstance(raw, dict) and len(raw) == 1 else [("", None)]
+    if not isinstance(numbers, list) or not all(_is_number(v) for v in numbers):
+        return 1
+    if kind == "range" and _is_range(numbers):
+        start, stop, step = (*numbers, 1)[:3]
+        return max(0, -((start - stop) // step))
+    return numbers[2] if kind in _SPANS and len(numbers) == 3 and type(numbers[2]) is int else 1
+
+
+def _span(kind: str, numbers: list[Any], place: str) -> list[Any]:
+    if len(numbers) != 3 or type(numbers[2]) is not int or not 0 <= numbers[2] <= MAX_RUNS:
+        raise SpecError(f"{place}.{kind} = {shown(numbers)}; expected [lo, hi, num], num a whole number.")
+    low, high, count = numbers
+    if not np.isfinite([low, high]).all() or (kind == "log" and min(low, high) <= 0):
+        raise SpecError(f"{place}.{kind} = {numbers}; expected finite ends{', above 0' if kind == 'log' else ''}.")
+    return _round(_SPANS[kind](low, high, count))
+
+
+def _round(values: Any) -> list[float]:
+    return [float(f"{value:.12g}") for value in values]  # 0.1, not 0.10000000000000002
+
+
+def _is_range(numbers: list[Any]) -> bool:
+    return len(numbers) in (2, 3) and all(type(v) is int for v in numbers) and 0 not in numbers[2:]
+
+
+def _range(numbers: list[Any], place: str) -> range:
+    if not _is_range(numbers):
+        raise SpecError(
+            f"{place}.range = {shown(numbers)}; expected [start, stop] or [start, stop, step], whole numbers."
+        )
+    return range(*numbers)
+
+
+def _draws(raw: dict[str, Any], place: str) -> dict[str, Sequence[Any]]:
+    """Draw `count` values of each key at random; more of them, or another key, leave the first ones as they are."""
+    count = _whole(raw.get("count"), 1, f"{place}.count")
+    seed = _whole(raw.get("seed", 0), 0, f"{place}.seed")
+    columns = {}
+    for key, law in raw.items():
+        if key in ("count", "seed"):
+            continue
+        rng = np.random.default_rng([seed, zlib.crc32(key.encode())])
+        columns[key] = _law(law, rng, count, f"{place}.{key}")
+        for value in columns[key]:
+            check(key, value, f"{place}.{key}")
+    if not columns:
+        raise SpecError(f"{place}: nothing to draw; expected a key such as lr = {{ loguniform = [1e-3, 1] }}.")
+    return columns
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) < 2**63)
+
+
+def _whole(value: Any, least: int, place: str) -> int:
+    if type(value) is not int or not least <= value <= MAX_RUNS:
+        raise SpecError(f"{place} = {shown(value)}; expected a whole number from {least} to {MAX_RUNS:,}.")
+    return value
+
+
+def _law(law: Any, rng: np.random.Generator, count: int, place: str) -> list[Any]:
+    form = "{ uniform = [lo, hi] }, { loguniform = [lo, hi] }, { integers = [lo, hi] } or { choice = [...] }"
+    kind, values = next(iter(law.items())) if isinstance(law, dict) and len(law) == 1 else ("", None)
+    if isinstance(values, list) and kind == "choice" and values:
+        return [values[i] for i in rng.integers(len(values), size=count)]
+    if isinstance(values, list) and len(values) == 2 and all(_is_number(v) for v in values):
+        low, high = values
+        if not np.isfinite(values).all() or low >= high:
+            pass
+        elif kind == "uniform":
+            return _round(rng.uniform(low, high, count))
+        elif kind == "loguniform" and low > 0:
+            return _round(np.exp(rng.uniform(np.log(low), np.log(high), count)))
+        elif kind == "integers" and type(low) is type(high) is int:
+            return [int(v) for v in rng.integers(low, high, count)]
+    raise SpecError(f"{place} = {shown(law)}; expected {form}, lo below hi (and above 0 for loguniform).")
