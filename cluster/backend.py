@@ -4,7 +4,7 @@ import importlib
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
@@ -35,7 +35,7 @@ class Assignment:
     measure: Measure
     backend: str
     checkpoint_seconds: float
-    since: float = field(default_factory=time.time)  # before the launcher first looked at what is recorded
+    since: float = 0.0  # by the store's clock, before the launcher first looked at what is recorded
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from relusweep.sweep.device import device_name, devices
 from relusweep.sweep.kernels.jit.compiled import cache_directory
 from relusweep.sweep.kernels.jit.program import user_cache
 from relusweep.sweep.kernels.training.persistent import unsupported_reason
-from relusweep.sweep.store.atomic import replacing
+from relusweep.sweep.store.atomic import UNSYNCED, replacing, sync
 
 _SERVER_SECONDS = 2.0
 _LEAST_BYTES = 2**30  # on the store's disk
@@ -88,7 +88,8 @@ def _disk(out_dir: Path) -> Finding:
     if free < _LEAST_BYTES:
         problem = f"{free / 2**20:.0f} MiB free; expected {_LEAST_BYTES / 2**30:.0f} GiB. Choose another --out."
         return Finding("missing", f"store: {place}: {problem}")
-    return Finding("ok", f"store: {place}: can be written, {free / 2**30:.1f} GiB free")
+    warning = "" if sync(place) else f"; {UNSYNCED}"
+    return Finding("ok", f"store: {place}: can be written, {free / 2**30:.1f} GiB free{warning}")
 
 
 def _server(name: str, variable: str, default: str, page: str) -> Finding:

@@ -18,6 +18,8 @@ from relusweep.sweep.execute import load_checkpoint
 from relusweep.sweep.pack import Pack, make_packs
 from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Spec
+from relusweep.sweep.store import clock
+from relusweep.sweep.store.atomic import UNSYNCED, sync
 from relusweep.sweep.store.lease import active_packs, leased_runs, remove_expired
 from relusweep.sweep.store.repair import remove_leftovers, repair
 from relusweep.sweep.store.run_ids import RunIds
@@ -75,8 +77,10 @@ def launch(
         raise StoreError(f"{path}: holds the sweep {sweep!r}, got {spec.name!r}; choose another --out, or that name.")
     store = Store.create(path)
     remove_leftovers(store)
+    if not sync(store.path / "runs"):
+        say(f"{store.path}: {UNSYNCED}.")
     # made before the first look at what is recorded: it holds the time
-    assignment = Assignment(store.path, spec.measure, name, checkpoint_seconds)
+    assignment = Assignment(store.path, spec.measure, name, checkpoint_seconds, clock.now(store.path))
     for part, (why, moved) in repair(store).items():
         say(f"{part}: broken ({why}); set aside as {moved}, its runs are trained again.")
     store.write_spec(spec.text)
@@ -196,4 +200,4 @@ def _delete_finished(store: Store, say: Callable[[str], None]) -> None:
             say(f"{path}: a state that cannot be read (damaged, or of another version); deleted.")
         elif saved is None or not set(saved["training"]["ids"]) <= recorded:
             continue
-        path.unlink(missing_ok=True)
+        store.delete_checkpoint(path.stem)

@@ -1,7 +1,5 @@
 """Worker: trains packs one after the other on one device, on every back-end alike."""
 
-import os
-import platform
 import threading
 import time
 import traceback
@@ -18,11 +16,16 @@ from relusweep.sweep.data import DataError
 from relusweep.sweep.execute import Interrupted, Progress, execute
 from relusweep.sweep.kernels.jit.compiled import announcing
 from relusweep.sweep.pack import Pack
-from relusweep.sweep.store.lease import leased, leased_runs, worker_name
+from relusweep.sweep.store.files import Standing
+from relusweep.sweep.store.lease import Lease, is_shared, leased, worker_name
 from relusweep.sweep.store.run_ids import MergedIds
 from relusweep.sweep.store.store import Store, StoreError
 
 _PROGRESS_SECONDS = 0.5  # between writes of how far a pack is
+
+
+class _LostError(Exception):
+    """The lease is another's by now."""
 
 
 class Worker:
@@ -38,9 +41,10 @@ class Worker:
         """
         self.assignment, self.device, self.gone = assignment, device, gone
         self.store = Store(assignment.store)
-        self.name = worker_name(platform.node(), os.getpid())
+        self.name = worker_name()
         self.stop = threading.Event()
-        self.progress: Progress | None = None  # of the pack in training, or the last one
+        self.lease: Lease | None = None  # of the pack in training, or the last one
+        self.progress: Progress | None = None  # of the same
         self._written = 0.0  # when progress was last
         self._read: set[Path] = set()
         self._recorded = MergedIds()
@@ -54,9 +58,9 @@ class Worker:
     def train(self, pack: Pack) -> Outcome:
         """Train one pack and record it; a crash becomes an outcome, a store that cannot be written an exception."""
         checkpoint = self.store.checkpoint(pack.id)
-        with leased(self.store, pack.id, (run.id for run in pack.runs)) as mine:
+        with leased(self.store, pack.id, (run.id for run in pack.runs)) as self.lease:
             ids = {run.id for run in pack.runs}
-            if not mine or ids & leased_runs(self.store, besides=pack.id):
+            if self.lease is None or is_shared(self.store, pack.id, ids):
                 return Outcome(pack, "elsewhere")
             self._recorded.add(self.store.recorded_since(self.assignment.since, self._read))
             recorded = self._recorded.among(ids)
@@ -69,24 +73,34 @@ class Worker:
                         pack, self.assignment.measure, self.device, self.assignment.backend, checkpoint=checkpoint,
                         checkpoint_seconds=self.assignment.checkpoint_seconds, heartbeat=self._heartbeat,
                     )  # fmt: skip
-                self.store.write(pack.id, tables, {"device": str(self.device), "backend": self.assignment.backend})
+                footer = {"device": str(self.device), "backend": self.assignment.backend}
+                self.store.write(pack.id, tables, footer, self.lease.drafts)
             except Interrupted:
                 return Outcome(pack, "interrupted")
-            except (StoreError, DataError):
+            except _LostError:
+                return Outcome(pack, "elsewhere")
+            except DataError:
+                raise
+            except StoreError:
+                if self.lease.is_lost:
+                    return Outcome(pack, "elsewhere")
                 raise
             except Exception as error:
+                self.store.refuse(error)
                 lines = str(error).splitlines() or [""]
                 return Outcome(pack, "failed", f"{type(error).__name__}: {lines[0]}", traceback.format_exc())
             finally:
                 self.store.clear_progress(self.name)
             self.store.clear_failure(pack.id)
-            checkpoint.unlink(missing_ok=True)
+            self.store.delete_checkpoint(pack.id)
             return Outcome(pack, "recorded")
 
     def _heartbeat(self, progress: Progress) -> None:
         self.progress = progress
         if self.stop.is_set() or self.gone():
             raise Interrupted
+        if self.lease and self.lease.over.is_set():
+            raise _LostError
         if time.time() - self._written > _PROGRESS_SECONDS:
             self._write(progress, compiling=False)
 
@@ -99,5 +113,5 @@ class Worker:
 
     def _write(self, progress: Progress, *, compiling: bool) -> None:
         self._written = time.time()
-        source = {"worker": self.name, "time": self._written, "compiling": compiling}
-        self.store.write_progress(self.name, asdict(progress) | source)
+        standing = Standing(**asdict(progress), worker=self.name, time=self._written, compiling=compiling)
+        self.store.write_progress(self.name, standing)

@@ -114,8 +114,8 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
     """Start a command in a process group of its own; what is left of it at the end is killed."""
     started = []
 
-    def start(*arguments: object) -> "subprocess.Popen[str]":
-        command = [sys.executable, "-m", "relusweep", *map(str, arguments)]
+    def start(*arguments: object, within: tuple[str, ...] = ()) -> "subprocess.Popen[str]":
+        command = [*within, sys.executable, "-m", "relusweep", *map(str, arguments)]
         signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background shell, and then inherited
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,

@@ -61,5 +61,10 @@ def main(arguments: list[str] | None = None) -> int:
     except RelusweepError as error:
         err.print(f"{type(error).__name__}: {error}")
         return 2
+    except OSError as error:
+        if error.filename is None:
+            raise  # no file of the user's: a fault of ours, whose trace we need
+        err.print(f"relusweep: {error.filename}: {error.strerror}. Correct it, then run the same command again.")
+        return 2
     ended = code if isinstance(code, int) else 0
     return ended if given else 2  # no command is no use

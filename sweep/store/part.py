@@ -30,13 +30,18 @@ _ALWAYS = {"status", *(name for keys in KEYS.values() for name in keys), *(set(P
 T = TypeVar("T")
 
 
-def write_part(path: Path, content: pa.Table) -> None:
+def write_part(path: Path, content: pa.Table, drafts: Path | None = None) -> None:
     """Write a part whole or not at all.
+
+    Args:
+        path: Where it is to be.
+        content: Its rows.
+        drafts: The folder of a lease, from which it is moved there; if that has been deleted, it is not recorded.
 
     Raises:
         StoreError: if the file system refuses.
     """
-    with store_errors(path), replacing(path) as temporary:
+    with store_errors(path), replacing(path, drafts) as temporary:
         marked = content.replace_schema_metadata((content.schema.metadata or {}) | {_SEALED: b"yes"})
         pq.write_table(marked, temporary, compression="zstd", write_page_checksum=True)
         seal(temporary)

@@ -7,7 +7,6 @@ store at once.
 import os
 import secrets
 import shutil
-import time
 from collections.abc import Container, Iterable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from relusweep.sweep.record import SCHEMA_VERSION, SCHEMAS, promised
+from relusweep.sweep.store import clock
 from relusweep.sweep.store.atomic import StoreError, replacing, store_errors
 from relusweep.sweep.store.part import UNREADABLE, columns_of, read_part, schema_version, take_each, write_part
 from relusweep.sweep.store.run_ids import Keys, RunIds, keys_of
@@ -52,6 +52,7 @@ def repair(store: Store) -> dict[Path, tuple[str, Path]]:
         forget(store, store.run_ids("runs", promised(table)) - _ids_besides(store, table, broken))
     now = {part: inode for table in TABLES for part, inode in store.inodes(table).items()}
     moved = set_aside(store, [part for part in broken if part in listed and now.get(part) == listed[part]])
+    set_aside(store, [path for path in store.checkpoints() if path.is_dir()])  # no state; a worker could write none
     return {part: (why, moved[part]) for part, why in broken.items() if part in moved}
 
 
@@ -112,7 +113,7 @@ def forget(store: Store, run_ids: RunIds) -> None:
 
 def remove_leftovers(store: Store) -> None:
     """Delete what killed processes left: temporary files older than an hour, progress older than a day."""
-    now = time.time()
+    now = clock.now(store.path)
     for pattern, age in _LEFTOVERS.items():
         for path in store.path.glob(pattern):
             try:

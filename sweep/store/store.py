@@ -37,7 +37,7 @@ from relusweep.sweep.store.run_ids import Keys, RunIds, keys_of
 
 TABLES = tuple(SCHEMAS)
 FOLDERS = (*TABLES, "checkpoints", "claims", "progress", "failures")
-CLOCK_SECONDS = 600  # by which the clocks of two hosts on one store may differ
+CLOCK_SECONDS = 600  # by which the clocks of a file system's servers may differ
 _ASKED = ["status", "moments", "weights_saved"]  # columns of `runs` that conditions are about
 T = TypeVar("T")
 
@@ -75,7 +75,7 @@ class Store(StoreFiles):
         with store_errors(path):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
             # one of an earlier schema becomes one of this: a version that knows only that one refuses it from then on
-            if not (path / "store.json").exists() or _schema(path) < SCHEMA_VERSION:
+            if _has_lost_its_mark(path) or not (path / "store.json").exists() or _schema(path) < SCHEMA_VERSION:
                 write_json(path / "store.json", {"relusweep_schema_version": SCHEMA_VERSION})
             for folder in FOLDERS:
                 (path / folder).mkdir(exist_ok=True, mode=0o700)
@@ -85,6 +85,8 @@ class Store(StoreFiles):
     def at(path: Path) -> "Store | None":
         """Open the store at `path`; None if nothing is there, or only what a killed `create` left.
 
+        One whose store.json is gone or damaged is still one; `create` writes it anew.
+
         Raises:
             StoreError: if something else is there.
         """
@@ -92,6 +94,8 @@ class Store(StoreFiles):
             if not path.exists():
                 return None
             names = {child.name for child in path.iterdir()}
+        if _has_lost_its_mark(path):
+            return Store(path)
         if "store.json" in names:
             return Store.open(path)
         if any(not name.startswith(".store.json.") for name in names):
@@ -103,7 +107,13 @@ class Store(StoreFiles):
 
     # Tables ----------------------------------------------------------------------------------------------------------
 
-    def write(self, pack_id: str, tables: Mapping[str, pa.Table | list[Any]], footer: Mapping[str, str]) -> None:
+    def write(
+        self,
+        pack_id: str,
+        tables: Mapping[str, pa.Table | list[Any]],
+        footer: Mapping[str, str],
+        drafts: Path | None = None,
+    ) -> None:
         """Record a pack: one part a table, `runs` last, since a run is done when its id is there.
 
         Args:
@@ -111,9 +121,10 @@ class Store(StoreFiles):
             tables: Each table, whole or as a list of rows. A missing parameter, as of runs that ended before a
                 checkpoint of an earlier version, has its default; any other missing column is null.
             footer: Provenance beyond `record.provenance`.
+            drafts: The folder of the lease that is held on the pack.
 
         Raises:
-            StoreError: if the disk is full or the directory cannot be written.
+            StoreError: if the disk is full or the directory cannot be written, or the lease has been lost.
         """
         metadata = {f"relusweep.{key}": value for key, value in (provenance() | dict(footer)).items()}
         for table in reversed(TABLES):
@@ -121,7 +132,7 @@ class Store(StoreFiles):
             whole = pa.Table.from_pylist(rows, schema=SCHEMAS[table]) if isinstance(rows, list) else rows
             if len(whole):
                 part = self.path / table / f"pack-{pack_id}.parquet"
-                write_part(part, completed(whole, SCHEMAS[table]).replace_schema_metadata(metadata))
+                write_part(part, completed(whole, SCHEMAS[table]).replace_schema_metadata(metadata), drafts)
 
     def has_pack(self, pack_id: str) -> bool:
         """Return whether this very pack has been recorded, and not yet compacted."""
@@ -217,14 +228,15 @@ class Store(StoreFiles):
         return sum(map(len, keys)) - len(RunIds.of(*keys))
 
     def recorded_since(self, moment: float, known: set[Path]) -> RunIds:
-        """Return the ids in parts written since a moment (seconds of the epoch), not in `known`; add them to `known`.
+        """Return the ids in parts recorded since a moment, not in `known`; add them to `known`.
 
-        Clocks of hosts may differ by CLOCK_SECONDS.
+        The moment is one of `clock.now`, CLOCK_SECONDS early for file systems whose servers have each a clock.
         """
         found: list[Keys] = []
 
         def take(part: Path) -> None:
-            if part.stat().st_mtime > moment - CLOCK_SECONDS:
+            stat = part.stat()
+            if max(stat.st_mtime, stat.st_ctime) > moment - CLOCK_SECONDS:  # written, moved there
                 found.append(keys_of(read_part(part, columns_of("runs", []))["run_id"]))
             known.add(part)
 
@@ -233,9 +245,23 @@ class Store(StoreFiles):
 
 
 def _schema(path: Path) -> int:
-    try:
-        return int(json.loads((path / "store.json").read_text(encoding="utf-8"))["relusweep_schema_version"])
-    except (OSError, ValueError, KeyError, TypeError):
+    schema = _mark(path)
+    if schema is None:
+        again = " Run its spec again with this --out, which writes it anew." if _has_lost_its_mark(path) else ""
         raise StoreError(
-            f"{path}: not a relusweep store (no readable store.json); expected the --out of `relusweep run`."
-        ) from None
+            f"{path}: not a relusweep store (no readable store.json); expected the --out of `relusweep run`.{again}"
+        )
+    return schema
+
+
+def _mark(path: Path) -> int | None:
+    """Return the schema version that store.json names; None if it cannot be read."""
+    try:
+        schema = json.loads((path / "store.json").read_bytes())["relusweep_schema_version"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return schema if type(schema) is int else None
+
+
+def _has_lost_its_mark(path: Path) -> bool:
+    return _mark(path) is None and all((path / folder).is_dir() for folder in FOLDERS)

@@ -81,7 +81,10 @@ def test_page_describes_every_picture(store, sweep):
 def test_page_names_broken_parts_and_failures(store, sweep):
     path = store(sweep)
     (path / "runs" / "pack-broken.parquet").write_bytes(b"half")
-    Store.open(path).write_failure("xyz", {"error": "out of memory"})
+    Store.open(path).write_failure(
+        "xyz",
+        {"pack_id": "xyz", "run_ids": [], "error": "out of memory", "trace": "", "attempts": 3, "host": "a", "time": 0},
+    )
     page = write([path]).read_text(encoding="utf-8")
     assert "1 failed pack" in page
     assert "1 broken part" in page

@@ -97,6 +97,7 @@ def test_failure_of_runs_that_others_have_recorded_is_none_any_more(cli, tiny, t
     assert cli("run", spec, "--out", path, "--workers", 1).code == 0
     store = Store(path)
     failure = {"pack_id": "0" * 16, "run_ids": sorted(store.recorded()), "error": "killed", "host": "node1"}
+    failure |= {"trace": "", "attempts": 3, "time": 0.0}
     store.write_failure("0" * 16, failure)
     for command in ("status", "verify"):
         assert "failed" not in cli(command, path).out

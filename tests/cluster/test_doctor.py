@@ -139,6 +139,13 @@ def test_place_of_the_store_that_cannot_be_written_is_missing(cli: Callable[...,
     ) in said.out
 
 
+def test_what_a_file_system_cannot_promise_is_said(
+    cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relusweep.cluster.doctor.sync", lambda folder: False)
+    assert " GiB free; this file system cannot sync folders: what is recorded" in cli("doctor", "--out", tmp_path).out
+
+
 def test_full_disk_is_missing(cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relusweep.cluster.doctor._LEAST_BYTES", shutil.disk_usage(tmp_path).total)
     said = cli("doctor")

@@ -231,6 +231,70 @@ def test_launcher_waits_for_the_last_runs_of_another(
     assert rows_on_disk(store)["runs"] == 4
 
 
+def test_what_a_file_system_cannot_promise_is_said_once(
+    cli: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launching, "sync", lambda folder: False)
+    said = cli("run", tiny(max_steps=10), "--out", tmp_path / "store", "--workers", 1)
+    assert said.code == 0
+    assert said.err.count("cannot sync folders: what is recorded just before a loss of power") == 1
+
+
+CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+
+
+def test_launchers_in_two_containers_on_one_host_share_the_work(
+    launch: Callable[..., Any],
+    until: Callable[..., Any],
+    tiny: Callable[..., Path],
+    tmp_path: Path,
+    rows_on_disk: Callable[..., Any],
+) -> None:
+    store = tmp_path / "store"
+    command = ("run", tiny(max_steps=3_000_000, tolerance=0.0), "--out", store, "--workers", 1)
+    first = launch(*command)
+    until(lambda: is_training(store))
+    (mine,) = (store / "claims").glob("[!.]*.json")
+    content = mine.read_bytes()
+    second = launch(*command, within=CONTAINER)
+    waits = "another launcher is training the last 4 runs; waiting for it."
+    assert second.stderr
+    assert waits in second.stderr.readline()
+    assert mine.read_bytes() == content
+    assert [process.wait(timeout=100) for process in (first, second)] == [0, 0]
+    assert rows_on_disk(store)["runs"] == 4
+
+
+def test_launcher_that_stood_still_beyond_its_lease_doubles_nothing_when_it_goes_on(
+    run: Callable[..., Any],
+    launch: Callable[..., Any],
+    until: Callable[..., Any],
+    tiny: Callable[..., Path],
+    tmp_path: Path,
+    rows_on_disk: Callable[..., Any],
+) -> None:
+    store = tmp_path / "store"
+    command = ("--out", store, "--workers", 1)
+    seeds = "lr = [0.1], seed = {{ range = [0, {}] }}"  # the second launcher's pack is another one
+    first = launch("run", tiny(grid=seeds.format(4), max_steps=1_500_000, tolerance=0.0), *command, within=CONTAINER)
+    until(lambda: is_training(store))
+    (theirs,) = (store / "claims").glob("[!.]*.json")
+    group = [first.pid, *(child.pid for child in psutil.Process(first.pid).children(recursive=True))]
+    for pid in group:
+        os.kill(pid, signal.SIGSTOP)
+    os.utime(theirs, (time.time() - 130,) * 2)
+    code, _, err = run(tiny(grid=seeds.format(6), max_steps=1_500_000, tolerance=0.0), *command)
+    assert (code, err) == (0, "")
+    assert len(Store(store).recorded()) == 6
+    for pid in reversed(group):
+        os.kill(pid, signal.SIGCONT)
+    out, err = first.communicate(timeout=100)
+    assert (first.returncode, err) == (0, "")
+    assert "all 4 runs are recorded" in out
+    assert rows_on_disk(store)["runs"] == len(Store(store).recorded()) == 6
+    assert not [*Store(store).checkpoints(), *(store / "claims").iterdir()]
+
+
 @pytest.fixture
 def with_state(
     launch: Callable[..., Any], until: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path

@@ -4,11 +4,12 @@ import errno
 import json
 import os
 import re
+import stat
 from pathlib import Path
 
 import pytest
 
-from relusweep.sweep.store.atomic import StoreError, replacing, store_errors, write_json
+from relusweep.sweep.store.atomic import StoreError, replacing, store_errors, sync, write_json
 
 
 def test_killed_write_leaves_no_part(store):
@@ -49,3 +50,29 @@ def test_json_is_replaced_as_a_whole(tmp_path):
         write_json(path, {"x": object()})
     assert json.loads(path.read_text()) == {"x": 1}
     assert [each.name for each in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_file_systems_that_cannot_sync_a_folder_will_do(tmp_path, code, monkeypatch):
+    fsync = os.fsync
+
+    def refuse(number):
+        if stat.S_ISDIR(os.fstat(number).st_mode):
+            raise OSError(code, os.strerror(code))
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    assert sync(tmp_path) is False
+    write_json(tmp_path / "x.json", [1])
+    assert (tmp_path / "x.json").read_text() == "[\n 1\n]\n"
+
+
+def test_a_folder_that_could_not_be_synced_for_another_reason_is_an_error(tmp_path, monkeypatch):
+    assert sync(tmp_path) is True
+
+    def refuse(_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="Input/output error"):
+        sync(tmp_path)

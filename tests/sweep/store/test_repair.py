@@ -267,3 +267,12 @@ def test_old_temporary_files_are_deleted_wherever_they_are_written(store, folder
         os.utime(path, (time.time() - 7200,) * 2)
     remove_leftovers(store)
     assert [path.exists() for path in (old, new, sound)] == [False, True, True]
+
+
+def test_folder_in_the_place_of_a_state_is_set_aside(store):
+    folder = store.path / "checkpoints" / f"{'0' * 16}.pt"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("x")
+    repair(store)
+    assert store.checkpoints() == []
+    assert [path.name for path in (store.path / "aside").glob("checkpoints-*/*")] == ["notes.txt"]

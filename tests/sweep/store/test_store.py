@@ -43,7 +43,7 @@ def test_run_recorded_by_two_packs_is_read_once(store):
 
 def test_runs_are_written_after_the_other_tables(store, monkeypatch):
     order = []
-    monkeypatch.setattr("relusweep.sweep.store.store.write_part", lambda path, content: order.append(path.parent.name))
+    monkeypatch.setattr("relusweep.sweep.store.store.write_part", lambda path, *_: order.append(path.parent.name))
     store.write(
         "d",
         {"runs": rows(9), "weights": [{"run_id": "x", "w1": [1.0]}], "trajectories": [{"run_id": "x", "step": 1}]},
@@ -95,3 +95,26 @@ def test_store_of_an_earlier_schema_is_read_and_becomes_one_of_this_when_it_is_w
     assert not store.read()[1]
     compact(store)
     assert len(store.read()[0]) == len(table) + 1
+
+
+@pytest.mark.parametrize(
+    "content", [None, "", "{", "[]", "3", '{"relusweep_schema_version": 1e400}', '{"relusweep_schema_version": "x"}', "[" * 10**5]
+)  # fmt: skip
+def test_store_that_has_lost_its_mark_is_given_it_anew_by_run_and_named_by_others(store, content):
+    mark = store.path / "store.json"
+    before = mark.read_bytes()
+    if content is None:
+        mark.unlink()
+    else:
+        mark.write_text(content)
+    with pytest.raises(
+        StoreError, match=r"no readable store\.json.*Run its spec again with this --out, which writes it"
+    ):
+        Store.open(store.path)
+    again = Store.create(store.path)
+    assert mark.read_bytes() == before
+    assert len(again.recorded()) == 5
+    (store.path / "failures").rmdir()
+    mark.write_text("{")
+    with pytest.raises(StoreError, match=r"no readable store\.json\); expected the --out of `relusweep run`\.$"):
+        Store.create(store.path)
