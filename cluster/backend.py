@@ -50,6 +50,13 @@ class Outcome:
     kind: Literal["recorded", "elsewhere", "interrupted", "failed"]
     error: str = ""
     trace: str = ""
+    out_of_memory: bool = False
+
+    @property
+    def next_attempt(self) -> tuple[Pack, ...]:
+        """What to train after it failed: the pack again; where memory was too little, its halves."""
+        runs, half = self.pack.runs, len(self.pack.runs) // 2
+        return (Pack(runs[:half]), Pack(runs[half:])) if self.out_of_memory and half else (self.pack,)
 
 
 def failure(outcome: Outcome, attempts: int) -> Failure:

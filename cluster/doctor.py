@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from relusweep.cluster.backend import check_name
+from relusweep.cluster.cores import own_cores
 from relusweep.cluster.finding import Finding
 from relusweep.sweep.device import device_name, devices
 from relusweep.sweep.kernels.jit.compiled import cache_directory
@@ -56,7 +57,7 @@ def _devices() -> Iterator[Finding]:
             cure = "Install gcc and Python's headers (python3-dev)."
             yield Finding("absent", f"{device}: Triton makes no code for it, and slower kernels train: {why}. {cure}")
     if found[0].type == "cpu":
-        mine, all_ = len(os.sched_getaffinity(0)), os.cpu_count()
+        mine, all_ = own_cores(), os.cpu_count()
         yield Finding("ok", f"cores: {mine} of {all_} are ours")
         if torch.version.cuda:
             cure = "Compare CUDA_VISIBLE_DEVICES, and the driver's CUDA version in nvidia-smi."

@@ -10,6 +10,7 @@ import psutil
 
 _MOUNT = Path("/sys/fs/cgroup")
 _GROUPS = Path("/proc/self/cgroup")
+_COUNTERS = Path("/proc/vmstat")
 
 # limit, use, and in memory.stat what of the use is given back when the room is needed
 _UNIFIED = ("memory.max", "memory.current", "inactive_file")
@@ -19,6 +20,15 @@ _FIRST_VERSION = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inact
 def available(mount: Path = _MOUNT, groups: Path = _GROUPS) -> int:
     """Return the bytes that may still be taken: the least of the machine's and of every control group's around us."""
     return min([psutil.virtual_memory().available, *_left(mount, groups)])
+
+
+def kills(counters: Path = _COUNTERS) -> int:
+    """Return how many processes this kernel has killed for want of memory since its boot; 0 where it does not say."""
+    try:
+        counted = dict(line.split() for line in counters.read_text(encoding="ascii").splitlines())
+        return int(counted.get("oom_kill", 0))
+    except (OSError, ValueError):
+        return 0
 
 
 def _left(mount: Path, groups: Path) -> Iterator[int]:

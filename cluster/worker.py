@@ -87,8 +87,8 @@ class Worker:
                 raise
             except Exception as error:
                 self.store.refuse(error)
-                lines = str(error).splitlines() or [""]
-                return Outcome(pack, "failed", f"{type(error).__name__}: {lines[0]}", traceback.format_exc())
+                line = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+                return Outcome(pack, "failed", line, traceback.format_exc(), _is_of_memory(error))
             finally:
                 self.store.clear_progress(self.name)
             self.store.clear_failure(pack.id)
@@ -115,3 +115,8 @@ class Worker:
         self._written = time.time()
         standing = Standing(**asdict(progress), worker=self.name, time=self._written, compiling=compiling)
         self.store.write_progress(self.name, standing)
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """Return whether there was too little memory, of the machine's or of a GPU."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -1,6 +1,5 @@
 """Local: packs on this machine, one process a GPU, or one a core; the reference that every back-end must equal."""
 
-import os
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import final
 import torch
 
 from relusweep.cluster.backend import ATTEMPTS, Assignment, BackendError, LaunchOptions, Outcome, failure
+from relusweep.cluster.cores import own_cores
 from relusweep.cluster.local.pool import WorkerPool
 from relusweep.cluster.memory import available
 from relusweep.cluster.pack_size import fair, fitting
@@ -17,7 +17,6 @@ from relusweep.sweep.device import devices
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Measure
-from relusweep.sweep.store.store import Store
 
 _PROCESS_BYTES = 200 * 2**20  # that a worker takes before it has a pack
 
@@ -30,7 +29,7 @@ class Local:
         if machine is not None:
             raise BackendError(f"--machine {machine}: local trains on this machine; expected --on slurm with it.")
         found = devices()
-        cores = len(os.sched_getaffinity(0))
+        cores = own_cores()
         self.workers = workers or (len(found) if found[0].type == "cuda" else cores)
         self.devices = [found[index % len(found)] for index in range(self.workers)]
 
@@ -66,16 +65,25 @@ class Local:
 
         torch.set_num_threads(1)
         worker = Worker(assignment, self.device, gone=look)
-        store = Store(assignment.store)
         with worker.stopped_by_signals():
             for pack in packs:
                 if worker.stop.is_set():
                     raise KeyboardInterrupt
-                outcome, attempt = worker.train(pack), 1
-                while outcome.kind == "failed" and attempt < ATTEMPTS:
-                    outcome, attempt = worker.train(pack), attempt + 1
-                if outcome.kind == "failed":
-                    store.write_failure(pack.id, failure(outcome, attempt))
-                if outcome.kind == "interrupted":
-                    raise KeyboardInterrupt
-                yield outcome
+                yield from _tried(worker, pack)
+
+
+def _tried(worker: Worker, pack: Pack) -> Iterator[Outcome]:
+    """Train a pack, again if it fails, and its halves where memory is too little; yield what became of them."""
+    for _ in range(ATTEMPTS):
+        outcome = worker.train(pack)
+        if outcome.kind == "interrupted":
+            raise KeyboardInterrupt
+        if outcome.kind == "failed" and len(outcome.next_attempt) > 1:
+            for half in outcome.next_attempt:
+                yield from _tried(worker, half)
+            return
+        if outcome.kind != "failed":
+            break
+    else:
+        worker.store.write_failure(pack.id, failure(outcome, ATTEMPTS))
+    yield outcome

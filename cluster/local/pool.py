@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 
 from relusweep.cluster.backend import ATTEMPTS, Assignment, BackendError, Outcome, failure
 from relusweep.cluster.local.forks import CONTEXT, adopt, load_ahead, nameless
+from relusweep.cluster.memory import kills
 from relusweep.cluster.signals import answered
 from relusweep.cluster.worker import Worker
 from relusweep.sweep.data import DataError
@@ -31,6 +32,7 @@ class _Member:
     process: Any
     pipe: Connection
     pack: Pack | None = None
+    kills: int = field(default_factory=kills)  # for want of memory, before it was started
 
     def give(self, pack: Pack) -> None:
         self.pack = pack
@@ -55,8 +57,9 @@ class _Member:
             self.process.join()
             code = self.process.exitcode or 0
             how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-            hint = " Out of memory? See the system's log." if code == -signal.SIGKILL else ""
-            return Outcome(self.pack, "failed", f"worker process died ({how}).{hint}")
+            starved = code == -signal.SIGKILL and kills() > self.kills
+            hint = " There was not enough memory." if starved else ""
+            return Outcome(self.pack, "failed", f"worker process died ({how}).{hint}", out_of_memory=starved)
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -123,8 +126,8 @@ class WorkerPool:
                 if outcome.kind == "interrupted":  # a signal came to this worker alone
                     member.process.join()
                     again.append(outcome.pack)
-                elif outcome.kind == "failed" and self._count(outcome) < ATTEMPTS:
-                    again.append(outcome.pack)
+                elif outcome.kind == "failed" and (len(outcome.next_attempt) > 1 or self._count(outcome) < ATTEMPTS):
+                    again += outcome.next_attempt
                 else:
                     yield outcome
                 pack = again.pop() if again else next(packs, None)

@@ -1,6 +1,5 @@
 """RayTune: packs as trials of Ray Tune. Tune schedules and retries; what is done is what the store has."""
 
-import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from typing import final
 import torch
 
 from relusweep.cluster.backend import Assignment, BackendError, LaunchOptions, Outcome
+from relusweep.cluster.cores import own_cores
 from relusweep.cluster.local.backend import Local
 from relusweep.cluster.ray.cluster import address, connected, load, started
 from relusweep.cluster.signals import answered
@@ -74,7 +74,7 @@ class RayTune:
     def _cluster(self, title: str) -> AbstractContextManager[None]:
         if address():
             return connected(title)
-        cpus = max(self.workers, len(os.sched_getaffinity(0)))
+        cpus = max(self.workers, own_cores())
         return started(cpus, self.workers if self.unit == "GPU" else 0, self.say, title)
 
 

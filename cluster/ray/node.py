@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 
+from relusweep.cluster.cores import own_cores
 from relusweep.cluster.ports import free_ports
 from relusweep.cluster.ray.cluster import STORE_BYTES
 from relusweep.cluster.ray.folder import RAYS, folder
@@ -129,7 +130,7 @@ class Node:
 
 def cpus() -> int:
     """Return the number of cores of the job on this node, whether SLURM confines it to them or not."""
-    confined = len(os.sched_getaffinity(0))
+    confined = own_cores()
     return min(confined, int(os.environ.get("SLURM_CPUS_ON_NODE", confined)))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from relusweep.cluster.backend import BackendError
+from relusweep.cluster.cores import own_cores
 from relusweep.cluster.slurm.scheduler import this_job
 
 _DRIVER = Path("/dev/nvidiactl")  # is there where a driver of GPUs is
@@ -24,7 +25,7 @@ def workers_here(machine: dict[str, Any]) -> int:
     asked = machine["gpus_per_job"]
     if not asked:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a GPU that is visible was not given to this job
-        return max(1, min(machine["cpus_per_task"], len(os.sched_getaffinity(0))))
+        return max(1, min(machine["cpus_per_task"], own_cores()))
     visible = [device for device in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if device]
     if len(visible) != asked:
         raise BackendError(

@@ -23,7 +23,7 @@ from relusweep.cluster.slurm.outcomes import outcomes, task_ends
 from relusweep.cluster.slurm.queue import CANCELLED, LEAST_SECONDS
 from relusweep.cluster.slurm.retries import Retries
 from relusweep.cluster.slurm.sbatch import script, submit_array, submit_report
-from relusweep.cluster.slurm.scheduler import SchedulerError, cancel, largest_array
+from relusweep.cluster.slurm.scheduler import SchedulerError, cancel, largest_array, set_aside
 from relusweep.cluster.slurm.submission import Submission, open_submissions
 from relusweep.sweep.device import devices
 from relusweep.sweep.pack import Pack
@@ -50,6 +50,8 @@ class Slurm:
         self.machine = Machine.read(machine)
         self.lengths = Lengths.on(self.machine)
         self.launch = launch or LaunchOptions()
+        if ignored := set_aside():
+            self.launch.say(f"{', '.join(ignored)}: not passed on; what jobs ask for stands in {machine}.")
         self.report_submitted = False  # whether a job that writes the report has been submitted
         self.workers_a_job = self.machine.gpus_per_job or self.machine.cpus_per_task
         self.workers = self.lengths.at_one_time * self.workers_a_job

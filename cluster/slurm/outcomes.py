@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from relusweep.cluster.backend import BackendError, Outcome
 from relusweep.cluster.slurm.queue import CANCELLED, Queue
 from relusweep.cluster.slurm.submission import Submission
 from relusweep.sweep.store.atomic import StoreError
+from relusweep.sweep.store.run_ids import RunIds
 
 _TICK_SECONDS = 0.5
 _FILES_SECONDS = 1.0  # between looks at what the tasks have written
@@ -15,12 +17,14 @@ _FILES_SECONDS = 1.0  # between looks at what the tasks have written
 def task_ends(submission: Submission, tick: Callable[[], None]) -> Iterator[tuple[int, str | None]]:
     """Yield each task that has ended: by itself (None), or with the state that SLURM gave it.
 
-    What a task wrote counts first, the queue where it wrote nothing, accounting where the queue has forgotten.
+    What a task wrote counts first, the queue where it wrote nothing, accounting where the queue has forgotten. Tasks
+    that still wait in the queue when all runs are recorded, as other tasks took theirs over, are cancelled.
 
     Raises:
         KeyboardInterrupt: if the submission was cancelled.
     """
     queue, known = Queue(), set[int]()
+    missing, read = RunIds.of(*(ids.keys for ids in submission.run_ids)), set[Path]()
     looked = 0.0
     while len(known) < len(submission.tasks):
         tick()
@@ -33,6 +37,10 @@ def task_ends(submission: Submission, tick: Callable[[], None]) -> Iterator[tupl
         for number in sorted(submission.ended_tasks() - known):
             known.add(number)
             yield number, None
+        if missing:
+            missing -= submission.store.recorded_since(submission.assignment.since, read)
+            if not missing and len(known) < len(submission.tasks):
+                queue.cancel_pending(submission)
         queue.look([submission])
         gone = {number for _, number in queue.gone} - known
         states = queue.last_states(submission, gone)

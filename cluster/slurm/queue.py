@@ -4,6 +4,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from relusweep.cluster.progress import grouped
@@ -49,6 +50,12 @@ class Queue:
         changed = before != (self.gone, {key: task.state for key, task in self.tasks.items()})
         self._wait = LEAST_SECONDS if changed else min(MOST_SECONDS, max(2 * self._wait, LEAST_SECONDS))
         self._next = time.monotonic() + self._wait
+
+    def cancel_pending(self, submission: Submission) -> None:
+        """Cancel what of a submission has not started, and ask SLURM about it at the next look; it may refuse."""
+        with suppress(SchedulerError):
+            cancel(submission.jobs, only_pending=True)
+            self._next = time.monotonic()
 
     def last_states(self, submission: Submission, numbers: Iterable[int]) -> dict[int, str]:
         """Return how tasks that are gone have ended, as far as SLURM remembers."""

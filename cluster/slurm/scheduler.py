@@ -13,7 +13,9 @@ MOST_TASKS = 1001  # of an array, where `scontrol show config` cannot be asked: 
 _SECONDS = 60  # a controller that is busy answers late; one that is down, not at all
 _ATTEMPTS = 3  # to be queued again: no one else does it
 _PAUSE_SECONDS = 2.0
-_PREFERENCES = ("SQUEUE_", "SCANCEL_", "SACCT_")  # that people set for what they type: SQUEUE_PARTITION
+# What people set for what they type, as SQUEUE_PARTITION or SBATCH_RESERVATION: no command of ours is given any of it,
+# so that jobs are sought, and cancelled, where they were submitted.
+SET_ASIDE = ("SBATCH_", "SQUEUE_", "SCANCEL_", "SACCT_", "SCONTROL_", "SLURM_CLUSTERS")
 _ENDED = frozenset(
     [
         "BOOT_FAIL",
@@ -113,9 +115,14 @@ def node_names(hostlist: str) -> list[str]:
     return _ask("scontrol", "show", "hostnames", hostlist).split()
 
 
-def cancel(jobs: Iterable[str]) -> None:
+def set_aside() -> list[str]:
+    """Return the variables that ask sbatch for something here, and are not passed on."""
+    return sorted(name for name in os.environ if name.startswith(("SBATCH_", "SLURM_CLUSTERS")))
+
+
+def cancel(jobs: Iterable[str], *, only_pending: bool = False) -> None:
     """Cancel jobs by their ids, in one call; those that have ended by now are no error."""
-    _ask("scancel", "--quiet", *jobs)
+    _ask("scancel", "--quiet", *(["--state=PENDING"] if only_pending else []), *jobs)
 
 
 def requeue_this_job() -> bool:
@@ -147,7 +154,7 @@ def this_job() -> str:
 
 
 def _ask(command: str, *arguments: str) -> str:
-    variables = {name: value for name, value in os.environ.items() if not name.startswith(_PREFERENCES)}
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(SET_ASIDE)}
     try:
         done = subprocess.run(
             [command, *arguments], env=variables, capture_output=True, text=True, timeout=_SECONDS, check=False

@@ -1,6 +1,5 @@
 """`relusweep run`."""
 
-import os
 from typing import Annotated
 
 import typer
@@ -19,6 +18,7 @@ from relusweep.cli.arguments import (
 )
 from relusweep.cli.store_lines import print_lacking
 from relusweep.cli.terminal import err, out, quoted
+from relusweep.cluster.cores import own_cores
 
 
 def run(
@@ -33,7 +33,7 @@ def run(
     report_after: Annotated[bool, typer.Option("--report", help="Submit a job that writes the report last.")] = False,
 ) -> None:
     """Train all runs of a sweep that are not recorded yet. The same command resumes and extends."""
-    if on == "local" and (workers or len(os.sched_getaffinity(0))) > 1:
+    if on == "local" and (workers or own_cores()) > 1:
         from relusweep.cluster.local.forks import load_ahead
 
         load_ahead()  # while this process loads the same

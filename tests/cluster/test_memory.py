@@ -5,7 +5,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from relusweep.cluster.memory import available
+from relusweep.cluster.memory import available, kills
 
 GIB = 2**30
 
@@ -56,3 +56,14 @@ def test_without_a_limit_the_machine_counts(tmp_path: Path, ours: Path, limit: s
     group(tmp_path / "mount", True, limit, 5)
     for groups in (ours, tmp_path / "none"):
         assert available(tmp_path / "mount", groups) == pytest.approx(psutil.virtual_memory().available, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("content", "count"), [("pgpgin 5\noom_kill 3\n", 3), ("pgpgin 5\n", 0), ("oom_kill\n", 0), (None, 0)]
+)
+def test_processes_that_were_killed_for_want_of_memory_are_counted(
+    tmp_path: Path, content: str | None, count: int
+) -> None:
+    if content is not None:
+        (tmp_path / "vmstat").write_text(content)
+    assert kills(tmp_path / "vmstat") == count

@@ -1,6 +1,7 @@
 """Worker pool: its workers stop on a signal, and one that dies does not take the others along."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -10,6 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from relusweep.cluster import worker
+from relusweep.sweep.pack import Pack
+from relusweep.sweep.store.store import Store
 
 
 def test_launcher_can_be_stopped_after_the_origin_of_its_workers_was_killed(
@@ -72,3 +79,50 @@ def test_pack_that_needs_more_memory_than_there_is_fails_alone_and_is_tried_agai
     assert "1/2 runs · 0 converged, 1 at budget, 0 diverged · 1 pack(s) failed" in done.stdout
     assert f"pack {failure['pack_id']} of 1 runs failed on {failure['host']}: {failure['error']}" in done.stdout
     assert f"missing: {failure['run_ids'][0]}" in done.stdout
+
+
+def test_after_a_kill_for_want_of_memory_the_next_attempt_takes_half(
+    cli: Callable[..., Any],
+    until: Callable[..., Any],
+    tiny: Callable[..., Path],
+    tmp_path: Path,
+    meanwhile: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    killed: list[int] = []
+    monkeypatch.setattr("relusweep.cluster.local.pool.kills", lambda: len(killed))
+    store, spec = (
+        tmp_path / "store",
+        tiny(grid="lr = [0.05], seed = { range = [0, 5] }", max_steps=1_000_000, tolerance=0.0),
+    )
+
+    def kill() -> None:
+        (progress,) = until(lambda: list((store / "progress").glob("[!.]*.json")))
+        killed.append(int(progress.stem.rpartition("-")[2]))
+        os.kill(killed[0], signal.SIGKILL)
+
+    meanwhile(kill)
+    said = cli("run", spec, "--out", store, "--workers", 2)
+    assert (said.code, said.err) == (0, "")
+    sizes = pq.read_table(store / "runs", columns=["pack_size"])["pack_size"].to_pylist()
+    assert sorted(sizes) == [2, 2, 3, 3, 3]
+    assert not [*Store(store).checkpoints(), *Store(store).failures(), *(store / "claims").iterdir()]
+
+
+def test_memory_that_is_too_little_for_a_pack_is_enough_for_parts_of_it(
+    cli: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute = worker.execute
+
+    def greedy(pack: Pack, *given: Any, **named: Any) -> Any:
+        if len(pack.runs) > 2:
+            raise MemoryError
+        return execute(pack, *given, **named)
+
+    monkeypatch.setattr(worker, "execute", greedy)
+    store, spec = tmp_path / "store", tiny(grid="lr = [0.05], seed = { range = [0, 7] }", max_steps=10)
+    said = cli("run", spec, "--out", store, "--workers", 1)
+    assert (said.code, said.err) == (0, "")
+    sizes = pq.read_table(store / "runs", columns=["pack_size"])["pack_size"].to_pylist()
+    assert sorted(sizes) == [1, 2, 2, 2, 2, 2, 2]
+    assert not Store(store).failures()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -112,6 +113,19 @@ def test_machine_without_sbatch_is_one_line(cli, tiny, tmp_path, monkeypatch, an
     assert said.err == "BackendError: sbatch: not found on this machine; expected SLURM. Use a login node.\n"
 
 
+def test_variables_that_ask_sbatch_for_something_are_named_and_set_aside(
+    cli, tiny, tmp_path, monkeypatch, an_hour, submitting
+):
+    arguments = submitting(tiny(), tmp_path / "store")
+    monkeypatch.setenv("SBATCH_RESERVATION", "course")
+    monkeypatch.setenv("SLURM_CLUSTERS", "another")
+    said = cli("run", *arguments)
+    (machine,) = [each for each in arguments if str(each).endswith("machine.toml")]
+    line = f"SBATCH_RESERVATION, SLURM_CLUSTERS: not passed on; what jobs ask for stands in {machine}.\n"
+    assert said.code == 0
+    assert line in said.out
+
+
 def test_store_whose_path_slurm_would_read_in_its_own_way_is_refused(cli, tiny, tmp_path, monkeypatch, an_hour):
     (tmp_path / "sbatch").touch(mode=0o700)
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -181,6 +195,34 @@ def test_tasks_beyond_the_largest_array_go_into_more_arrays(
     assert starts[1] > ends[0], "the second array waits for the first"
     assert starts[2] > ends[1], "and its tasks for each other"
     verified(store)
+
+
+def test_tasks_that_wait_though_all_runs_are_recorded_by_now_are_cancelled(
+    slurm: Cluster,
+    submitting: Callable[..., list[object]],
+    cli: Callable[..., Any],
+    tiny: Callable[..., Path],
+    tmp_path: Path,
+    until: Callable[..., Any],
+    meanwhile: Any,
+    submissions: Callable[[Path], list[Submission]],
+) -> None:
+    spec, store, elsewhere = tiny(), tmp_path / "store", tmp_path / "elsewhere"
+    assert cli("run", spec, "--out", elsewhere, "--workers", 1).code == 0
+    urgent = ["--output=/dev/null", "-p", "main", "--exclusive"]
+    full = [slurm.sbatch("sleep 600", *urgent, f"--nodelist={node}") for node in slurm.nodes]
+
+    def record() -> None:
+        until(lambda: any((store / "jobs").glob("*/jobs.json")))
+        shutil.copytree(elsewhere / "runs", store / "runs", dirs_exist_ok=True)
+
+    meanwhile(record)
+    said = cli("run", *submitting(spec, store))
+    assert (said.code, said.err) == (0, "")
+    (submission,) = submissions(store)
+    assert [slurm.jobs()[job] for job in submission.jobs] == ["CANCELLED"]
+    assert (Store(store).failures(), submission.ended) == ([], "all of its array tasks have ended")
+    slurm.run("scancel", *full)
 
 
 def test_detached_run_returns_and_any_shell_can_follow_it_to_the_report(

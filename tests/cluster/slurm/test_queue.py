@@ -113,6 +113,7 @@ def test_task_is_seen_whatever_its_owner_likes_to_see(slurm, submission, monkeyp
     slurm.sbatch("true", "--hold", f"--job-name={submission.job_name(0)}", "--output=/dev/null")
     for name, value in {"PARTITION": "high", "FORMAT": "%i", "FORMAT2": "jobid", "STATES": "running"}.items():
         monkeypatch.setenv(f"SQUEUE_{name}", value)
+    monkeypatch.setenv("SLURM_CLUSTERS", "another")
     assert Pending(submission.store).runs() == submission.run_ids[0]
 
 
