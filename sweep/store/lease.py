@@ -76,11 +76,12 @@ def leased(store: Store, pack_id: str, run_ids: Iterable[str]) -> Iterator[Lease
     Raises:
         StoreError: if the lease cannot be written.
     """
-    path, token = store.path / "claims" / f"{pack_id}.json", secrets.token_hex(4)
-    content = json.dumps(process.identity() | {"token": token, "runs": list(run_ids)}).encode()
+    path, token, runs = store.path / "claims" / f"{pack_id}.json", secrets.token_hex(4), list(run_ids)
+    content = json.dumps(process.identity() | {"token": token, "runs": runs}).encode()
     lease = Lease(path, content, _drafts(path, token))
-    with store_errors(path):
-        lease.drafts.mkdir(mode=0o700)  # never again after this: without it, nothing is recorded
+    if runs:
+        with store_errors(path):
+            lease.drafts.mkdir(mode=0o700)  # never again after this: without it, nothing is recorded
     renewal = threading.Thread(target=lease.keep_renewing, daemon=True)
     try:
         with store_errors(path):

@@ -15,8 +15,10 @@ from relusweep.cluster.backend import ATTEMPTS
 from relusweep.cluster.restarts import IDLE_STARTS
 from relusweep.cluster.slurm import array_task
 from relusweep.cluster.slurm.array_task import _train
+from relusweep.cluster.slurm.queue import Queue
 from relusweep.cluster.slurm.submission import Submission
 from relusweep.cluster.slurm.task_history import TaskHistory
+from relusweep.sweep.store import process
 from relusweep.sweep.store.compaction import compact
 from relusweep.sweep.store.lease import EXPIRY_SECONDS
 from relusweep.sweep.store.store import Store
@@ -84,7 +86,7 @@ def test_packs_for_which_the_time_of_the_job_is_not_enough_are_left_to_their_tas
 def test_pack_that_failed_or_whose_process_was_killed_is_left_to_its_task(two, folder):
     submission = two()
     (pack,) = submission.packs([2])
-    left = {"host": os.uname().nodename, "pid": 2**22 + 1, "started": 0.0, "runs": [run.id for run in pack.runs]}
+    left = process.identity() | {"pid": 2**22 + 1, "runs": [run.id for run in pack.runs]}
     (submission.store.path / folder / f"{pack.id}.json").write_text(json.dumps(left))
     _train(submission, 0, [])
     assert submission.history(0)["taken"] == [3]
@@ -186,7 +188,9 @@ def test_task_that_is_done_trains_packs_of_one_that_waits_which_then_finds_nothi
     tmp_path: Path,
     submissions: Callable[[Path], list[Submission]],
     verified: Callable[[Path], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(Queue, "cancel_pending", lambda *_: None)  # as where no launcher waits
     spec, store = tiny(grid="lr = [0.1], seed = { range = [0, 96] }"), tmp_path / "store"
     said = cli("run", *submitting(spec, store, seconds=48 / gpus, max_array_tasks=1, gpus_per_job=gpus))
     assert (said.code, said.err) == (0, "")

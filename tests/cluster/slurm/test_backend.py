@@ -14,6 +14,7 @@ import torch
 
 from relusweep.cluster.backend import BackendError
 from relusweep.cluster.slurm.backend import Slurm
+from relusweep.cluster.slurm.queue import Queue
 from relusweep.cluster.slurm.submission import Submission
 from relusweep.sweep.probe import Cost
 from relusweep.sweep.run import Run
@@ -183,7 +184,9 @@ def test_tasks_beyond_the_largest_array_go_into_more_arrays(
     tmp_path: Path,
     submissions: Callable[[Path], list[Submission]],
     verified: Callable[[Path], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(Queue, "cancel_pending", lambda *_: None)
     spec, store = tiny(grid="lr = [0.1], seed = { range = [0, 96] }"), tmp_path / "store"
     said = cli("run", *submitting(spec, store, seconds=32, max_array_tasks=1))
     assert (said.code, said.err) == (0, "")
