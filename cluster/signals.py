@@ -1,6 +1,7 @@
 """Signals: those that ask a process to write its states and stop, and who answers them for a while."""
 
 import signal
+import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -10,12 +11,36 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, s
 
 Handler = Callable[[int, FrameType | None], object]
 
+_came = threading.Event()  # whether a stop signal has been answered: this process is leaving
+
 
 def answer(handler: Handler) -> None:
     """Have a function called when a stop signal comes, from now on; signals that come meanwhile are not lost."""
+
+    def called(number: int, frame: FrameType | None) -> None:
+        _came.set()
+        handler(number, frame)
+
     for number in STOP_SIGNALS:
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, handler)
+            signal.signal(number, called)
+
+
+def answer_first() -> None:
+    """Have the first stop signal interrupt this process as Ctrl-C does, wherever no other answer has been chosen.
+
+    From its first moment on, while what takes long is still being loaded. Later ones change nothing: it is leaving.
+    """
+    for number in STOP_SIGNALS:
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, interrupt)
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Interrupt this process, unless it is leaving already."""
+    if not _came.is_set():
+        _came.set()
+        raise KeyboardInterrupt
 
 
 def ignore() -> None:

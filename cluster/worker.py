@@ -12,7 +12,7 @@ import torch
 
 from relusweep.cluster.backend import Assignment, Outcome
 from relusweep.cluster.signals import answered
-from relusweep.sweep.data import DataError
+from relusweep.sweep.errors import RelusweepError
 from relusweep.sweep.execute import Interrupted, Progress, execute
 from relusweep.sweep.kernels.jit.compiled import announcing
 from relusweep.sweep.pack import Pack
@@ -79,10 +79,8 @@ class Worker:
                 return Outcome(pack, "interrupted")
             except _LostError:
                 return Outcome(pack, "elsewhere")
-            except DataError:
-                raise
-            except StoreError:
-                if self.lease.is_lost:
+            except RelusweepError as error:
+                if isinstance(error, StoreError) and self.lease.is_lost:
                     return Outcome(pack, "elsewhere")
                 raise
             except Exception as error:

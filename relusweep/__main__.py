@@ -8,9 +8,16 @@ from relusweep.cluster.safe_path import secure
 def main() -> int:
     """Run a command, with modules from nowhere but installations; return its exit code."""
     secure()
-    from relusweep.cli import main as command
+    from relusweep.cluster.signals import answer_first
 
-    return command()
+    try:
+        answer_first()
+        from relusweep.cli import main as command
+
+        return command()
+    except KeyboardInterrupt:  # while that was being loaded
+        print("relusweep: stopped before anything was begun.", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

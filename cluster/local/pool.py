@@ -17,9 +17,9 @@ from relusweep.cluster.local.forks import CONTEXT, adopt, load_ahead, nameless
 from relusweep.cluster.memory import kills
 from relusweep.cluster.signals import answered
 from relusweep.cluster.worker import Worker
-from relusweep.sweep.data import DataError
+from relusweep.sweep.errors import RelusweepError
 from relusweep.sweep.pack import Pack
-from relusweep.sweep.store.store import Store, StoreError
+from relusweep.sweep.store.store import Store
 
 _TICK_SECONDS = 0.5
 
@@ -48,7 +48,7 @@ class _Member:
         """Return what became of its pack.
 
         Raises:
-            StoreError, DataError: what stopped the worker.
+            RelusweepError: what stopped the worker.
         """
         assert self.pack is not None
         try:
@@ -104,7 +104,7 @@ class WorkerPool:
             tick: Called about twice a second.
 
         Raises:
-            StoreError, DataError: what stopped a worker.
+            RelusweepError: what stopped a worker.
             KeyboardInterrupt: if a signal came.
         """
         again: list[Pack] = []  # crashed, to be tried once more
@@ -168,11 +168,11 @@ def _work(assignment: Assignment, device: torch.device, pipe: Connection, enviro
                 if not pipe.poll(_TICK_SECONDS):
                     continue
                 outcome: Outcome | Exception = worker.train(pipe.recv())
-            except EOFError:
+            except (EOFError, ConnectionError):  # the launcher is gone
                 return
-            except (StoreError, DataError) as error:
+            except RelusweepError as error:
                 outcome = error
             try:
                 pipe.send(outcome)
-            except BrokenPipeError:
+            except ConnectionError:
                 return

@@ -21,12 +21,13 @@ from relusweep.cluster.ray.cluster import address
 from relusweep.cluster.ray.trial import PACKS_FILE, STOP_FILE, PackTrial, description
 from relusweep.cluster.signals import answer, restored
 from relusweep.sweep.data import DataError
+from relusweep.sweep.kernels.jit.private import CacheError
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.store.store import Store, StoreError
 
 _TICK_SECONDS = 0.5
 _FULL_SECONDS = 10.0  # without any worker, before the user gets a message
-_BREAKING = {"StoreError": StoreError, "DataError": DataError}
+_BREAKING = {"StoreError": StoreError, "DataError": DataError, "CacheError": CacheError}
 
 
 class Driver(tune.Callback):
@@ -69,7 +70,7 @@ class Driver(tune.Callback):
         """Train packs; yield their outcomes when all have ended.
 
         Raises:
-            StoreError, DataError: what stopped a worker.
+            StoreError, DataError, CacheError: what stopped a worker.
             KeyboardInterrupt: if a signal came; the states have been written.
         """
         with self.folder.held():

@@ -18,11 +18,10 @@ from ray.util.metrics import Counter, Gauge
 from relusweep.cluster.backend import Assignment, Outcome, failure
 from relusweep.cluster.pack_file import PackFile
 from relusweep.cluster.worker import Worker
-from relusweep.sweep.data import DataError
 from relusweep.sweep.device import device_name, devices
+from relusweep.sweep.errors import RelusweepError
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.record import SCHEMAS
-from relusweep.sweep.store.atomic import StoreError
 from relusweep.sweep.store.part import UNREADABLE, read_part
 
 PACKS_FILE = "packs.parquet"  # in the folder of the driver
@@ -101,7 +100,7 @@ class PackTrial(tune.Trainable):
         torch.set_num_threads(1)
         try:
             self.outcome = self.worker.train(self.pack)
-        except (StoreError, DataError) as error:
+        except RelusweepError as error:
             self.outcome = error
 
     def _stopped(self) -> bool:

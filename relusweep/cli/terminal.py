@@ -10,6 +10,8 @@ from typing import Any
 
 from rich.console import Console
 
+from relusweep.cluster.signals import interrupt
+
 
 class _Stream:
     """Standard output or standard error, as long as it can be written: a display must not end a training.
@@ -38,7 +40,7 @@ class _Stream:
             return self.__getattr__(name)(*given)
         except BrokenPipeError:
             self._drop()
-            if not callable(signal.getsignal(signal.SIGTERM)):
+            if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, interrupt):
                 raise SystemExit(0) from None
             os.kill(os.getpid(), signal.SIGTERM)
         except (OSError, ValueError):  # a closed file

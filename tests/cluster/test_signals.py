@@ -51,3 +51,46 @@ def test_closing_the_terminal_is_no_matter_to_who_goes_on_without_one() -> None:
         assert came == [signal.SIGTERM]
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+AT_ONCE = """
+import os, signal, sys
+import relusweep.cluster.safe_path as first
+secure = first.secure
+def hook():
+    secure()
+    signalled = __import__("threading").Timer({seconds}, lambda: os.kill(os.getpid(), signal.{name}))
+    signalled.daemon = True
+    signalled.start()
+import relusweep.__main__ as entry
+entry.secure = hook
+sys.argv = ["relusweep", "doctor"]
+sys.exit(entry.main())
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGUSR2", "SIGHUP", "SIGINT"])
+def test_stop_signal_while_everything_is_still_being_loaded_is_answered_in_one_line(name: str) -> None:
+    command = [sys.executable, "-c", AT_ONCE.format(seconds=0.3, name=name)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 130, done.stderr
+    assert done.stderr in (
+        "relusweep: stopped before anything was begun.\n",
+        "relusweep: stopped; what was in training is kept. The same command goes on from there.\n",
+    )
+
+
+def test_signals_that_come_while_a_process_is_leaving_change_nothing() -> None:
+    code = (
+        "import os, signal\n"
+        "from relusweep.cluster.signals import answer_first\n"
+        "answer_first()\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGUSR1)\n"
+        "except KeyboardInterrupt:\n"
+        "    for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP):\n"
+        "        os.kill(os.getpid(), number)\n"
+        "    print('left')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "left\n", "")

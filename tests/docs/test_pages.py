@@ -112,3 +112,14 @@ def test_extras_that_the_pages_name_exist_and_what_they_bring_is_pinned() -> Non
 
 def test_pages_whose_commands_are_typed_are_there() -> None:
     assert all(page.exists() for page in TYPED)
+
+
+def test_every_promise_names_tests_that_exist() -> None:
+    text = (ROOT / "docs/reference/promises.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| promise")]
+    assert len(rows) >= 15
+    for row in rows:
+        named = re.findall(r"`([\w/]+\.py)::(test_\w+)`", row)
+        assert named, row
+        for file, test in named:
+            assert re.search(rf"^def {test}\(", (ROOT / "tests" / file).read_text(encoding="utf-8"), flags=re.M), test

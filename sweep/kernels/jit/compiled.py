@@ -13,6 +13,8 @@ import numba
 from numba.core import event
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
+from relusweep.sweep.kernels.jit.private import weakness
+
 numba.config.DISABLE_JIT = False  # set by who looks for errors in programs of his own, it would take ours apart
 
 # Sums may be reordered and products fused, always in the same way; NaN and infinity keep their meaning.
@@ -45,6 +47,9 @@ class _Cache(FunctionCache):
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
+        kept, beside = Path(self._cache_path), Path(inspect.getfile(function)).parent
+        if not kept.is_relative_to(beside) and weakness(kept):  # what lies there is unpickled
+            raise RuntimeError(f"{kept} can be written by others")
         own = hashlib.blake2b(Path(inspect.getfile(function)).read_bytes(), digest_size=8).hexdigest()
         self._cache_file = _Files(self._cache_path, self._impl.filename_base, (own, sources()))
 

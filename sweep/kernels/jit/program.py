@@ -17,6 +17,7 @@ import numba
 from llvmlite.binding import get_host_cpu_name
 
 from relusweep.sweep.kernels.jit.compiled import OPTIONS, sources
+from relusweep.sweep.kernels.jit.private import CacheError, weakness
 from relusweep.sweep.store.atomic import replacing
 
 _DAY = 86_400
@@ -55,8 +56,11 @@ def user_cache() -> Path | None:
     try:
         asked = Path(os.environ.get("XDG_CACHE_HOME", ""))
         folder = (asked if asked.is_absolute() else Path.home() / ".cache") / "relusweep" / "kernels"
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = folder.resolve()
         folder.chmod(0o700)  # what lies there is executed; fails if it is another user's
+        if weakness(folder):
+            return None
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except (OSError, RuntimeError):  # the latter where the user has no home
@@ -66,6 +70,9 @@ def user_cache() -> Path | None:
 @cache
 def _own() -> Path:
     own = Path(tempfile.mkdtemp(prefix="relusweep-kernels-"))
+    if why := weakness(own):
+        shutil.rmtree(own, ignore_errors=True)
+        raise CacheError(f"TMPDIR: {why}; expected a folder of yours: programs are executed from there. Set another.")
     atexit.register(shutil.rmtree, own, ignore_errors=True)
     return own
 
