@@ -13,7 +13,7 @@ TORCH_INDEX ?= auto
 NVIDIA_DEVICE = /dev/nvidiactl
 UV = $(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend cpu --no-deps $(TORCH)
 
-.PHONY: install demo check test lint docs bench figures clean
+.PHONY: install demo check test lint docs bench chaos figures clean
 install: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
@@ -71,6 +71,9 @@ bench: install
 	$(BIN)/python bench/slurm_overhead.py
 	$(BIN)/python bench/simulated_cluster.py
 	$(BIN)/python bench/ray_overhead.py
+
+chaos: install # half an hour of faults; every sweep that met some must have the table of an undisturbed one
+	$(BIN)/python -m chaos
 
 figures: install # the pictures of the docs; of the long sweeps only those whose stores are in results/
 	$(BIN)/python docs/figures.py

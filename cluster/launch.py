@@ -19,7 +19,7 @@ from relusweep.sweep.pack import Pack, make_packs
 from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.store import clock
-from relusweep.sweep.store.atomic import UNSYNCED, sync
+from relusweep.sweep.store.atomic import UNSYNCED, store_errors, sync
 from relusweep.sweep.store.lease import active_packs, leased_runs, remove_expired
 from relusweep.sweep.store.repair import remove_leftovers, repair
 from relusweep.sweep.store.run_ids import RunIds
@@ -77,7 +77,9 @@ def launch(
         raise StoreError(f"{path}: holds the sweep {sweep!r}, got {spec.name!r}; choose another --out, or that name.")
     store = Store.create(path)
     remove_leftovers(store)
-    if not sync(store.path / "runs"):
+    with store_errors(store.path):
+        keeps_names = sync(store.path / "runs")
+    if not keeps_names:
         say(f"{store.path}: {UNSYNCED}.")
     # made before the first look at what is recorded: it holds the time
     assignment = Assignment(store.path, spec.measure, name, checkpoint_seconds, clock.now(store.path))
@@ -184,16 +186,23 @@ def _interrupted(spec: Spec, path: Path) -> Pack | None:
 def _delete_finished(store: Store, say: Callable[[str], None]) -> None:
     """Delete states whose runs are all recorded: their worker was killed between the record and the deletion.
 
-    And failures of runs that have been recorded in other packs; and states that cannot be read: no worker goes on from
-    them, and their pack may never be asked for again. A pack that someone is training keeps its state, whoever wrote
-    it.
+    And failures of runs that have been recorded in other packs, or that cannot be read; what dead workers have said of
+    their progress; and states that cannot be read: no worker goes on from them, and their pack may never be asked for
+    again. A pack that someone is training keeps its state, whoever wrote it.
     """
+    shown = store.progress_files()  # before asking who is alive: a worker has its lease first
+    listed = {path.stem for path in store.failure_files()}
     paths, failures = store.checkpoints(), store.failures()
     recorded = store.recorded() if paths or failures else RunIds()
     for failure in failures:
         if set(failure["run_ids"]) <= recorded:
             store.clear_failure(failure["pack_id"])
+    for name in listed - {failure["pack_id"] for failure in failures}:
+        store.clear_failure(name)  # it cannot be read, or was cleared just now
     training = active_packs(store)
+    for path in shown:
+        if path.stem not in training.values() and path.is_file():
+            store.clear_progress(path.stem)
     for path in paths:
         saved = load_checkpoint(path)
         if saved is None and path.stem not in training and path.exists():

@@ -58,7 +58,8 @@ class _Member:
             code = self.process.exitcode or 0
             how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
             starved = code == -signal.SIGKILL and kills() > self.kills
-            hint = " There was not enough memory." if starved else ""
+            hint = " There was not enough memory." if starved else " Out of memory? See the system's log."
+            hint = hint if code == -signal.SIGKILL else ""
             return Outcome(self.pack, "failed", f"worker process died ({how}).{hint}", out_of_memory=starved)
         if isinstance(answer, Exception):
             raise answer

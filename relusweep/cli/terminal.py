@@ -10,8 +10,6 @@ from typing import Any
 
 from rich.console import Console
 
-from relusweep.cluster.signals import interrupt
-
 
 class _Stream:
     """Standard output or standard error, as long as it can be written: a display must not end a training.
@@ -40,6 +38,8 @@ class _Stream:
             return self.__getattr__(name)(*given)
         except BrokenPipeError:
             self._drop()
+            from relusweep.cluster.signals import interrupt
+
             if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, interrupt):
                 raise SystemExit(0) from None
             os.kill(os.getpid(), signal.SIGTERM)

@@ -122,6 +122,10 @@ class StoreFiles:
         found = _read_jsons(self.path / "failures", _failure)
         return [each for each in found if missing is None or any(run_id in missing for run_id in each["run_ids"])]
 
+    def failure_files(self) -> list[Path]:
+        """Return the files of failures, also of those that cannot be read; each is named after its pack."""
+        return listed(self.path / "failures", ".json")
+
     # Workers ---------------------------------------------------------------------------------------------------------
 
     def write_progress(self, worker: str, progress: Standing) -> None:
@@ -136,6 +140,10 @@ class StoreFiles:
         """Delete where a worker stood, because its pack has ended, one way or another."""
         with store_errors(self.path):
             (self.path / "progress" / f"{worker}.json").unlink(missing_ok=True)
+
+    def progress_files(self) -> list[Path]:
+        """Return the files of workers, also of those that were killed; each is named after its worker."""
+        return listed(self.path / "progress", ".json")
 
     def progress(self) -> list[Standing]:
         """Return what the workers wrote last."""

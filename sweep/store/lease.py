@@ -194,9 +194,10 @@ def _take_over(path: Path, expired: bytes, content: bytes) -> bool:
     try:
         if _content(path) != expired or _is_held(path):  # another took it over before
             return False
-        former = _parsed(expired)
-        if former and isinstance(former.get("token"), str):
-            _delete(_drafts(path, former["token"]))
+        mine = (_parsed(content) or {}).get("token", "")
+        for drafts in path.parent.glob(f".{path.stem}.*.drafts"):  # whatever a damaged lease said of its own
+            if drafts != _drafts(path, mine):
+                _delete(drafts)
         draft.write_bytes(content)
         os.replace(draft, path)
         return True

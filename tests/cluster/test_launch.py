@@ -231,6 +231,18 @@ def test_launcher_waits_for_the_last_runs_of_another(
     assert rows_on_disk(store)["runs"] == 4
 
 
+def test_what_dead_workers_have_left_is_deleted_when_all_is_recorded(
+    cli: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    spec, store = tiny(max_steps=10), tmp_path / "store"
+    command = ("run", spec, "--out", store, "--workers", 1)
+    assert cli(*command).code == 0
+    (store / "progress" / "dead-1.json").write_text("{}")
+    (store / "failures" / "unreadable.json").write_text("[]")
+    assert cli(*command).code == 0
+    assert not [*(store / "progress").iterdir(), *(store / "failures").iterdir()]
+
+
 def test_what_a_file_system_cannot_promise_is_said_once(
     cli: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

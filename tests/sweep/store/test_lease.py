@@ -376,3 +376,17 @@ def test_drafts_without_a_lease_are_removed_after_an_hour(store: Store) -> None:
         remove_expired(store)
         assert not mine.is_lost
     assert drafts(store) == [young]
+
+
+def test_takeover_of_a_damaged_lease_leaves_its_owner_nothing_to_record(
+    store: Store, elsewhere: Callable[[Store], AbstractContextManager[Lease | None]]
+) -> None:
+    with elsewhere(store) as theirs:
+        assert theirs
+        theirs.path.write_bytes(theirs.content[:20])
+        os.utime(theirs.path, (time.time() - RENEWAL_SECONDS - 5,) * 2)
+        with leased(store, "theirs", ["a"]) as ours:
+            assert ours
+            assert theirs.is_lost
+            assert drafts(store) == [ours.drafts]
+            assert not ours.is_lost

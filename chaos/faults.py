@@ -1,0 +1,225 @@
+"""Faults: each disturbs a sweep once, or as often as it says; what it returns is how many faults that were."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import psutil
+
+from chaos import errors
+from chaos.scene import Scene, stop
+
+Fault = Callable[[Scene], int]
+
+CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+_ELSEWHERE = 130  # seconds: beyond the lease of a process that cannot be seen
+
+
+def _killed(scene: Scene, workers: int, pick: str) -> int:
+    """Kill -9: the launcher with all it has started, itself alone, a worker, or the origin of the workers."""
+    launcher = scene.start(workers)
+    scene.wait_for_chance(launcher)
+    own, *others = launcher.group() or [None]
+    children = {"worker": others[-1:], "origin": others[:1], "launcher": [own] if own else []}
+    if pick == "all" or own is None:
+        launcher.kill_all()
+    for process in children.get(pick, []):
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    scene.ended(launcher)
+    psutil.wait_procs(others, timeout=30)
+    return 1
+
+
+def _signalled(scene: Scene, number: int) -> int:
+    """A stop signal, sometimes twice."""
+    launcher = scene.start(scene.chance.choice((1, 2)))
+    scene.wait_for_chance(launcher)
+    launcher.signal(number)
+    if scene.chance.random() < 0.3:
+        time.sleep(scene.chance.uniform(0, 0.3))
+        launcher.signal(number)
+    scene.check(scene.ended(launcher) in (0, 130), f"signal {number}: exit code {launcher.process.returncode}")
+    return 1
+
+
+def _stood_still(scene: Scene) -> int:
+    """A launcher in a container stands still beyond its lease, while another takes over; then it goes on."""
+    first = scene.start(1, CONTAINER)
+    scene.wait_until_it_trains(first)
+    time.sleep(scene.chance.uniform(0.0, 0.5))
+    group = first.group()
+    for process in group:
+        stop(process)
+    long_ago = (time.time() - _ELSEWHERE,) * 2
+    for lease in (scene.store / "claims").glob("[!.]*.json"):
+        os.utime(lease, long_ago)
+    second = scene.start(1)
+    time.sleep(scene.chance.uniform(0.0, 8.0))
+    for process in reversed(group):
+        try:
+            process.resume()
+        except psutil.NoSuchProcess:
+            continue
+    for launcher in (second, first):
+        scene.check(scene.ended(launcher) == 0, "two launchers: one did not end with 0")
+    return 1
+
+
+def _two(scene: Scene, within: tuple[str, ...], kill: bool) -> int:
+    """Two launchers at once, of which one may be killed."""
+    first = scene.start(1)
+    time.sleep(scene.chance.uniform(0.0, 3.0))
+    second = scene.start(scene.chance.choice((1, 2)), within)
+    if kill:
+        scene.wait_until_it_trains(first)
+        first.kill_all()
+    else:
+        scene.ended(first)
+    scene.check(scene.ended(second) == 0, "of two launchers the second did not end with 0")
+    return 1
+
+
+def _clock(scene: Scene) -> int:
+    """The wall clock is stepped: to the second launcher, the kernel was booted at another time."""
+    stat = scene.folder / "stat"
+    step = scene.chance.choice((-3600, -5, 5, 3600))
+    lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
+    moved = [f"btime {int(line.split()[1]) + step}" if line.startswith("btime") else line for line in lines]
+    stat.write_text("\n".join(moved) + "\n", encoding="ascii")
+    return _two(scene, ("unshare", "--mount", "sh", "-c", f'mount --bind {stat} /proc/stat && exec "$@"', "sh"), False)
+
+
+def _reader_gone(scene: Scene) -> int:
+    """What reads the output goes away, as `head` does."""
+    pipe = subprocess.Popen(["head", "-c", "1"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    assert pipe.stdin
+    launcher = subprocess.Popen(scene.command(), stdout=pipe.stdin, stderr=subprocess.DEVNULL, start_new_session=True)
+    pipe.stdin.close()
+    scene.codes.append(launcher.wait(120))
+    pipe.wait(10)
+    scene.check(scene.codes[-1] in (0, 130), f"reader gone: exit code {scene.codes[-1]}")
+    return 1
+
+
+def _full(scene: Scene) -> int:
+    """The disk is full for a while."""
+    filler, launcher = scene.disk / "filler", scene.start(scene.chance.choice((1, 2)))
+    scene.wait_for_chance(launcher)
+    room = os.statvfs(scene.disk)
+    with filler.open("wb") as file:
+        try:
+            for _ in range(room.f_bavail * room.f_frsize // 2**16 + 2):
+                file.write(bytes(2**16))
+                file.flush()
+        except OSError:
+            pass  # it is full
+    scene.check(scene.ended(launcher) in (0, 1, 2), f"full disk: exit code {launcher.process.returncode}")
+    filler.unlink()
+    return 1
+
+
+def _read_only(scene: Scene) -> int:
+    """The disk turns read-only."""
+    launcher = scene.start(scene.chance.choice((1, 2)))
+    scene.wait_for_chance(launcher)
+    for _ in range(200):  # busy while something is being written
+        if subprocess.run(["mount", "-o", "remount,ro", scene.disk], capture_output=True, check=False).returncode == 0:
+            break
+        time.sleep(0.01)
+    scene.check(scene.ended(launcher) in (0, 1, 2), f"read-only disk: exit code {launcher.process.returncode}")
+    subprocess.run(["mount", "-o", "remount,rw", scene.disk], check=True)
+    return 1
+
+
+def _refused(scene: Scene, call: str, number: int, times: int) -> int:
+    """A call of the file system fails, in passing or for good."""
+    variables = errors.variables(scene.store, call, number, scene.chance.choice((1, 2, 3, 5, 8, 13, 21)), times)
+    launcher = scene.start(scene.chance.choice((1, 1, 2)), **variables)
+    code = scene.ended(launcher)
+    scene.check(code in (0, 1, 2), f"{call} refused with {number}: exit code {code}")
+    return 1
+
+
+def _damaged(scene: Scene, folder: str, how: str) -> int:
+    """A file is damaged while no one is there."""
+    launcher = scene.start()
+    scene.wait_until_it_trains(launcher)
+    time.sleep(scene.chance.uniform(0.3, 2.0))
+    launcher.kill_all()
+    place = scene.store / folder
+    if place.is_dir():
+        found = sorted(path for path in place.iterdir() if path.is_file() and not path.name.startswith("."))
+    else:
+        found = [place] if place.exists() else []
+    if not found:
+        return 0
+    path = scene.chance.choice(found)
+    content = bytearray(path.read_bytes())
+    if how == "bit" and content:
+        content[scene.chance.randrange(len(content))] ^= 1 << scene.chance.randrange(8)
+    elif how == "cut":
+        del content[scene.chance.randrange(len(content) + 1) :]
+    elif how == "empty":
+        content.clear()
+    elif how == "zeros":
+        content[:] = bytes(len(content))
+    path.unlink()
+    if how == "folder":
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+        os.utime(path, (time.time() - _ELSEWHERE,) * 2)
+    return 1
+
+
+def _compacted(scene: Scene) -> int:
+    """The store is compacted while it is written, and that is killed."""
+    launcher = scene.start(2)
+    scene.wait_until_it_trains(launcher)
+    compact = subprocess.Popen(
+        [sys.executable, "-m", "relusweep", "compact", str(scene.store)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    time.sleep(scene.chance.uniform(0.5, 3.0))
+    compact.kill()
+    compact.wait()
+    scene.check(scene.ended(launcher) == 0, "a launcher beside a compaction did not end with 0")
+    return 1
+
+
+TABLES = ("runs", "trajectories", "weights")
+FAULTS: dict[str, Fault] = {
+    "kill -9 of everything": partial(_killed, workers=2, pick="all"),
+    "kill -9 of a launcher that trains": partial(_killed, workers=1, pick="launcher"),
+    "kill -9 of a launcher with workers": partial(_killed, workers=2, pick="launcher"),
+    "kill -9 of a worker": partial(_killed, workers=2, pick="worker"),
+    "kill -9 of the workers' origin": partial(_killed, workers=2, pick="origin"),
+    **{f"{number.name}": partial(_signalled, number=number) for number in (
+        signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)},
+    "SIGSTOP beyond the lease": _stood_still,
+    "two launchers": partial(_two, within=(), kill=False),
+    "two launchers, one killed": partial(_two, within=(), kill=True),
+    "two launchers, two PID namespaces": partial(_two, within=CONTAINER, kill=False),
+    "two launchers, a step of the clock": _clock,
+    "reader of the output gone": _reader_gone,
+    "full disk": _full,
+    "read-only disk": _read_only,
+    "compaction meanwhile, killed": _compacted,
+    **{f"{name}() refused, {'in passing' if times > 0 else 'for good'}: {code}":
+        partial(_refused, call=name, number=number, times=times)
+        for name in errors.CALLS for code, number in errors.NUMBERS.items() for times in (1, -1)},
+    **{f"{how} in {folder}/": partial(_damaged, folder=folder, how=how)
+        for folder in (*TABLES, "checkpoints", "progress", "claims", "failures")
+        for how in ("bit", "cut", "empty", "zeros")},
+    **{f"{how} in {file}": partial(_damaged, folder=file, how=how)
+        for file in ("store.json", "spec.toml") for how in ("bit", "cut", "empty")},
+    "folder in the place of a state": partial(_damaged, folder="checkpoints", how="folder"),
+}  # fmt: skip
