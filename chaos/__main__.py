@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from chaos.faults import FAULTS
 from chaos.scene import SPEC, Scene
 
-_SECONDS = 2.5  # that a pack's training is to take on this machine
-_FAULTS_A_SCENE = 4
+_SECONDS = 1.5  # that a pack's training is to take on this machine
+_FAULTS_A_SCENE = 6
 
 
 @dataclass
@@ -87,7 +87,8 @@ def campaign(
         with scene.set_up():
             for name in mine:
                 before = len(scene.codes)
-                tallies[name].injected += FAULTS[name](scene)
+                FAULTS[name](scene)
+                tallies[name].injected += 1
                 tallies[name].codes.update(scene.codes[before:])
             scene.finish()
             broken = scene.violations()
@@ -104,7 +105,7 @@ def campaign(
 def table(tallies: dict[str, Tally]) -> list[str]:
     """Return faults × outcomes, in Markdown."""
     lines = ["| fault | injected | exit codes of what met it | rows lost, doubled or changed |", "|---|--:|---|---|"]
-    for name, tally in tallies.items():
+    for name, tally in ((name, tally) for name, tally in tallies.items() if tally.injected):
         codes = ", ".join(f"{code} ({count})" for code, count in sorted(tally.codes.items()))
         lines.append(f"| {name} | {tally.injected} | {codes} | {'; '.join(tally.broken) or 'none'} |")
     total = sum(tally.injected for tally in tallies.values())

@@ -1,4 +1,4 @@
-"""Faults: each disturbs a sweep once, or as often as it says; what it returns is how many faults that were."""
+"""Faults: each disturbs a sweep once, at a moment of chance."""
 
 import os
 import signal
@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -14,31 +15,28 @@ import psutil
 from chaos import errors
 from chaos.scene import Scene, stop
 
-Fault = Callable[[Scene], int]
+Fault = Callable[[Scene], None]
 
 CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 _ELSEWHERE = 130  # seconds: beyond the lease of a process that cannot be seen
 
 
-def _killed(scene: Scene, workers: int, pick: str) -> int:
+def _killed(scene: Scene, workers: int, pick: str) -> None:
     """Kill -9: the launcher with all it has started, itself alone, a worker, or the origin of the workers."""
     launcher = scene.start(workers)
     scene.wait_for_chance(launcher)
-    own, *others = launcher.group() or [None]
-    children = {"worker": others[-1:], "origin": others[:1], "launcher": [own] if own else []}
-    if pick == "all" or own is None:
+    group = launcher.group()
+    if pick == "all":
         launcher.kill_all()
-    for process in children.get(pick, []):
-        try:
+    picked = {"worker": group[1:][-1:], "origin": group[1:2], "launcher": group[:1]}
+    for process in picked.get(pick, []):
+        with suppress(psutil.NoSuchProcess):
             process.kill()
-        except psutil.NoSuchProcess:
-            continue
     scene.ended(launcher)
-    psutil.wait_procs(others, timeout=30)
-    return 1
+    psutil.wait_procs(group[1:], timeout=30)
 
 
-def _signalled(scene: Scene, number: int) -> int:
+def _signalled(scene: Scene, number: int) -> None:
     """A stop signal, sometimes twice."""
     launcher = scene.start(scene.chance.choice((1, 2)))
     scene.wait_for_chance(launcher)
@@ -47,10 +45,9 @@ def _signalled(scene: Scene, number: int) -> int:
         time.sleep(scene.chance.uniform(0, 0.3))
         launcher.signal(number)
     scene.check(scene.ended(launcher) in (0, 130), f"signal {number}: exit code {launcher.process.returncode}")
-    return 1
 
 
-def _stood_still(scene: Scene) -> int:
+def _stood_still(scene: Scene) -> None:
     """A launcher in a container stands still beyond its lease, while another takes over; then it goes on."""
     first = scene.start(1, CONTAINER)
     scene.wait_until_it_trains(first)
@@ -58,22 +55,19 @@ def _stood_still(scene: Scene) -> int:
     group = first.group()
     for process in group:
         stop(process)
-    long_ago = (time.time() - _ELSEWHERE,) * 2
+    long_ago = time.time() - _ELSEWHERE
     for lease in (scene.store / "claims").glob("[!.]*.json"):
-        os.utime(lease, long_ago)
+        os.utime(lease, (long_ago, long_ago))
     second = scene.start(1)
     time.sleep(scene.chance.uniform(0.0, 8.0))
     for process in reversed(group):
-        try:
+        with suppress(psutil.NoSuchProcess):
             process.resume()
-        except psutil.NoSuchProcess:
-            continue
     for launcher in (second, first):
         scene.check(scene.ended(launcher) == 0, "two launchers: one did not end with 0")
-    return 1
 
 
-def _two(scene: Scene, within: tuple[str, ...], kill: bool) -> int:
+def _two(scene: Scene, within: tuple[str, ...], kill: bool) -> None:
     """Two launchers at once, of which one may be killed."""
     first = scene.start(1)
     time.sleep(scene.chance.uniform(0.0, 3.0))
@@ -84,20 +78,19 @@ def _two(scene: Scene, within: tuple[str, ...], kill: bool) -> int:
     else:
         scene.ended(first)
     scene.check(scene.ended(second) == 0, "of two launchers the second did not end with 0")
-    return 1
 
 
-def _clock(scene: Scene) -> int:
+def _clock(scene: Scene) -> None:
     """The wall clock is stepped: to the second launcher, the kernel was booted at another time."""
     stat = scene.folder / "stat"
     step = scene.chance.choice((-3600, -5, 5, 3600))
     lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
     moved = [f"btime {int(line.split()[1]) + step}" if line.startswith("btime") else line for line in lines]
     stat.write_text("\n".join(moved) + "\n", encoding="ascii")
-    return _two(scene, ("unshare", "--mount", "sh", "-c", f'mount --bind {stat} /proc/stat && exec "$@"', "sh"), False)
+    _two(scene, ("unshare", "--mount", "sh", "-c", f'mount --bind {stat} /proc/stat && exec "$@"', "sh"), False)
 
 
-def _reader_gone(scene: Scene) -> int:
+def _reader_gone(scene: Scene) -> None:
     """What reads the output goes away, as `head` does."""
     pipe = subprocess.Popen(["head", "-c", "1"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     assert pipe.stdin
@@ -106,10 +99,9 @@ def _reader_gone(scene: Scene) -> int:
     scene.codes.append(launcher.wait(120))
     pipe.wait(10)
     scene.check(scene.codes[-1] in (0, 130), f"reader gone: exit code {scene.codes[-1]}")
-    return 1
 
 
-def _full(scene: Scene) -> int:
+def _full(scene: Scene) -> None:
     """The disk is full for a while."""
     filler, launcher = scene.disk / "filler", scene.start(scene.chance.choice((1, 2)))
     scene.wait_for_chance(launcher)
@@ -123,10 +115,9 @@ def _full(scene: Scene) -> int:
             pass  # it is full
     scene.check(scene.ended(launcher) in (0, 1, 2), f"full disk: exit code {launcher.process.returncode}")
     filler.unlink()
-    return 1
 
 
-def _read_only(scene: Scene) -> int:
+def _read_only(scene: Scene) -> None:
     """The disk turns read-only."""
     launcher = scene.start(scene.chance.choice((1, 2)))
     scene.wait_for_chance(launcher)
@@ -136,19 +127,17 @@ def _read_only(scene: Scene) -> int:
         time.sleep(0.01)
     scene.check(scene.ended(launcher) in (0, 1, 2), f"read-only disk: exit code {launcher.process.returncode}")
     subprocess.run(["mount", "-o", "remount,rw", scene.disk], check=True)
-    return 1
 
 
-def _refused(scene: Scene, call: str, number: int, times: int) -> int:
+def _refused(scene: Scene, call: str, number: int, times: int) -> None:
     """A call of the file system fails, in passing or for good."""
     variables = errors.variables(scene.store, call, number, scene.chance.choice((1, 2, 3, 5, 8, 13, 21)), times)
-    launcher = scene.start(scene.chance.choice((1, 1, 2)), **variables)
+    launcher = scene.start(scene.chance.choice((1, 1, 2)), (), **variables)
     code = scene.ended(launcher)
     scene.check(code in (0, 1, 2), f"{call} refused with {number}: exit code {code}")
-    return 1
 
 
-def _damaged(scene: Scene, folder: str, how: str) -> int:
+def _damaged(scene: Scene, folder: str, how: str) -> None:
     """A file is damaged while no one is there."""
     launcher = scene.start()
     scene.wait_until_it_trains(launcher)
@@ -159,9 +148,7 @@ def _damaged(scene: Scene, folder: str, how: str) -> int:
         found = sorted(path for path in place.iterdir() if path.is_file() and not path.name.startswith("."))
     else:
         found = [place] if place.exists() else []
-    if not found:
-        return 0
-    path = scene.chance.choice(found)
+    path = scene.chance.choice(found or sorted(path for path in scene.store.rglob("[!.]*.*") if path.is_file()))
     content = bytearray(path.read_bytes())
     if how == "bit" and content:
         content[scene.chance.randrange(len(content))] ^= 1 << scene.chance.randrange(8)
@@ -176,11 +163,11 @@ def _damaged(scene: Scene, folder: str, how: str) -> int:
         path.mkdir()
     else:
         path.write_bytes(content)
-        os.utime(path, (time.time() - _ELSEWHERE,) * 2)
-    return 1
+        long_ago = time.time() - _ELSEWHERE
+        os.utime(path, (long_ago, long_ago))
 
 
-def _compacted(scene: Scene) -> int:
+def _compacted(scene: Scene) -> None:
     """The store is compacted while it is written, and that is killed."""
     launcher = scene.start(2)
     scene.wait_until_it_trains(launcher)
@@ -192,7 +179,6 @@ def _compacted(scene: Scene) -> int:
     compact.kill()
     compact.wait()
     scene.check(scene.ended(launcher) == 0, "a launcher beside a compaction did not end with 0")
-    return 1
 
 
 TABLES = ("runs", "trajectories", "weights")

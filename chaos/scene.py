@@ -16,10 +16,13 @@ from pathlib import Path
 import psutil
 
 from chaos.table import differences
+from relusweep.sweep.store.lease import remove_expired
+from relusweep.sweep.store.repair import remove_leftovers
+from relusweep.sweep.store.store import Store
 
 _DISK = "48m"
 _PATIENCE = 120.0  # seconds for whatever takes some of them
-_SILENCE = 60.0  # seconds without a sign of life
+_EMPTY = ("claims", "progress", "checkpoints", "failures")  # when all is done
 
 # Packs of two shapes that the fused kernel trains and one of the reference's; moments and weights of all.
 SPEC = """\
@@ -141,7 +144,7 @@ class Scene:
     def wait_for_chance(self, launcher: Launcher) -> None:
         """Wait until a moment of chance."""
         if self.chance.random() < 0.2:
-            time.sleep(self.chance.uniform(0.0, 2.0))  # while it loads
+            time.sleep(self.chance.uniform(0.5, 2.0))  # while it loads; before, no line of ours has been run
             return
         self.wait_until_it_trains(launcher)
         time.sleep(self.chance.uniform(0.0, 1.5))
@@ -181,16 +184,21 @@ class Scene:
         verify = [sys.executable, "-m", "relusweep", "verify", str(self.store)]
         done = subprocess.run(verify, capture_output=True, text=True, check=False)
         found += [f"verify: {done.stdout}{done.stderr}"] if done.returncode or done.stdout.count("\n") != 1 else []
-        stray = [path for name in ("claims", "progress", "checkpoints", "failures") for path in self.left_in(name)]
-        found += [f"left behind: {path}" for path in stray]
+        found += [f"left behind: {path}" for path in self.left_behind()]
         text = self.log.read_text(encoding="utf-8", errors="replace")
         found += ["a traceback"] if re.search(r"^Traceback|^Exception ", text, flags=re.M) else []
         found += [f"left running: {process.cmdline()}" for process in self.orphans()]
         return found
 
-    def left_in(self, name: str) -> list[Path]:
-        """Return what lies in a folder of the store that is empty when all is done."""
-        return sorted((self.store / name).iterdir())
+    def left_behind(self) -> list[Path]:
+        """Return what lies in folders that are empty when all is done, but for temporary files, which go in an hour."""
+        store, folders = Store(self.store), [self.store / name for name in _EMPTY]
+        long_ago = time.time() - 7200
+        for path in (path for folder in folders for path in folder.glob(".*")):
+            os.utime(path, (long_ago, long_ago))
+        remove_leftovers(store)
+        remove_expired(store)
+        return sorted(path for folder in folders for path in folder.iterdir())
 
 
 def stop(process: psutil.Process) -> None:

@@ -36,7 +36,7 @@ def differences(store: Path, undisturbed: Path) -> list[str]:
 def _rows(folder: Path) -> Rows:
     found: Rows = Counter()
     for part in sorted(folder.glob("[!.]*.parquet")):
-        for row in pq.read_table(part, partitioning=None).to_pylist():
+        for row in pq.ParquetFile(part).read().to_pylist():
             kept = {key: value for key, value in sorted(row.items()) if key not in _CIRCUMSTANCES}
             found[(row["run_id"], row.get("step"), *map(_bits, kept.items()))] += 1
     return found

@@ -8,7 +8,7 @@ from relusweep.cluster.safe_path import secure
 def main() -> int:
     """Run a command, with modules from nowhere but installations; return its exit code."""
     secure()
-    from relusweep.cluster.signals import answer_first
+    from relusweep.cluster.signals import answer_first, ignore
 
     try:
         answer_first()
@@ -18,6 +18,8 @@ def main() -> int:
     except KeyboardInterrupt:  # while that was being loaded
         print("relusweep: stopped before anything was begun.", file=sys.stderr)
         return 130
+    finally:
+        ignore()  # Python would take our answers away before it ends
 
 
 if __name__ == "__main__":

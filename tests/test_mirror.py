@@ -16,6 +16,7 @@ SCENARIOS = {
     "test_mirror.py": "the tests",
     "test_words.py": "the glossary",
     "analysis/floor/test_public.py": "what `analysis.floor` offers",
+    "chaos/test_campaign.py": "what `make chaos` runs",
     "cli/test_misuse.py": "every command",
     "cli/test_mnist.py": "real images",
     "cli/test_specs.py": "the specs that are shipped",

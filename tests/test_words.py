@@ -15,7 +15,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(
-    path for room in ("sweep", "cluster", "analysis", "relusweep", "bench") for path in (ROOT / room).glob("**/*.py")
+    path
+    for room in ("sweep", "cluster", "analysis", "relusweep", "bench", "chaos")
+    for path in (ROOT / room).glob("**/*.py")
 )
 TEXTS = sorted(
     path

@@ -255,12 +255,24 @@ def _schema(path: Path) -> int:
 
 
 def _mark(path: Path) -> int | None:
-    """Return the schema version that store.json names; None if it cannot be read."""
+    """Return the schema version that store.json names; None if there is none, or it names none.
+
+    Raises:
+        StoreError: if it cannot be read.
+    """
     try:
-        schema = json.loads((path / "store.json").read_bytes())["relusweep_schema_version"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        schema = json.loads(_mark_text(path / "store.json"))["relusweep_schema_version"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return schema if type(schema) is int else None
+
+
+def _mark_text(path: Path) -> bytes:
+    with store_errors(path):
+        try:
+            return path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return b""
 
 
 def _has_lost_its_mark(path: Path) -> bool:

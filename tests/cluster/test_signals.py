@@ -94,3 +94,19 @@ def test_signals_that_come_while_a_process_is_leaving_change_nothing() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "left\n", "")
+
+
+def test_signal_that_comes_while_python_itself_ends_changes_nothing() -> None:
+    code = (
+        "import os, signal, sys\n"
+        "class Late:\n"
+        "    def __del__(self):\n"
+        "        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):\n"
+        "            os.kill(os.getpid(), number)\n"
+        "import relusweep.__main__ as entry\n"
+        "sys.late = Late()\n"
+        "sys.argv = ['relusweep', 'doctor']\n"
+        "sys.exit(entry.main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

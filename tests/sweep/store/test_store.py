@@ -1,6 +1,9 @@
 """Store: what is written is read, once each; what is no store is refused."""
 
+import errno
 import json
+import os
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -118,3 +121,17 @@ def test_store_that_has_lost_its_mark_is_given_it_anew_by_run_and_named_by_other
     mark.write_text("{")
     with pytest.raises(StoreError, match=r"no readable store\.json\); expected the --out of `relusweep run`\.$"):
         Store.create(store.path)
+
+
+def test_mark_that_cannot_be_read_just_now_is_not_written_anew(store, monkeypatch):
+    read = Path.read_bytes
+
+    def refuse(path):
+        if path.name == "store.json":
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    for use in (Store.open, Store.create):
+        with pytest.raises(StoreError, match=r"store\.json: Stale file handle\. Correct it, then run the same"):
+            use(store.path)
