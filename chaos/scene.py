@@ -59,6 +59,14 @@ class Launcher:
         except psutil.NoSuchProcess:
             return []
 
+    def answers_signals(self) -> bool:
+        """Return whether it has chosen an answer to SIGTERM."""
+        try:
+            status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
+        except OSError:
+            return False
+        return bool(int(status.split("SigCgt:")[1].split()[0], 16) >> (signal.SIGTERM - 1) & 1)
+
     def signal(self, number: int) -> None:
         """Send it a signal; nothing if it has ended."""
         if self.process.poll() is None:
@@ -143,8 +151,11 @@ class Scene:
 
     def wait_for_chance(self, launcher: Launcher) -> None:
         """Wait until a moment of chance."""
-        if self.chance.random() < 0.2:
-            time.sleep(self.chance.uniform(0.5, 2.0))  # while it loads; before, no line of ours has been run
+        if self.chance.random() < 0.2:  # while it loads; before it answers signals, no line of ours has been run
+            end = time.monotonic() + _PATIENCE
+            while launcher.process.poll() is None and not launcher.answers_signals() and time.monotonic() < end:
+                time.sleep(0.01)
+            time.sleep(self.chance.uniform(0.0, 2.0))
             return
         self.wait_until_it_trains(launcher)
         time.sleep(self.chance.uniform(0.0, 1.5))

@@ -30,6 +30,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 # What `make check` leaves out, beside all that starts SLURM, Ray or Chromium: files that compile or train for long.
 SLOW = (
+    "chaos/test_campaign.py",
     "docs/test_commands.py",
     "sweep/test_curvature.py",
     "sweep/kernels/training/test_fused.py",

@@ -70,8 +70,15 @@ class TaskHistory:
             yield pack
 
     def note(self, outcome: Outcome) -> None:
-        """Keep what became of a pack."""
-        self.outcomes[self._origin.get(outcome.pack.id, outcome.pack.id)] = [outcome.kind, outcome.error]
+        """Keep what became of a pack, or of a part of one for which memory was too little."""
+        pack_id = self._origin.get(outcome.pack.id) or self._whole(outcome.pack)
+        if self.outcomes.get(pack_id, [""])[0] != "failed":  # a part of it has
+            self.outcomes[pack_id] = [outcome.kind, outcome.error]
+
+    def _whole(self, part: Pack) -> str:
+        """Return the id of the pack whose part this is."""
+        packs = self.own + self.taken
+        return next((pack.id for pack in packs if pack.id != part.id and part.runs[0] in pack.runs), part.id)
 
     def take(self, numbers: list[int]) -> list[Pack]:
         """Take over packs of other tasks, and note which, to go on with them after a restart; return them."""

@@ -62,7 +62,8 @@ class Lease:
             try:
                 if self.path.read_bytes() != self.content:
                     self.over.set()
-                os.utime(self.path)
+                else:
+                    os.utime(self.path)
             except FileNotFoundError:
                 self.over.set()
             except OSError:
@@ -98,7 +99,7 @@ def leased(store: Store, pack_id: str, run_ids: Iterable[str]) -> Iterator[Lease
         with store_errors(path):
             if _content(path) == content:
                 path.unlink(missing_ok=True)
-        _delete(lease.drafts)
+            _delete(lease.drafts)
 
 
 def leased_runs(store: Store) -> set[str]:
@@ -136,7 +137,8 @@ def remove_expired(store: Store) -> None:
     for drafts in (store.path / "claims").glob(".*.drafts"):
         pack_id, token = drafts.name.removesuffix(".drafts").removeprefix(".").rsplit(".", 1)
         if leases.get(pack_id, {}).get("token") != token and not _is_younger(drafts, _DRAFTS_SECONDS):
-            _delete(drafts)
+            with store_errors(drafts):
+                _delete(drafts)
 
 
 def worker_name() -> str:

@@ -117,6 +117,25 @@ def test_pack_that_fails_in_another_task_is_tried_there_once_and_reported_by_its
     assert len(submission.store.recorded()) == 6
 
 
+@pytest.mark.parametrize("hopeless", [0, 1, 2])
+def test_pack_for_which_memory_is_too_little_is_trained_in_parts_and_ends(submission, monkeypatch, hopeless):
+    first, second = submission.packs([0, 1])
+    bad = {run.id for run in first.runs[:hopeless]}
+    execute = worker.execute
+
+    def starved(pack, *given, **named):
+        if len(pack.runs) > 1 or pack.runs[0].id in bad:
+            raise MemoryError
+        return execute(pack, *given, **named)
+
+    monkeypatch.setattr(worker, "execute", starved)
+    outcomes = _train(submission, 0, [])
+    assert outcomes[second.id] == ["recorded", ""]
+    assert outcomes[first.id][0] == ("failed" if hopeless else "recorded")
+    assert len(submission.store.recorded()) == 4 - hopeless
+    assert {run_id for each in submission.store.failures() for run_id in each["run_ids"]} == bad
+
+
 def test_task_that_is_stopped_in_a_pack_of_another_leaves_a_state_with_which_either_goes_on(two, monkeypatch):
     submission = two()
     others = {pack.id for pack in submission.packs([2, 3])}
