@@ -72,7 +72,7 @@ def launch(
         StoreError: if the store is another sweep's, or cannot be written.
         KeyboardInterrupt: if a signal asked to stop; all states are written, or jobs go on.
     """
-    planned, brackets = check(spec, backend), Brackets.of(spec)
+    planned, brackets = check(spec, backend, say), Brackets.of(spec)
     if (former := Store.at(path)) and (sweep := former.sweep_name()) not in (None, spec.name):
         raise StoreError(f"{path}: holds the sweep {sweep!r}, got {spec.name!r}; choose another --out, or that name.")
     store = Store.create(path)

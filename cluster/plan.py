@@ -1,5 +1,6 @@
 """Plan: what a sweep would train, in how many packs, files and seconds; submits nothing and writes nothing."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, replace
@@ -20,6 +21,8 @@ from relusweep.sweep.store.run_ids import RunIds
 from relusweep.sweep.store.store import Store
 from relusweep.sweep.tally import Tally
 
+_SILENT_SECONDS = 10.0  # after which one that waits is shown how far a check is
+_LOOK_RUNS = 4096  # between looks at the clock
 _kind_of_data = attrgetter(*(key for key in DATA_KEYS if key != "data_seed"))
 
 
@@ -75,8 +78,13 @@ class Plan:
         )
 
 
-def check(spec: Spec, backend: Backend) -> RunIds:
+def check(spec: Spec, backend: Backend, say: Callable[[str], None] = lambda line: None) -> RunIds:
     """Look at every run, its memory and its kind of data before anything is trained or written.
+
+    Args:
+        spec: What is to be trained.
+        backend: Where.
+        say: Tells the user how far it is, where that takes long.
 
     Returns:
         The ids of all runs.
@@ -86,12 +94,16 @@ def check(spec: Spec, backend: Backend) -> RunIds:
         BackendError: for the first run that no worker has room for.
         DataError: for the first data set that cannot be had.
     """
-    return RunIds(run.id for run in _checked(spec, backend))
+    return RunIds(run.id for run in _checked(spec, backend, say))
 
 
-def _checked(spec: Spec, backend: Backend) -> Iterator[Run]:
+def _checked(spec: Spec, backend: Backend, say: Callable[[str], None]) -> Iterator[Run]:
     shapes, kinds = set(), set()
-    for run in spec.expand():
+    named, shown = sum(map(len, spec.blocks)), time.monotonic()
+    for number, run in enumerate(spec.expand()):
+        if number % _LOOK_RUNS == 0 and time.monotonic() - shown > _SILENT_SECONDS:
+            shown = time.monotonic()
+            say(f"checked {number:,} of {named:,} runs …")
         shape = shape_key(run)
         if shape not in shapes:
             shapes.add(shape)
@@ -150,7 +162,7 @@ def count(
     runs, waiting, others = 0, 0, 0
     amounts: Counter[tuple[object, ...]] = Counter()
     examples: dict[tuple[object, ...], Run] = {}
-    for run in chain(_checked(spec, backend), brackets.asked() if brackets else ()):
+    for run in chain(_checked(spec, backend, say), brackets.asked() if brackets else ()):
         runs += 1
         if run.id in queued and run.id not in recorded:
             others += 1

@@ -1,4 +1,4 @@
-"""None"""
+"""Plan: every run is looked at before anything is trained, and what it would take is counted."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +22,14 @@ def test_check_counts_every_run_once(tiny: Callable[..., Path]) -> None:
     again = path.read_text() + "\n[[block]]\ngrid = { lr = [0.2, 0.3], seed = [4, 5] }\n"
     assert len(check(Spec.read(path), Local(1))) == 10
     assert len(check(Spec.parse(again, "spec"), Local(1))) == 13
+
+
+def test_check_that_takes_long_shows_how_far_it_is(tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relusweep.cluster.plan._SILENT_SECONDS", -1.0)
+    monkeypatch.setattr("relusweep.cluster.plan._LOOK_RUNS", 4)
+    shown: list[str] = []
+    check(Spec.read(tiny(grid="lr = [0.1], seed = { range = [0, 10] }")), Local(1), shown.append)
+    assert shown == [f"checked {number} of 10 runs …" for number in (0, 4, 8)]
 
 
 def test_check_finds_a_run_that_makes_no_sense_in_the_last_corner(tiny: Callable[..., Path]) -> None:
