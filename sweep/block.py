@@ -11,9 +11,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from relusweep.sweep.run import PARAMETERS, Run
-from relusweep.sweep.spec_error import SpecError, check, nearest, sentence, shown
+from relusweep.sweep.spec_error import SpecError, checked, nearest, sentence, shown
+from relusweep.sweep.template import FREE, Template
 
 MAX_RUNS = 10_000_000  # beyond this a grid is a typing error
+_MOST_TEMPLATES = 10_000  # of a block, kept at one time
 _SPANS = {"log": np.geomspace, "linear": np.linspace}
 
 
@@ -61,23 +63,38 @@ class Block:
 
     def expand(self) -> Iterator[Run]:
         """Yield the block's runs; no run twice, since the rows of every factor differ."""
+        free = [FREE.issuperset(factor.keys) for factor in self.factors]
+        keys = [key for factor, is_free in zip(self.factors, free, strict=True) if is_free for key in factor.keys]
+        templates: dict[tuple[Any, ...], Template] = {}
         for rows in itertools.product(*(factor.rows for factor in self.factors)):
-            yield self._run(rows)
+            bound = tuple(row for row, is_free in zip(rows, free, strict=True) if not is_free)
+            template = templates.get(bound)
+            if template is not None:
+                yield template.run(self._values(rows, free))
+                continue
+            run = self._run(rows)
+            if keys and len(templates) < _MOST_TEMPLATES:
+                templates[bound] = Template(run, keys)
+            yield run
 
     def run(self, position: int) -> Run:
         """Return one run, by its position among them."""
         places = np.unravel_index(position, [len(factor.rows) for factor in self.factors])
         return self._run(factor.rows[int(place)] for factor, place in zip(self.factors, places, strict=True))
 
+    def _values(self, rows: Iterable[Any], chosen: Iterable[bool]) -> dict[str, Any]:
+        """Return the parameters in rows of the factors that are chosen."""
+        values: dict[str, Any] = {}
+        for (keys, _), row, is_chosen in zip(self.factors, rows, chosen, strict=True):
+            if is_chosen and len(keys) == 1:
+                values[keys[0]] = row
+            elif is_chosen:
+                values.update(zip(keys, row, strict=True))
+        return values
+
     def _run(self, rows: Iterable[Any]) -> Run:
-        parameters = self.fixed.copy()
-        for (keys, _), row in zip(self.factors, rows, strict=True):
-            if len(keys) == 1:
-                parameters[keys[0]] = row
-            else:
-                parameters.update(zip(keys, row, strict=True))
         try:
-            return Run.model_validate(parameters)
+            return Run.model_validate(self.fixed | self._values(rows, [True] * len(self.factors)))
         except ValidationError as error:
             raise SpecError(sentence(self.place, error, PARAMETERS)) from None
 
@@ -99,7 +116,7 @@ def lay_out(shared: dict[str, Any], raw: RawBlock, place: str) -> Block:
         for key in sorted(keys & others):
             raise SpecError(f"{place}: {key} is given in both {one} and {other}; expected it once. Remove one.")
     for key, value in raw.fixed.items():
-        check(key, value, f"{place}.fixed.{key}")
+        checked(key, value, f"{place}.fixed.{key}")
     for key in sorted(sources["grid"] | sources["zip"] | drawn):
         if key not in PARAMETERS:
             raise SpecError(f"{place}: unknown parameter `{shown(key)[1:-1]}`; {nearest(key, PARAMETERS)}")
@@ -129,10 +146,10 @@ def _axis(key: str, raw: Any, place: str) -> Sequence[Any]:
         raise SpecError(f"{place} = {shown(raw)}; expected {form}.")
     if not values:
         raise SpecError(f"{place}: empty axis, got {shown(raw)}; expected at least one value.")
-    ends = (0, len(values) - 1)  # what is allowed of whole numbers is an interval
-    for index in ends if isinstance(values, range) else range(len(values)):
-        check(key, values[index], f"{place}[{index}]")
-    return values
+    if isinstance(values, range) and type(checked(key, values[0], f"{place}[0]")) is int:
+        checked(key, values[-1], f"{place}[{len(values) - 1}]")  # what is allowed of whole numbers is an interval
+        return values
+    return [checked(key, value, f"{place}[{index}]") for index, value in enumerate(values)]
 
 
 def _length(raw: Any) -> int:
@@ -182,9 +199,7 @@ def _draws(raw: dict[str, Any], place: str) -> dict[str, Sequence[Any]]:
         if key in ("count", "seed"):
             continue
         rng = np.random.default_rng([seed, zlib.crc32(key.encode())])
-        columns[key] = _law(law, rng, count, f"{place}.{key}")
-        for value in columns[key]:
-            check(key, value, f"{place}.{key}")
+        columns[key] = [checked(key, v, f"{place}.{key}") for v in _law(law, rng, count, f"{place}.{key}")]
     if not columns:
         raise SpecError(f"{place}: nothing to draw; expected a key such as lr = {{ loguniform = [1e-3, 1] }}.")
     return columns

@@ -144,9 +144,12 @@ _DEFAULTS = {key: Run.model_fields[key].get_default() for key in sorted(PARAMETE
 
 def run_id(values: Mapping[str, Any]) -> str:
     """Hash validated parameters; equal for equal runs on every machine and in every process."""
-    text = ",".join([f"{k}={_canonical(values[k])}" for k, default in _DEFAULTS.items() if values[k] != default])
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    texts = [written(key, values[key]) for key in _DEFAULTS]
+    return hashlib.blake2b(",".join([text for text in texts if text]).encode(), digest_size=16).hexdigest()
 
 
-def _canonical(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, str) else repr(value)
+def written(key: str, value: Any) -> str:
+    """Return how a parameter stands in what is hashed: not at all, if it has its default."""
+    if value == _DEFAULTS[key]:
+        return ""
+    return f"{key}={json.dumps(value) if isinstance(value, str) else repr(value)}"

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from relusweep.sweep.block import MAX_RUNS, Block, RawBlock, lay_out
 from relusweep.sweep.refine import Refine
 from relusweep.sweep.run import Run
-from relusweep.sweep.spec_error import SpecError, check, first_of, sentence
+from relusweep.sweep.spec_error import SpecError, checked, first_of, sentence
 from relusweep.sweep.toml_file import parsed, text_of
 
 SHIPPED = Path(__file__).parent / "specs"
@@ -122,7 +122,7 @@ class Spec:
         except ValidationError as error:
             raise SpecError(sentence(place, error, _known(first_of(error)["loc"]))) from None
         for key, value in file.fixed.items():
-            check(key, value, f"{place}: fixed.{key}")
+            checked(key, value, f"{place}: fixed.{key}")
         if (count := sum(block.count for block in file.block)) > MAX_RUNS:
             many = f"{count:,}" if count < 10**18 else "more than 10^18"
             raise SpecError(f"{place}: {many} runs; expected at most {MAX_RUNS:,}. Thin out an axis.")

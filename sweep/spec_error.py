@@ -25,12 +25,12 @@ class SpecError(RelusweepError):
     """A spec is wrong: the message is one line, `file: key: what is wrong; what was expected; cure`."""
 
 
-def check(key: str, value: Any, place: str) -> None:
-    """Check the value of a parameter alone, so that the error can name its very place."""
+def checked(key: str, value: Any, place: str) -> Any:
+    """Check the value of a parameter alone, so that the error can name its very place; return it as `Run` takes it."""
     if key not in PARAMETERS:
         raise SpecError(f"{place}: unknown parameter; {nearest(key, PARAMETERS)}")
     try:
-        _validator(key).validate_python(value)
+        return _validator(key).validate_python(value)
     except ValidationError as error:
         raise SpecError(f"{place} {_what(error.errors()[0], PARAMETERS, key)}") from None
 
