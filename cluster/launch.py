@@ -16,6 +16,7 @@ from relusweep.cluster.slurm.submission import open_submissions
 from relusweep.sweep.bracket import Brackets
 from relusweep.sweep.execute import load_checkpoint
 from relusweep.sweep.pack import Pack, make_packs
+from relusweep.sweep.planned import keep, kept_ids
 from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.store import clock
@@ -72,7 +73,8 @@ def launch(
         StoreError: if the store is another sweep's, or cannot be written.
         KeyboardInterrupt: if a signal asked to stop; all states are written, or jobs go on.
     """
-    planned, brackets = check(spec, backend, say), Brackets.of(spec)
+    brackets = Brackets.of(spec)
+    planned = _all_recorded(spec, path) or check(spec, backend, say)
     if (former := Store.at(path)) and (sweep := former.sweep_name()) not in (None, spec.name):
         raise StoreError(f"{path}: holds the sweep {sweep!r}, got {spec.name!r}; choose another --out, or that name.")
     store = Store.create(path)
@@ -86,9 +88,21 @@ def launch(
     for part, (why, moved) in repair(store).items():
         say(f"{part}: broken ({why}); set aside as {moved}, its runs are trained again.")
     store.write_spec(spec.text)
+    keep(spec, store, planned)
     tally = Tally(store, planned, brackets)
     with _naming_open_jobs(store, say), show(tally) as tick:
         return Launched(tally, train_missing(spec, tally, backend, assignment, tick, say, stay=stay))
+
+
+def _all_recorded(spec: Spec, path: Path) -> RunIds | None:
+    """Return the ids of all runs if they are known to be recorded already: there is nothing to check then."""
+    store = Store.at(path)
+    ids = kept_ids(spec, store) if store and spec.refine is None else None
+    if store is None or ids is None:
+        return None
+    tally = Tally(store, ids)
+    tally.look()
+    return None if tally.missing else ids
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from relusweep.sweep.bracket import MET, Brackets, Ends
+from relusweep.sweep.planned import planned
 from relusweep.sweep.record import Status
 from relusweep.sweep.refine import Refine
 from relusweep.sweep.run import Run
@@ -36,7 +37,7 @@ class Tally:
     def of(spec: Spec, store: Store) -> "Tally":
         """Count the runs of a spec."""
         brackets = Brackets.of(spec)
-        return Tally(store, brackets.planned if brackets else RunIds(run.id for run in spec.expand()), brackets)
+        return Tally(store, brackets.planned if brackets else planned(spec, store), brackets)
 
     def look(self) -> None:
         """Read the parts that are new. If one has gone, its runs may have gone with it, and all are read again."""

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 Keys = np.ndarray  # (n,), 16 bytes each: the hexadecimal digits of a run id, read as bytes
 
-_KEY = np.dtype("S16")  # sorts and compares as bytes do; what it forgets, trailing zeros, the fixed length restores
+KEY = np.dtype("S16")  # sorts and compares as bytes do; what it forgets, trailing zeros, the fixed length restores
 
 
 @final
@@ -16,7 +16,7 @@ class RunIds(Set[str]):
     """Run ids, each once, in their order. Never changes."""
 
     def __init__(self, ids: Iterable[str] = ()) -> None:
-        self.keys: Keys = _once(np.fromiter(map(bytes.fromhex, ids), _KEY))
+        self.keys: Keys = _once(np.fromiter(map(bytes.fromhex, ids), KEY))
 
     @classmethod
     def of(cls, *keys: Keys) -> "RunIds":
@@ -30,14 +30,14 @@ class RunIds(Set[str]):
 
     def __iter__(self) -> Iterator[str]:
         for key in self.keys.tolist():
-            yield key.ljust(_KEY.itemsize, b"\0").hex()
+            yield key.ljust(KEY.itemsize, b"\0").hex()
 
     def __contains__(self, run_id: object) -> bool:
         try:
             key = bytes.fromhex(str(run_id))
         except ValueError:
             return False
-        place = self.keys.searchsorted(np.array(key, _KEY))
+        place = self.keys.searchsorted(np.array(key, KEY))
         return self.keys[place : place + 1].tobytes() == key
 
     def __sub__(self, other: Set[Any]) -> "RunIds":
@@ -92,7 +92,7 @@ def keys_of(column: pa.ChunkedArray) -> Keys:
     """
     if column.null_count:
         raise ValueError("a row without run_id")
-    keys = np.frombuffer(bytes.fromhex("".join(column.to_pylist())), _KEY)
+    keys = np.frombuffer(bytes.fromhex("".join(column.to_pylist())), KEY)
     if len(keys) != len(column):
         raise ValueError("a run_id that is not 32 hexadecimal digits")
     return keys

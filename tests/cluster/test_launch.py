@@ -243,6 +243,22 @@ def test_what_dead_workers_have_left_is_deleted_when_all_is_recorded(
     assert not [*(store / "progress").iterdir(), *(store / "failures").iterdir()]
 
 
+def test_a_sweep_whose_runs_are_all_recorded_is_not_expanded_again(
+    cli: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, store = tiny(max_steps=10), tmp_path / "store"
+    command = ("run", spec, "--out", store, "--workers", 1)
+    assert cli(*command).code == 0
+    more = tiny("more", max_steps=10, grid="lr = [0.05, 0.1], seed = [0, 1, 2]").read_text().replace("more", "tiny")
+    with monkeypatch.context() as patch:
+        patch.setattr(Spec, "expand", lambda self: pytest.fail("expanded"))
+        said = [cli(*command), cli("status", store)]
+    assert [each.code for each in said] == [0, 0]
+    assert "all 4 runs are recorded" in said[0].out
+    spec.write_text(more)
+    assert "all 6 runs are recorded" in cli(*command).out
+
+
 def test_what_a_file_system_cannot_promise_is_said_once(
     cli: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

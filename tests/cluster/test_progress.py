@@ -1,4 +1,4 @@
-"""None"""
+"""Progress: what a look at a store shows of the workers, and in which words."""
 
 from pathlib import Path
 
