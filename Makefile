@@ -73,7 +73,7 @@ bench: install
 	$(BIN)/python bench/ray_overhead.py
 
 chaos: install # half an hour of faults; every sweep that met some must have the table of an undisturbed one
-	$(BIN)/python -m chaos
+	$(BIN)/python -m chaos --page docs/reference/chaos.md
 
 figures: install # the pictures of the docs; of the long sweeps only those whose stores are in results/
 	$(BIN)/python docs/figures.py

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from chaos.faults import FAULTS
 from chaos.scene import SPEC, Scene
+from relusweep.cluster.cores import own_cores
 
 _SECONDS = 1.5  # that a pack's training is to take on this machine
 _FAULTS_A_SCENE = 6
@@ -47,7 +48,9 @@ def main(arguments: list[str]) -> int:
     lines = table(tallies)
     print("\n".join(lines))
     if given.page:
-        given.page.write_text("\n".join([*lines, ""]), encoding="utf-8")
+        intro = Path(__file__).with_name("intro.txt").read_text(encoding="utf-8")
+        intro = intro.format(minutes=given.minutes, seed=given.seed, cores=own_cores(), scene=_FAULTS_A_SCENE)
+        given.page.write_text("\n".join([intro, *lines, ""]), encoding="utf-8")
     return any(tally.broken for tally in tallies.values())
 
 

@@ -106,11 +106,10 @@ def _full(scene: Scene) -> None:
     filler, launcher = scene.disk / "filler", scene.start(scene.chance.choice((1, 2)))
     scene.wait_for_chance(launcher)
     room = os.statvfs(scene.disk)
-    with filler.open("wb") as file:
+    with filler.open("wb", buffering=0) as file:
         try:
             for _ in range(room.f_bavail * room.f_frsize // 2**16 + 2):
                 file.write(bytes(2**16))
-                file.flush()
         except OSError:
             pass  # it is full
     scene.check(scene.ended(launcher) in (0, 1, 2), f"full disk: exit code {launcher.process.returncode}")
