@@ -205,7 +205,7 @@ def _delete_finished(store: Store, say: Callable[[str], None]) -> None:
     again. A pack that someone is training keeps its state, whoever wrote it.
     """
     shown = store.progress_files()  # before asking who is alive: a worker has its lease first
-    listed = {path.stem for path in store.failure_files()}
+    listed = {path.stem for path in store.failure_files() if path.is_file()}
     paths, failures = store.checkpoints(), store.failures()
     recorded = store.recorded() if paths or failures else RunIds()
     for failure in failures:

@@ -15,7 +15,7 @@ _ATTEMPTS = 3  # to be queued again: no one else does it
 _PAUSE_SECONDS = 2.0
 # What people set for what they type, as SQUEUE_PARTITION or SBATCH_RESERVATION: no command of ours is given any of it,
 # so that jobs are sought, and cancelled, where they were submitted.
-SET_ASIDE = ("SBATCH_", "SQUEUE_", "SCANCEL_", "SACCT_", "SCONTROL_", "SLURM_CLUSTERS")
+_SET_ASIDE = ("SBATCH_", "SQUEUE_", "SCANCEL_", "SACCT_", "SCONTROL_", "SLURM_CLUSTERS")
 _ENDED = frozenset(
     [
         "BOOT_FAIL",
@@ -154,7 +154,7 @@ def this_job() -> str:
 
 
 def _ask(command: str, *arguments: str) -> str:
-    variables = {name: value for name, value in os.environ.items() if not name.startswith(SET_ASIDE)}
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(_SET_ASIDE)}
     try:
         done = subprocess.run(
             [command, *arguments], env=variables, capture_output=True, text=True, timeout=_SECONDS, check=False

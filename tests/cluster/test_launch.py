@@ -239,8 +239,9 @@ def test_what_dead_workers_have_left_is_deleted_when_all_is_recorded(
     assert cli(*command).code == 0
     (store / "progress" / "dead-1.json").write_text("{}")
     (store / "failures" / "unreadable.json").write_text("[]")
+    (store / "failures" / "folder.json").mkdir()
     assert cli(*command).code == 0
-    assert not [*(store / "progress").iterdir(), *(store / "failures").iterdir()]
+    assert [path.name for folder in ("progress", "failures") for path in (store / folder).iterdir()] == ["folder.json"]
 
 
 def test_a_sweep_whose_runs_are_all_recorded_is_not_expanded_again(
