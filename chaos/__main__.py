@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from chaos.faults import FAULTS
 from chaos.scene import SPEC, Scene
-from relusweep.cluster.cores import own_cores
+from relusweep.cluster.host.cores import own_cores
 
 _SECONDS = 1.5  # that a pack's training is to take on this machine
 _FAULTS_A_SCENE = 6

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 from relusweep.cluster.backend import check_name
-from relusweep.cluster.cores import own_cores
 from relusweep.cluster.finding import Finding
+from relusweep.cluster.host.cores import own_cores
 from relusweep.sweep.device import device_name, devices
 from relusweep.sweep.kernels.jit.compiled import cache_directory
 from relusweep.sweep.kernels.jit.program import user_cache

@@ -10,9 +10,8 @@ from itertools import chain, islice
 from pathlib import Path
 
 from relusweep.cluster.backend import Assignment, Backend, Outcome
+from relusweep.cluster.jobs.queue import Queues
 from relusweep.cluster.plan import check
-from relusweep.cluster.slurm.queue import Pending
-from relusweep.cluster.slurm.submission import open_submissions
 from relusweep.sweep.bracket import Brackets
 from relusweep.sweep.execute import load_checkpoint
 from relusweep.sweep.pack import Pack, make_packs
@@ -111,7 +110,7 @@ def _naming_open_jobs(store: Store, say: Callable[[str], None]) -> Iterator[None
     try:
         yield
     except BaseException:
-        if jobs := [job for each in open_submissions(store) for job in each.jobs]:
+        if jobs := Queues(store).jobs():
             path = shlex.quote(str(store.path))
             say(f"{store.path}: job(s) {', '.join(jobs)} go on. Next: relusweep watch {path}, or cancel {path}")
         raise
@@ -142,11 +141,11 @@ def train_missing(
         stay: Until everything has been trained; else only until everything is submitted.
     """
     store = tally.store
-    pending = Pending(store)
+    queues = Queues(store)
     failed: list[Outcome] = []
     waited = 0
     while True:
-        queued, leased = pending.runs(), leased_runs(store)  # asked first: what is let go meanwhile is recorded
+        queued, leased = queues.runs(), leased_runs(store)  # asked first: what is let go meanwhile is recorded
         tally.look()
         left = tally.missing - {run.id for outcome in failed for run in outcome.pack.runs}
         if not left:
@@ -161,8 +160,8 @@ def train_missing(
             if waited == _PATIENCE:  # a launcher killed just now needs a moment to be gone
                 who = "jobs of another launcher are to train" if queued else "another launcher is training"
                 say(f"{store.path}: {who} the last {len(left)} runs; waiting for {'them' if queued else 'it'}.")
-                if pending.queue.error:
-                    say(f"SLURM cannot be asked about them just now: {pending.queue.error}")
+                for error in queues.errors:
+                    say(error)
             tick()
             time.sleep(_WAIT_SECONDS)
             continue

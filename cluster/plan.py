@@ -10,8 +10,8 @@ from pathlib import Path
 
 from relusweep.cluster.backend import Backend, Foreseen, QueueingBackend
 from relusweep.cluster.cost import Costs
+from relusweep.cluster.jobs.queue import Queues
 from relusweep.cluster.progress import duration
-from relusweep.cluster.slurm.queue import Pending
 from relusweep.sweep.bracket import Brackets
 from relusweep.sweep.data import DATA_KEYS, dataset
 from relusweep.sweep.run import Run
@@ -132,7 +132,7 @@ def plan(spec: Spec, path: Path, backend: Backend, say: Callable[[str], None] = 
     costs = backend.costs(spec.measure, store) if isinstance(backend, QueueingBackend) else None
     if brackets and store:
         Tally(store, brackets.planned, brackets).look()
-    queued = Pending(store).runs(close=False) if store else frozenset[str]()
+    queued = Queues(store).runs(close=False) if store else frozenset[str]()
     counted = count(spec, store.recorded() if store else set(), backend, costs, queued, brackets, say)
     if isinstance(backend, QueueingBackend):
         return replace(counted, foreseen=backend.foresee(counted.pack_seconds, path))

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from relusweep.cluster.backend import Assignment, Outcome
-from relusweep.cluster.signals import answered
+from relusweep.cluster.host.signals import answered
 from relusweep.sweep.errors import RelusweepError
 from relusweep.sweep.execute import Interrupted, Progress, execute
 from relusweep.sweep.kernels.jit.compiled import announcing

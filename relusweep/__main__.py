@@ -2,13 +2,13 @@
 
 import sys
 
-from relusweep.cluster.safe_path import secure
+from relusweep.cluster.host.safe_path import secure
 
 
 def main() -> int:
     """Run a command, with modules from nowhere but installations; return its exit code."""
     secure()
-    from relusweep.cluster.signals import answer_first, ignore
+    from relusweep.cluster.host.signals import answer_first, ignore
 
     try:
         answer_first()

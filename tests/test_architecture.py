@@ -23,6 +23,7 @@ REGISTRIES = {
     "sweep/shape.py": "BUFFERS",
     "cluster/backend.py": "BACKENDS",
     "cluster/doctor.py": "CHECKS",
+    "cluster/jobs/queue.py": "QUEUES",
     "analysis/studies/__init__.py": "STUDIES",
 }
 # What each room may import, besides itself.

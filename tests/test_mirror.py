@@ -53,7 +53,7 @@ ELSEWHERE = {
     "cluster/ray/trial.py": "cluster/ray/test_backend.py",
     "cluster/slurm/doctor.py": "cluster/test_doctor.py",
     "cluster/slurm/outcomes.py": "cluster/slurm/test_backend.py",
-    "relusweep/__main__.py": "cluster/test_safe_path.py",
+    "relusweep/__main__.py": "cluster/host/test_safe_path.py",
     "relusweep/cli/arguments.py": "cli/test_misuse.py",
     "relusweep/cli/cancel.py": "cluster/slurm/test_backend.py",
     "relusweep/cli/doctor.py": "cluster/test_doctor.py",

@@ -8,9 +8,9 @@ from typing import final
 import torch
 
 from relusweep.cluster.backend import ATTEMPTS, Assignment, BackendError, LaunchOptions, Outcome, failure
-from relusweep.cluster.cores import own_cores
+from relusweep.cluster.host.cores import own_cores
+from relusweep.cluster.host.memory import available
 from relusweep.cluster.local.pool import WorkerPool
-from relusweep.cluster.memory import available
 from relusweep.cluster.pack_size import fair, fitting
 from relusweep.cluster.worker import Worker
 from relusweep.sweep.device import devices

@@ -11,8 +11,8 @@ from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.context import ForkServerContext
 from types import ModuleType
 
-from relusweep.cluster.safe_path import Secured
-from relusweep.cluster.signals import blocked
+from relusweep.cluster.host.safe_path import Secured
+from relusweep.cluster.host.signals import blocked
 
 CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")  # a launcher's own fork would lack its threads
 _LONGEST = 70  # bytes of a folder in whose folders sockets can be

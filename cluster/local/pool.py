@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from relusweep.cluster.backend import ATTEMPTS, Assignment, BackendError, Outcome, failure
+from relusweep.cluster.host.memory import kills
+from relusweep.cluster.host.signals import answered
 from relusweep.cluster.local.forks import CONTEXT, adopt, load_ahead, nameless
-from relusweep.cluster.memory import kills
-from relusweep.cluster.signals import answered
 from relusweep.cluster.worker import Worker
 from relusweep.sweep.errors import RelusweepError
 from relusweep.sweep.pack import Pack

@@ -11,10 +11,10 @@ from typing import final
 import torch
 
 from relusweep.cluster.backend import Assignment, BackendError, LaunchOptions, Outcome
-from relusweep.cluster.cores import own_cores
+from relusweep.cluster.host.cores import own_cores
+from relusweep.cluster.host.signals import answered
 from relusweep.cluster.local.backend import Local
 from relusweep.cluster.ray.cluster import address, connected, load, started
-from relusweep.cluster.signals import answered
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Measure

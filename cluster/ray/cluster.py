@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from relusweep.cluster.backend import BackendError
+from relusweep.cluster.host.safe_path import Secured
+from relusweep.cluster.host.signals import restored
 from relusweep.cluster.ray.folder import RAYS, folder
 from relusweep.cluster.ray.token import ask_for_token, check_token, has_token
-from relusweep.cluster.safe_path import Secured
-from relusweep.cluster.signals import restored
 
 STORE_BYTES = 80 * 2**20  # of shared memory: packs travel through files, and Ray asks for 75 MiB at least
 _CONNECT_SECONDS = 5.0

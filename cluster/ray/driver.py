@@ -15,11 +15,11 @@ from ray.util.state import list_placement_groups
 from ray.util.state.exception import RayStateApiException
 
 from relusweep.cluster.backend import ATTEMPTS, Assignment, Outcome, failure
-from relusweep.cluster.job_folder import JobFolder
-from relusweep.cluster.pack_file import PackFile
+from relusweep.cluster.host.signals import answer, restored
+from relusweep.cluster.jobs.folder import JobFolder
+from relusweep.cluster.jobs.pack_file import PackFile
 from relusweep.cluster.ray.cluster import address
 from relusweep.cluster.ray.trial import PACKS_FILE, STOP_FILE, PackTrial, description
-from relusweep.cluster.signals import answer, restored
 from relusweep.sweep.data import DataError
 from relusweep.sweep.kernels.jit.private import CacheError
 from relusweep.sweep.pack import Pack

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from relusweep.cluster.backend import BackendError
-from relusweep.cluster.ports import free_ports
+from relusweep.cluster.host.ports import free_ports
+from relusweep.cluster.host.signals import answer
 from relusweep.cluster.ray.cluster import dashboard, settle
 from relusweep.cluster.ray.restarts import JobRestarts
 from relusweep.cluster.ray.token import ask_for_token
-from relusweep.cluster.signals import answer
 from relusweep.cluster.slurm.scheduler import node_names, requeue_this_job
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.spec_error import SpecError

@@ -18,11 +18,11 @@ from typing import Any
 
 import psutil
 
-from relusweep.cluster.cores import own_cores
-from relusweep.cluster.ports import free_ports
+from relusweep.cluster.host.cores import own_cores
+from relusweep.cluster.host.ports import free_ports
+from relusweep.cluster.host.signals import answer, blocked
 from relusweep.cluster.ray.cluster import STORE_BYTES
 from relusweep.cluster.ray.folder import RAYS, folder
-from relusweep.cluster.signals import answer, blocked
 
 _STARTS = 3  # of Ray on one node: beyond, the node itself is ill
 _LOOK_SECONDS = 0.1

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from relusweep.cluster.backend import BackendError
-from relusweep.cluster.restarts import IDLE_STARTS, Restarts, steps_taken
+from relusweep.cluster.jobs.restarts import IDLE_STARTS, Restarts, steps_taken
 from relusweep.sweep.store.atomic import store_errors, write_json
 from relusweep.sweep.store.store import Store
 

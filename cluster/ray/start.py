@@ -2,7 +2,7 @@
 
 import sys
 
-from relusweep.cluster.safe_path import secure
+from relusweep.cluster.host.safe_path import secure
 
 
 def main(arguments: list[str]) -> int:

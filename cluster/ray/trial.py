@@ -16,7 +16,7 @@ from ray import tune
 from ray.util.metrics import Counter, Gauge
 
 from relusweep.cluster.backend import Assignment, Outcome, failure
-from relusweep.cluster.pack_file import PackFile
+from relusweep.cluster.jobs.pack_file import PackFile
 from relusweep.cluster.worker import Worker
 from relusweep.sweep.device import device_name, devices
 from relusweep.sweep.errors import RelusweepError

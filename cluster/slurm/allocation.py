@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from relusweep.cluster.backend import BackendError
-from relusweep.cluster.cores import own_cores
+from relusweep.cluster.host.cores import own_cores
 from relusweep.cluster.slurm.scheduler import this_job
 
 _DRIVER = Path("/dev/nvidiactl")  # is there where a driver of GPUs is

@@ -19,8 +19,8 @@ from typing import Any
 
 import psutil
 
+from relusweep.cluster.host.signals import ignore
 from relusweep.cluster.local.forks import load_ahead
-from relusweep.cluster.signals import ignore
 from relusweep.cluster.slurm.allocation import workers_here
 from relusweep.cluster.slurm.machine import Machine
 from relusweep.cluster.slurm.scheduler import requeue_this_job

@@ -20,11 +20,11 @@ from relusweep.cluster.slurm.arrays import ArrayTask, Bundle, Lengths, make_arra
 from relusweep.cluster.slurm.draft import Draft
 from relusweep.cluster.slurm.machine import Machine
 from relusweep.cluster.slurm.outcomes import outcomes, task_ends
-from relusweep.cluster.slurm.queue import CANCELLED, LEAST_SECONDS
+from relusweep.cluster.slurm.queue import LEAST_SECONDS
 from relusweep.cluster.slurm.retries import Retries
 from relusweep.cluster.slurm.sbatch import script, submit_array, submit_report
 from relusweep.cluster.slurm.scheduler import SchedulerError, cancel, largest_array, set_aside
-from relusweep.cluster.slurm.submission import Submission, open_submissions
+from relusweep.cluster.slurm.submission import CANCELLED, Submission, open_submissions
 from relusweep.sweep.device import devices
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.run import Run

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from relusweep.cluster.backend import Assignment
-from relusweep.cluster.job_folder import JobFolder
+from relusweep.cluster.jobs.folder import JobFolder
 from relusweep.cluster.slurm.arrays import ArrayTask, Bundle
 from relusweep.cluster.slurm.submission import FOLDERS, Submission
 from relusweep.sweep.pack import Pack

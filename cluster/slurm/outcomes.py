@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from relusweep.cluster.backend import BackendError, Outcome
-from relusweep.cluster.slurm.queue import CANCELLED, Queue
-from relusweep.cluster.slurm.submission import Submission
+from relusweep.cluster.slurm.queue import Queue
+from relusweep.cluster.slurm.submission import CANCELLED, Submission
 from relusweep.sweep.store.atomic import StoreError
 from relusweep.sweep.store.run_ids import RunIds
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from relusweep.cluster.backend import ATTEMPTS, Outcome, failure
-from relusweep.cluster.restarts import steps_taken
+from relusweep.cluster.jobs.restarts import steps_taken
 from relusweep.cluster.slurm.submission import Submission
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.store.run_ids import RunIds

@@ -2,7 +2,7 @@
 
 import sys
 
-from relusweep.cluster.safe_path import secure
+from relusweep.cluster.host.safe_path import secure
 
 
 def main(path: str, first: str) -> None:
@@ -13,7 +13,7 @@ def main(path: str, first: str) -> None:
         first: Number of the first task of the array that this job belongs to.
     """
     secure()
-    from relusweep.cluster.signals import answer
+    from relusweep.cluster.host.signals import answer
 
     came: list[int] = []
     # without a handler each of them would be the end of the job: as a failed one it would not come back

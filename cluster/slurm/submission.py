@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from relusweep.cluster.backend import Assignment
-from relusweep.cluster.job_folder import JobFolder
-from relusweep.cluster.pack_file import PackFile
+from relusweep.cluster.jobs.folder import JobFolder
+from relusweep.cluster.jobs.pack_file import PackFile
 from relusweep.cluster.slurm.arrays import ArrayTask, Bundle
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.spec import Measure
@@ -30,6 +30,7 @@ from relusweep.sweep.store.run_ids import RunIds
 from relusweep.sweep.store.store import Store
 
 FOLDERS = ("elements", "logs")
+CANCELLED = "cancelled"  # why a submission has ended
 
 
 @dataclass(frozen=True)

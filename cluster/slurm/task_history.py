@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from relusweep.cluster.backend import Outcome, failure
-from relusweep.cluster.restarts import IDLE_STARTS, Restarts, steps_taken
+from relusweep.cluster.jobs.restarts import IDLE_STARTS, Restarts, steps_taken
 from relusweep.cluster.slurm.allocation import node
 from relusweep.cluster.slurm.scheduler import this_job
 from relusweep.cluster.slurm.submission import Submission

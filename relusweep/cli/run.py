@@ -32,7 +32,7 @@ def run(
     report_after: Annotated[bool, typer.Option("--report", help="Submit a job that writes the report last.")] = False,
 ) -> None:
     """Train all runs of a sweep that are not recorded yet. The same command resumes and extends."""
-    from relusweep.cluster.cores import own_cores
+    from relusweep.cluster.host.cores import own_cores
 
     if on == "local" and (workers or own_cores()) > 1:
         from relusweep.cluster.local.forks import load_ahead

@@ -38,7 +38,7 @@ class _Stream:
             return self.__getattr__(name)(*given)
         except BrokenPipeError:
             self._drop()
-            from relusweep.cluster.signals import interrupt
+            from relusweep.cluster.host.signals import interrupt
 
             if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, interrupt):
                 raise SystemExit(0) from None

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from relusweep.cluster.backend import BackendError
+from relusweep.cluster.jobs.restarts import IDLE_STARTS
 from relusweep.cluster.ray.restarts import JobRestarts
-from relusweep.cluster.restarts import IDLE_STARTS
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.store.store import Store
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from relusweep.cluster.ports import free_ports
+from relusweep.cluster.host.ports import free_ports
 
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # where daemons are, which an ordinary user's PATH leaves out
 DAEMONS = ("munged", "slurmctld", "slurmd")

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from relusweep.cluster.backend import Assignment
+from relusweep.cluster.slurm import queue as queues
 from relusweep.cluster.slurm.arrays import ArrayTask, make_arrays
 from relusweep.cluster.slurm.draft import Draft
 from relusweep.cluster.slurm.submission import Submission
@@ -76,3 +77,13 @@ def write_state() -> Callable[[Submission, Pack, int], None]:
         torch.save(saved, submission.store.checkpoint(pack.id))
 
     return write
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """When squeue was called."""
+    made: list[float] = []
+    ask = queues.squeue
+    monkeypatch.setattr(queues, "squeue", lambda names: made.append(time.monotonic()) or ask(names))
+    monkeypatch.setattr(queues, "SETTLE_SECONDS", 0.5)
+    return made

@@ -12,7 +12,7 @@ import pytest
 
 from relusweep.cluster import worker
 from relusweep.cluster.backend import ATTEMPTS
-from relusweep.cluster.restarts import IDLE_STARTS
+from relusweep.cluster.jobs.restarts import IDLE_STARTS
 from relusweep.cluster.slurm import array_task
 from relusweep.cluster.slurm.array_task import _train
 from relusweep.cluster.slurm.queue import Queue

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from relusweep.cluster.restarts import steps_taken
+from relusweep.cluster.jobs.restarts import steps_taken
 from relusweep.cluster.slurm.submission import Submission, open_submissions
 from relusweep.sweep.store.store import Store
 from tests.cluster.conftest import from_a_shell

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from relusweep.cluster.restarts import IDLE_STARTS
+from relusweep.cluster.jobs.restarts import IDLE_STARTS
 from relusweep.cluster.slurm.array_task import _train
 from relusweep.cluster.slurm.task_history import TaskHistory
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from relusweep.cluster.pack_file import PackFile
+from relusweep.cluster.jobs.pack_file import PackFile
 from relusweep.sweep.pack import Pack, make_packs
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.store.atomic import StoreError

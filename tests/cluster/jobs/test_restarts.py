@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from relusweep.cluster.restarts import IDLE_STARTS, Restarts, steps_taken
+from relusweep.cluster.jobs.restarts import IDLE_STARTS, Restarts, steps_taken
 from relusweep.sweep.store.store import Store
 
 

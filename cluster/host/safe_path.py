@@ -9,7 +9,8 @@ imports only what Python itself has loaded by then.
 import os
 import sys
 
-PLACE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # where relusweep was found
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # relusweep
+PLACE = os.path.dirname(_PACKAGE)  # where it was found
 
 
 def secure() -> None:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from relusweep.cluster.signals import STOP_SIGNALS, answer, answered, blocked, restored
+from relusweep.cluster.host.signals import STOP_SIGNALS, answer, answered, blocked, restored
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
@@ -55,7 +55,7 @@ def test_closing_the_terminal_is_no_matter_to_who_goes_on_without_one() -> None:
 
 AT_ONCE = """
 import os, signal, sys
-import relusweep.cluster.safe_path as first
+import relusweep.cluster.host.safe_path as first
 secure = first.secure
 def hook():
     secure()
@@ -83,7 +83,7 @@ def test_stop_signal_while_everything_is_still_being_loaded_is_answered_in_one_l
 def test_signals_that_come_while_a_process_is_leaving_change_nothing() -> None:
     code = (
         "import os, signal\n"
-        "from relusweep.cluster.signals import answer_first\n"
+        "from relusweep.cluster.host.signals import answer_first\n"
         "answer_first()\n"
         "try:\n"
         "    os.kill(os.getpid(), signal.SIGUSR1)\n"

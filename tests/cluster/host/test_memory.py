@@ -5,7 +5,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from relusweep.cluster.memory import available, kills
+from relusweep.cluster.host.memory import available, kills
 
 GIB = 2**30
 

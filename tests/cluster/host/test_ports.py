@@ -2,7 +2,7 @@
 
 import socket
 
-from relusweep.cluster.ports import free_ports
+from relusweep.cluster.host.ports import free_ports
 
 
 def test_ports_are_free_and_differ() -> None:

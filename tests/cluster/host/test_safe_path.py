@@ -158,7 +158,7 @@ assert before == (list(sys.path), dict(os.environ))
 
 
 def test_checkout_that_is_not_installed_is_found_by_what_it_starts(tmp_path: Path) -> None:
-    code = "from relusweep.cluster.safe_path import secure; secure(); import os; print(os.environ['PYTHONPATH'])"
+    code = "from relusweep.cluster.host.safe_path import secure; secure(); import os; print(os.environ['PYTHONPATH'])"
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [sys.executable, "-S", "-c", code]  # without installations
     done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=True)

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from relusweep.cluster.cores import own_cores
+from relusweep.cluster.host.cores import own_cores
 
 
 def test_ours_are_the_cores_to_which_we_are_bound() -> None:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from relusweep.cluster.job_folder import JobFolder
+from relusweep.cluster.jobs.folder import JobFolder
 from relusweep.sweep.store.store import Store
 
 KILLED = """
 import os, sys
 from pathlib import Path
-from relusweep.cluster.job_folder import JobFolder
+from relusweep.cluster.jobs.folder import JobFolder
 from relusweep.sweep.store.store import Store
 folder = JobFolder.new(Store(Path(sys.argv[1])))
 with folder.held():

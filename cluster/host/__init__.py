@@ -1,0 +1,1 @@
+"""This machine and this process: cores, memory, ports, signals, and where modules are searched."""
