@@ -20,8 +20,11 @@ CHAIN_TOLERANCE = 1e-7  # relative; rounding of float64 eigenvalues stays far be
 # On a quadratic of curvature λ, heavy ball (m ← μm + g; θ ← θ − ηm; 0 ≤ μ < 1) has the characteristic polynomial
 # z² − (1 + μ − ηλ)z + μ, whose roots both have |z| ≤ 1 exactly for 0 ≤ ηλ ≤ 2(1+μ) (Jury): the threshold of gradient
 # descent with this step size. In expectation over independent mini-batches the recursion is the same, so that there
-# it is necessary.
-EDGE = 1 + pl.col("momentum").fill_null(0)  # λη/2 at the edge of stability
+# it is necessary. Nesterov's (m ← μm + g; θ ← θ − η(g + μm)) has z² − (1+μ)(1−ηλ)z + μ(1−ηλ), which leaves the disc
+# at z = −1: stable exactly for 0 ≤ ηλ ≤ 2(1+μ)/(1+2μ).
+_MOMENTUM = pl.col("momentum").fill_null(0)
+_NESTEROV = pl.when(pl.col("optimizer") == "nesterov").then(1 + 2 * _MOMENTUM).otherwise(1.0)
+EDGE = (1 + _MOMENTUM) / _NESTEROV  # λη/2 at the edge of stability
 GD_STEP = pl.col("lr") / EDGE
 
 OUTCOMES = ("holds", "on_kinks", "violates", "not_covered")
@@ -37,7 +40,7 @@ class Bound:
         direction: `upper`: the column is at most the limit.
         column: The bounded measure.
         limit: The right-hand side as a function of the step size of gradient descent; decreasing in it.
-        words: The same in the symbols of the glossary, of a run with biases or without, with momentum or without.
+        words: The same in the symbols of the glossary, of a run with biases or without, and of a kind of momentum.
         limit_words: The limit of the runs that are spoken of.
         exclusions: (reason, condition): a run for which a condition is true is not covered.
         assumptions: The same in words, for a reader.
@@ -49,7 +52,7 @@ class Bound:
     direction: Literal["upper"]
     column: str
     limit: Callable[[pl.Expr], pl.Expr]
-    words: Callable[[bool, bool], str]
+    words: Callable[[bool, str], str]
     limit_words: str
     exclusions: tuple[tuple[str, pl.Expr], ...]
     assumptions: tuple[str, ...]
@@ -64,8 +67,9 @@ class Bound:
         """Return this bound, stated with the limits that it sets the runs it covers; all of them, if it covers none."""
         covered = runs.filter(self.applies)
         subjects = covered if len(covered) else runs
-        biases, momentum = subjects["bias"], bool((subjects["momentum"].fill_null(0) > 0).any())
-        with_biases, without = self.words(True, momentum), self.words(False, momentum)
+        biases, moving = subjects["bias"], subjects.filter(_MOMENTUM > 0)["optimizer"].unique().sort()
+        rule = moving[-1] if len(moving) else "gd"
+        with_biases, without = self.words(True, rule), self.words(False, rule)
         if with_biases == without or biases.all():
             return replace(self, limit_words=with_biases)
         return replace(self, limit_words=f"{with_biases} (without biases {without})" if biases.any() else without)
@@ -163,9 +167,15 @@ def check_chain(runs: pl.DataFrame) -> pl.DataFrame:
 
 _DIVERGED = ("diverged", pl.col("status") == "diverged")
 _BUDGET = ("step budget spent before convergence", pl.col("status") != "converged")
-_OPTIMIZER = ("optimizer's threshold is not one of λ_max", ~pl.col("optimizer").is_in(["gd", "sgd", "momentum"]))
+_OPTIMIZER = (
+    "optimizer's threshold is not one of λ_max",
+    ~pl.col("optimizer").is_in(["gd", "sgd", "momentum", "nesterov"]),
+)
 _RATIO = ("layers have different step sizes", pl.col("lr_ratio") != 1)
 _DECAY = ("weight decay: the minimum of another loss", pl.col("weight_decay") != 0)
+_SCHEDULE = ("the step size falls until the end", pl.col("schedule") != "constant")
+_EPOCHS = ("mini-batches of an epoch depend on each other", pl.col("sampling") == "epoch")
+_NOISE = ("labels change from step to step", pl.col("label_noise") != 0)
 _WARMUP = ("converged before the warm-up reached η", pl.col("steps") < pl.col("warmup_steps"))
 _DEPTH = ("not one hidden layer", pl.col("depth") != 1)
 _ACTIVATION = ("activation is not ReLU", pl.col("activation") != "relu")
@@ -175,13 +185,13 @@ _RESIDUAL = (  # λ_max(GN) ≤ 2/η follows from λ_max(Hessian) ≤ 2/η only 
     (pl.col("gn_sharpness") > pl.col("sharpness") * (1 + TOLERANCE)).fill_null(False),
 )
 
-_STABLE = (_DIVERGED, _BUDGET, _OPTIMIZER, _RATIO, _DECAY, _WARMUP)
+_STABLE = (_DIVERGED, _BUDGET, _OPTIMIZER, _RATIO, _DECAY, _WARMUP, _SCHEDULE, _EPOCHS, _NOISE)
 _SHALLOW = (*_STABLE, _DEPTH, _ACTIVATION, _RESIDUAL)
 
 _STABLE_WORDS = (
     "the run converged: its loss stayed at most `tolerance`, which stands for a linearly stable global minimum",
-    "gradient descent, plain or with momentum μ, or mini-batches, where the condition is necessary too; one step size "
-    "η for all parameters",
+    "gradient descent, plain or with momentum μ, heavy ball or Nesterov's, or independent mini-batches, where the "
+    "condition is necessary too; one step size η for all parameters, constant after the warm-up",
     "the loss is twice differentiable at the minimum: no data on kinks; runs on kinks are judged on the flattest side",
 )
 _SHALLOW_WORDS = (
@@ -200,8 +210,12 @@ def _norm_limit(lr: pl.Expr) -> pl.Expr:
     return pl.when(pl.col("bias")).then(1 / lr - 0.5).otherwise(1 / lr)
 
 
-def _norm_words(bias: bool, momentum: bool) -> str:
-    return ("(1+μ)/η" if momentum else "1/η") + (" − ½" if bias else "")
+# What η is divided by to be the step size of gradient descent with the same threshold.
+_FACTORS = {"gd": "", "momentum": "(1+μ)", "nesterov": "(1+μ)/(1+2μ)"}
+
+
+def _norm_words(bias: bool, rule: str) -> str:
+    return (f"{_FACTORS[rule]}/η" if _FACTORS[rule] else "1/η") + (" − ½" if bias else "")
 
 
 BOUNDS: dict[str, Bound] = {
@@ -211,13 +225,13 @@ BOUNDS: dict[str, Bound] = {
         direction="upper",
         column="sharpness",
         limit=lambda lr: 2 / lr,
-        words=lambda bias, momentum: "2(1+μ)/η" if momentum else "2/η",
+        words=lambda bias, rule: f"2{_FACTORS[rule]}/η",
         limit_words="2/η",
         exclusions=_STABLE,
         assumptions=_STABLE_WORDS,
         source="Mulayoff, Michaeli, Soudry, NeurIPS 2021, Lemma 1 (if and only if for gd; necessary for sgd). With "
         "momentum μ, heavy ball, derived in this project: both roots of z² − (1+μ−ηλ)z + μ have |z| ≤ 1 exactly for "
-        "0 ≤ ηλ ≤ 2(1+μ).",
+        "0 ≤ ηλ ≤ 2(1+μ); with Nesterov's, z² − (1+μ)(1−ηλ)z + μ(1−ηλ) and 0 ≤ ηλ ≤ 2(1+μ)/(1+2μ).",
     ),
     "stability_norm": Bound(
         name="stability_norm",

@@ -102,11 +102,11 @@ def summarise(grouping: Grouping, measures: list[str]) -> pl.DataFrame:
     table = (
         bin_step_sizes(grouping.runs)
         .group_by("group", "step_size")
-        .agg(pl.col("momentum").first(), pl.len().cast(pl.Int64).alias("runs"), *counts, *quantiles)
+        .agg(pl.col("momentum", "optimizer").first(), pl.len().cast(pl.Int64).alias("runs"), *counts, *quantiles)
         .rename({"step_size": "lr"})
         .sort("group", "lr")
         .with_columns(edge=2 / GD_STEP)
-        .drop("momentum")
+        .drop("momentum", "optimizer")
     )
     labelled = table.join(grouping.groups.select("group", "label"), on="group", maintain_order="left")
     head = ["group", "label", "lr", "edge", "runs", *OUTCOMES]

@@ -32,10 +32,10 @@ def parameters() -> str:
         if name in ("problem", "lr"):
             shown = "must be given"
         elif name in CONDITIONAL:
-            switch, setting, there = CONDITIONAL[name]
-            shown = f"`{there}` where `{switch} = {_toml(setting)}`" + (
-                "" if default is None else f", else `{default}`"
-            )
+            switch, settings, there = CONDITIONAL[name]
+            where = " or ".join(f"`{_toml(setting)}`" for setting in settings)
+            shown = "null" if there is None else f"`{there}` where `{switch}` is {where}"
+            shown += "" if default is None else f", else `{default}`"
         elif default is None or field.is_required():
             shown = "depends"
         else:

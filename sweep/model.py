@@ -23,7 +23,7 @@ from relusweep.sweep.run import Run
 from relusweep.sweep.shape import layer_sizes
 from relusweep.sweep.witness import witness
 
-INIT, BATCHES = 11, 12  # purposes of a run's own random numbers
+INIT, BATCHES, LABEL_NOISE = 11, 12, 13  # purposes of a run's own random numbers
 
 Inputs = Float[Tensor, "n i"] | Float[Tensor, "B n i"]  # shared by all runs, or one set each; i = d + bias
 Slope = Float[Tensor, "B 1 1"] | None  # of the leaky ReLU; None is the ReLU
@@ -95,13 +95,18 @@ def initial_parameters(run: Run) -> Float[np.ndarray, " p"]:
     N(0, 2/m) [He et al. 2015]; `xavier` N(0, 2/(m+q)) [Glorot & Bengio 2010]; `lecun` N(0, 1/m) [LeCun et al. 1998],
     all three with zero biases; `normal` N(0, 1), biases too. All are multiplied by init_scale; the output layer's
     weights by output_scale too. (An output factor s in the function itself, as in f = s Σ a_i σ(…), is the same
-    training with output_scale = s and lr_ratio = s².) `witness` is no law but the network of `sweep.witness`, the same
-    function at every init_scale = s and output_scale = a.
+    training with output_scale = s and lr_ratio = s².) Two are laws of one hidden layer of q units as a whole, with an
+    output bias of 0: `balanced` has the rows (w, b) ~ N(0, 1/q), or w alone without biases, and a = ±‖(w, b)‖ with a
+    random sign; `dominated` the same rows and a = ±√(‖(w, b)‖² + ξ²), ξ ~ N(0, 1/q), so that a² - ‖(w, b)‖², which
+    gradient flow keeps, is positive. `witness` is no law but the network of `sweep.witness`, the same function at every
+    init_scale = s and output_scale = a.
     """
     if run.init == "witness":
         layers = witness(run.d, run.width, run.width2 or 1, run.init_scale, run.output_scale)
         return np.concatenate([layer.ravel() for layer in layers])
     rng = np.random.default_rng([run.seed, INIT])
+    if run.init in ("balanced", "dominated"):
+        return run.init_scale * _with_outputs_as_large(run, rng)
     architecture, layers = Architecture.of(run), []
     for index, (q, _) in enumerate(architecture.shapes):
         m = architecture.sizes[index]
@@ -110,6 +115,14 @@ def initial_parameters(run: Run) -> Float[np.ndarray, " p"]:
             weights = weights * run.output_scale
         layers.append(np.concatenate([weights, biases], 1) if run.bias else weights)
     return run.init_scale * np.concatenate([layer.ravel() for layer in layers])
+
+
+def _with_outputs_as_large(run: Run, rng: np.random.Generator) -> np.ndarray:
+    """Draw `balanced` or `dominated` parameters of one hidden layer."""
+    rows = rng.standard_normal((run.width, run.d + run.bias)) / math.sqrt(run.width)
+    signs, further = rng.choice([-1.0, 1.0], run.width), rng.standard_normal(run.width) / math.sqrt(run.width)
+    outputs = signs * np.hypot(np.linalg.norm(rows, axis=1), further if run.init == "dominated" else 0.0)
+    return np.concatenate([rows.ravel(), run.output_scale * outputs, np.zeros(int(run.bias))])
 
 
 def _draw(init: str, rng: np.random.Generator, q: int, m: int) -> tuple[np.ndarray, np.ndarray]:

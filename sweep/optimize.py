@@ -1,10 +1,13 @@
-"""Update rules for B networks at once, each run with its own rates; and the mini-batches of stochastic ones.
+"""Update rules for B networks at once, each run with its own rates.
 
-With g the gradient of the (mini-batch) loss plus weight_decay · θ (coupled), and η the run's rate, layer by layer:
+With g the gradient of the (mini-batch) loss, shortened to the norm `clip` where it is longer, plus weight_decay · θ
+(coupled; not of adamw), and η the run's rate at this step, layer by layer:
 
     gd, sgd     θ ← θ - η g
     momentum    m ← μ m + g;  θ ← θ - η m                                     heavy ball, Polyak 1964
-    adam        Kingma & Ba 2015, β = (0.9, 0.999), ε = 1e-8, with bias correction
+    nesterov    m ← μ m + g;  θ ← θ - η (g + μ m)                             as torch.optim.SGD has it
+    adam        Kingma & Ba 2015, with bias correction; β₁, β₂, ε = 0.9, 0.999, 1e-8 where none are given
+    adamw       the same, and θ loses η · weight_decay · θ beside             Loshchilov & Hutter 2019
 """
 
 import math
@@ -15,10 +18,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from relusweep.sweep.model import BATCHES, Architecture
+from relusweep.sweep import schedule
+from relusweep.sweep.model import Architecture
 from relusweep.sweep.run import Run
 
-_BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
+_BETAS, _EPSILON = (0.9, 0.999), 1e-8
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,12 @@ class Rates:
 
     lr: Float[Tensor, "B 1"] | Float[Tensor, "B p"]
     warmup: Float[Tensor, "B 1"] | None
+    schedule: Float[Tensor, "B 5"] | None
     decay: Float[Tensor, "B p"] | None
     momentum: Float[Tensor, "B 1"] | None
+    adam: Float[Tensor, "B 3"] | None  # β₁, β₂, ε
+    clip: Float[Tensor, "B 1"] | None
+    noise: Float[Tensor, "B 1"] | None
     slope: Float[Tensor, "B 1 1"] | None
     seed: Int[Tensor, " B"]
 
@@ -49,18 +57,42 @@ class Rates:
         return Rates(
             lr=lr,
             warmup=column([run.warmup_steps for run in runs]) if any(run.warmup_steps for run in runs) else None,
+            schedule=schedule.numbers(runs, dtype, device),
             decay=decay,
-            momentum=column([run.momentum or 0 for run in runs]) if runs[0].optimizer == "momentum" else None,
+            momentum=None if runs[0].momentum is None else column([run.momentum or 0 for run in runs]),
+            adam=_adams(runs, dtype, device),
+            clip=column([run.clip or math.inf for run in runs]) if any(run.clip for run in runs) else None,
+            noise=column([run.label_noise for run in runs]) if any(run.label_noise for run in runs) else None,
             slope=column([run.negative_slope or 0 for run in runs])[:, :, None]
             if runs[0].activation == "leaky_relu"
             else None,
             seed=torch.tensor([run.seed for run in runs], device=device),
         )
 
+    def factors(self, steps: int | Float[Tensor, " s"]) -> Float[Tensor, "B s"] | Float[Tensor, "B 1"] | None:
+        """Return what the rates are multiplied by at one step or several; None where it is 1 for all runs."""
+        return schedule.factors(self.warmup, self.schedule, steps)
+
+    def window(self, start: int, stop: int, varying_until: int) -> Float[Tensor, "B s"] | None:
+        """Return the same of the steps start … stop-1; None where the rates are what they stay."""
+        if start >= varying_until:
+            return None
+        return self.factors(torch.arange(start, stop, dtype=self.lr.dtype, device=self.lr.device))
+
     def rows(self, which: slice | Tensor) -> "Rates":
         """Select runs."""
         present = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
         return replace(self, **{name: value[which] for name, value in present.items()})
+
+
+def _adams(runs: Sequence[Run], dtype: torch.dtype, device: torch.device) -> Float[Tensor, "B 3"] | None:
+    """Return β₁, β₂ and ε of each run; None where all have the usual ones."""
+    given = [(run.beta1, run.beta2, run.epsilon) for run in runs]
+    if all(number is None for numbers in given for number in numbers):
+        return None
+    usual = (*_BETAS, _EPSILON)
+    rows = [[default if own is None else own for own, default in zip(numbers, usual, strict=True)] for numbers in given]
+    return torch.tensor(rows, dtype=dtype, device=device)
 
 
 def _per_layer_rates(runs: Sequence[Run], architecture: Architecture) -> Float[Tensor, "B p"]:
@@ -79,9 +111,18 @@ def update(
     g: Float[Tensor, "B p"],
     rates: Rates,
     step: int | Float[Tensor, ""],
-    warming: bool,
+    factor: Float[Tensor, "B 1"] | None,
 ) -> None:
-    """Take one step in place; `step` counts from 0, `warming` says that some run's rate may still rise.
+    """Take one step in place.
+
+    Args:
+        optimizer: One of `RULES`.
+        theta: Parameters; changed.
+        buffers: What the rule remembers; changed.
+        g: Gradient.
+        rates: The runs' numbers.
+        step: Counted from 0.
+        factor: What the schedule multiplies the rates by at this step; None for 1.
 
     Raises:
         ValueError: if there is no update rule of this name.
@@ -89,12 +130,16 @@ def update(
     rule = RULES.get(optimizer)
     if rule is None:
         raise ValueError(f"optimizer = {optimizer!r}: no update rule; expected one of {', '.join(RULES)}")
-    if rates.decay is not None:
+    if rates.clip is not None:
+        g = g * (rates.clip / g.norm(dim=1, keepdim=True)).clamp(max=1)
+    decoupled = optimizer in DECOUPLED
+    if rates.decay is not None and not decoupled:
         g = torch.addcmul(g, rates.decay, theta)
-    lr = rates.lr
-    if warming and rates.warmup is not None:
-        lr = lr * ((step + 1) / rates.warmup).clamp(max=1)  # warmup 0 gives inf, hence 1
-    theta.addcmul_(lr, rule(buffers, g, rates, step), value=-1)
+    direction = rule(buffers, g, rates, step)
+    if rates.decay is not None and decoupled:
+        direction = torch.addcmul(direction, rates.decay, theta)
+    lr = rates.lr if factor is None else rates.lr * factor
+    theta.addcmul_(lr, direction, value=-1)
 
 
 def _gradient(
@@ -110,51 +155,27 @@ def _heavy_ball(
     return buffers[0].mul_(rates.momentum).add_(g)
 
 
+def _nesterov(
+    buffers: tuple[Tensor, ...], g: Float[Tensor, "B p"], rates: Rates, step: int | Tensor
+) -> Float[Tensor, "B p"]:
+    assert rates.momentum is not None
+    return torch.addcmul(g, rates.momentum, _heavy_ball(buffers, g, rates, step))
+
+
 def _adam(
     buffers: tuple[Tensor, ...], g: Float[Tensor, "B p"], rates: Rates, step: int | Tensor
 ) -> Float[Tensor, "B p"]:
     first, second = buffers
-    first.lerp_(g, 1 - _BETA1)
-    second.mul_(_BETA2).addcmul_(g, g, value=1 - _BETA2)
-    scale = (second / (1 - _BETA2 ** (step + 1))).sqrt_().add_(_EPSILON)
-    return first / scale / (1 - _BETA1 ** (step + 1))
-
-
-def draw_batches(
-    seed: Int[Tensor, " B"], first_step: int, steps: int, n: int, batch_size: int
-) -> Int[Tensor, "steps B batch"]:
-    """Draw a uniformly random subset of the n samples for every step and run, independent of all others.
-
-    Independent subsets, not epochs: the stability theory of SGD (Mulayoff & Michaeli 2024) is about these. A batch is
-    the beginning of a shuffle (Fisher & Yates), whose t-th exchange is a function of (seed, purpose, step, t) alone, so
-    that a run draws the same in every pack, on every device, and after an interruption.
-    """
-    count = len(seed)
-    step = torch.arange(first_step, first_step + steps, device=seed.device)
-    order = torch.arange(n, device=seed.device).expand(steps, count, n).clone()
-    stream = streams(seed)
-    for t in range(batch_size):
-        bits = _mix(stream + (step * n + t)[:, None] * _GOLDEN) >> 33 & 2**31 - 1
-        pick = t + (bits * (n - t) >> 31)[..., None]
-        picked = order.gather(-1, pick)
-        order.scatter_(-1, pick, order[..., t : t + 1].clone())
-        order[..., t : t + 1] = picked
-    return order[..., :batch_size]
-
-
-def streams(seed: Int[Tensor, " B"]) -> Int[Tensor, " B"]:
-    """Return where the random numbers of each run's batches begin; seeds have 31 bits."""
-    return _mix(seed + (BATCHES << 32))
-
-
-_GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # 64-bit constants as signed integers, which torch has; products wrap around
-
-
-def _mix(z: Tensor) -> Tensor:
-    """Scramble 64-bit integers, one to one (the finaliser of SplitMix64: Steele, Lea & Flood 2014)."""
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9 - 2**64), (27, 0x94D049BB133111EB - 2**64)):
-        z = (z ^ (z >> shift & (1 << 64 - shift) - 1)) * factor  # the mask makes the shift a logical one
-    return z ^ (z >> 31 & (1 << 33) - 1)
+    if rates.adam is None:
+        (beta1, beta2), epsilon = _BETAS, _EPSILON
+        first.lerp_(g, 1 - beta1)
+        second.mul_(beta2).addcmul_(g, g, value=1 - beta2)
+    else:
+        beta1, beta2, epsilon = rates.adam.T[:, :, None]
+        first.lerp_(g, 1 - beta1)
+        second.mul_(beta2).add_((1 - beta2) * g * g)
+    scale = (second / (1 - beta2 ** (step + 1))).sqrt_().add_(epsilon)
+    return first / scale / (1 - beta1 ** (step + 1))
 
 
 # The direction of each update rule, of which θ loses η times as much. It is given the memory, which it brings up to
@@ -163,5 +184,8 @@ RULES: Mapping[str, Callable[[tuple[Tensor, ...], Tensor, Rates, int | Tensor], 
     "gd": _gradient,
     "sgd": _gradient,
     "momentum": _heavy_ball,
+    "nesterov": _nesterov,
     "adam": _adam,
+    "adamw": _adam,
 }
+DECOUPLED = frozenset({"adamw"})  # their weight decay is no part of the gradient

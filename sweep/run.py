@@ -17,6 +17,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Whole = Annotated[int, Field(ge=0, lt=2**31)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 Length = Annotated[float, Field(gt=0, le=1e100, allow_inf_nan=False)]
 
 
@@ -51,8 +52,10 @@ class Run(BaseModel):
     bias: bool = Field(default=True, description="trained biases on hidden and output units")
     activation: Literal["relu", "leaky_relu"] = Field(default="relu", description="of the hidden units")
     negative_slope: Annotated[float, Field(ge=0, lt=1)] | None = Field(default=None, description="of the leaky ReLU")
-    init: Literal["pytorch", "kaiming", "xavier", "lecun", "normal", "witness"] = Field(
-        default="pytorch", description="law of the initial weights; `witness`: the pyramid itself, in two hidden layers"
+    init: Literal["pytorch", "kaiming", "xavier", "lecun", "normal", "balanced", "dominated", "witness"] = Field(
+        default="pytorch",
+        description="law of the initial weights; `balanced` and `dominated` of one hidden layer: |a| = ‖(w, b)‖ and "
+        "above; `witness`: the pyramid itself, in two",
     )
     init_scale: Positive = Field(
         default=1.0, description="factor on all initial weights and biases; of the witness on the first layer's"
@@ -61,16 +64,38 @@ class Run(BaseModel):
         default=1.0, description="further factor on the output layer's initial weights; of the witness the only one"
     )
 
-    optimizer: Literal["gd", "sgd", "momentum", "adam"] = Field(default="gd", description="update rule")
-    lr: Positive = Field(description="step size")
+    optimizer: Literal["gd", "sgd", "momentum", "nesterov", "adam", "adamw"] = Field(
+        default="gd", description="update rule"
+    )
+    lr: Positive = Field(description="step size; the largest, where it is scheduled")
     lr_ratio: Annotated[float, Field(ge=0)] = Field(
         default=1.0, description="second layer's step size over lr; 0 freezes it, inf trains it alone"
     )
-    momentum: Annotated[float, Field(ge=0, lt=1)] | None = Field(default=None, description="heavy-ball factor")
-    batch_size: Whole = Field(default=0, description="samples a step, drawn afresh; 0 = all")
-    weight_decay: NonNegative = Field(default=0.0, description="coupled: adds weight_decay · weight to the gradient")
+    momentum: Share | None = Field(default=None, description="heavy-ball factor μ, Nesterov's too")
+    beta1: Share | None = Field(default=None, description="Adam's decay of the mean gradient; null: 0.9")
+    beta2: Share | None = Field(default=None, description="Adam's decay of the mean square; null: 0.999")
+    epsilon: Positive | None = Field(default=None, description="Adam's ε, beside the root; null: 1e-8")
+    batch_size: Whole = Field(default=0, description="samples a step; 0 = all")
+    sampling: Literal["subset", "replacement", "epoch"] = Field(
+        default="subset",
+        description="mini-batches: fresh subsets, samples drawn with replacement, or each once in a shuffled epoch",
+    )
+    label_noise: NonNegative = Field(
+        default=0.0, description="standard deviation of Gaussian noise on the labels, drawn anew at every step"
+    )
+    clip: Positive | None = Field(default=None, description="norm that a gradient is shortened to where it is longer")
+    weight_decay: NonNegative = Field(
+        default=0.0,
+        description="coupled: adds weight_decay · weight to the gradient; of adamw decoupled: lr · weight_decay · "
+        "weight is taken off",
+    )
     decay_bias: bool = Field(default=False, description="weight decay acts on biases too")
     warmup_steps: Whole = Field(default=0, description="steps over which lr rises linearly from 0")
+    schedule: Literal["constant", "linear", "cosine", "step"] = Field(
+        default="constant", description="what becomes of lr after the warm-up; `linear` and `cosine` fall to 0"
+    )
+    schedule_every: Count | None = Field(default=None, description="steps after which `step` multiplies lr")
+    schedule_factor: Annotated[float, Field(gt=0, le=1)] | None = Field(default=None, description="by how much")
     max_steps: Count = Field(default=20_000, description="steps after which an unfinished run ends")
     tolerance: NonNegative = Field(default=1e-8, description="loss at which a run has converged; 0 = never stop early")
     dtype: Literal["float64", "float32"] = Field(default="float64", description="arithmetic of the training")
@@ -93,9 +118,12 @@ class Run(BaseModel):
         for key, default in problem.defaults.items():
             if key not in p:
                 p[key] = default(p) if callable(default) else default
-        for key, (switch, setting, default) in CONDITIONAL.items():
-            if p.get(switch) == setting:
+        for key, (switch, settings, default) in CONDITIONAL.items():
+            if p.get(switch) in settings:
                 p.setdefault(key, default)
+        for key, usual in _USUAL.items():
+            if p.get(key) == usual:
+                p[key] = None
         return p
 
     @model_validator(mode="after")
@@ -107,15 +135,22 @@ class Run(BaseModel):
         for key in PROBLEM_KEYS:
             if getattr(self, key) is not None and key not in problem.defaults:
                 raise ValueError(f"{key} = {getattr(self, key)!r}; problem {self.problem} ignores it. Leave it out.")
-        for key, (switch, setting, _) in CONDITIONAL.items():
-            if key != "batch_size" and getattr(self, key) is not None and getattr(self, switch) != setting:
-                raise ValueError(f"{key} = {getattr(self, key)!r}; it needs {switch} = {setting!r}. Leave it out.")
+        for key, (switch, settings, _) in CONDITIONAL.items():
+            if key != "batch_size" and getattr(self, key) is not None and getattr(self, switch) not in settings:
+                needed = " or ".join(map(repr, settings))
+                raise ValueError(f"{key} = {getattr(self, key)!r}; it needs {switch} = {needed}. Leave it out.")
         if self.optimizer == "gd" and self.batch_size:
             raise ValueError(f"batch_size = {self.batch_size}; gd takes all samples. Use optimizer = 'sgd'.")
         if self.optimizer == "sgd" and not self.batch_size:
             raise ValueError("batch_size = 0; sgd takes at least 1 sample a step. Use optimizer = 'gd' for all.")
         if self.batch_size > self.n:
             raise ValueError(f"batch_size = {self.batch_size}; expected at most n = {self.n}")
+        if self.sampling != "subset" and not self.batch_size:
+            raise ValueError(f"sampling = {self.sampling!r}; it needs a batch_size. Leave it out.")
+        if self.schedule == "step" and self.schedule_every is None:
+            raise ValueError("schedule = 'step'; it needs schedule_every, the steps after which lr is multiplied.")
+        if self.init in ("balanced", "dominated") and self.depth != 1:
+            raise ValueError(f"init = {self.init!r} with depth = {self.depth}; it is a law of one hidden layer.")
         if self.classes is not None and self.classes[0] == self.classes[2]:
             raise ValueError(f"classes = {self.classes!r}; expected two different digits")
         if self.init == "witness" and (why := fault(self.__dict__)):
@@ -131,13 +166,20 @@ class Run(BaseModel):
         return run_id(self.__dict__)
 
 
-# parameter: (switch, setting at which it applies, default there)
-CONDITIONAL: Mapping[str, tuple[str, Any, Any]] = {
-    "width2": ("depth", 2, 16),
-    "negative_slope": ("activation", "leaky_relu", 0.01),
-    "momentum": ("optimizer", "momentum", 0.9),
-    "batch_size": ("optimizer", "sgd", 16),
+# parameter: (switch, settings at which it applies, default there)
+CONDITIONAL: Mapping[str, tuple[str, tuple[Any, ...], Any]] = {
+    "width2": ("depth", (2,), 16),
+    "negative_slope": ("activation", ("leaky_relu",), 0.01),
+    "momentum": ("optimizer", ("momentum", "nesterov"), 0.9),
+    "beta1": ("optimizer", ("adam", "adamw"), None),
+    "beta2": ("optimizer", ("adam", "adamw"), None),
+    "epsilon": ("optimizer", ("adam", "adamw"), None),
+    "batch_size": ("optimizer", ("sgd",), 16),
+    "schedule_every": ("schedule", ("step",), None),
+    "schedule_factor": ("schedule", ("step",), 0.1),
 }
+# What null means of parameters that came when there were rows of adam already: named or left out, it is the same run.
+_USUAL: Mapping[str, float] = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}
 PARAMETERS: tuple[str, ...] = tuple(Run.model_fields)
 _DEFAULTS = {key: Run.model_fields[key].get_default() for key in sorted(PARAMETERS)}
 

@@ -11,13 +11,13 @@ Shape = tuple[Any, ...]
 
 # What has to be equal in a pack: everything that sets a tensor's shape, the program or the number of steps.
 SHAPE_KEYS = (
-    "d", "n", "n_test", "depth", "width", "width2", "bias", "activation", "optimizer", "batch_size", "max_steps",
-    "dtype",
+    "d", "n", "n_test", "depth", "width", "width2", "bias", "activation", "optimizer", "batch_size", "sampling",
+    "label_noise", "max_steps", "dtype",
 )  # fmt: skip
 _shape = attrgetter(*SHAPE_KEYS)  # asked of every run of a sweep: a loop over the keys takes twice as long
 
 # What an optimizer remembers, in copies of the parameters.
-BUFFERS: Mapping[str, int] = {"gd": 0, "sgd": 0, "momentum": 1, "adam": 2}
+BUFFERS: Mapping[str, int] = {"gd": 0, "sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2}
 
 
 def shape_key(run: Run) -> Shape:

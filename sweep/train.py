@@ -48,7 +48,9 @@ class Training:
         self._test = self._tensors([data.x_test for data in sets], [data.y_test for data in sets])
         self._rates = Rates.of(self.runs, self.architecture, self.dtype, device)
         self._tolerance = torch.tensor([run.tolerance for run in self.runs], dtype=self.dtype, device=device)
-        self._warming_until = max(run.warmup_steps for run in self.runs)
+        self._varying_until = max(
+            run.warmup_steps if run.schedule == "constant" else run.max_steps for run in self.runs
+        )
         self.step = 0
         self._last: tuple[slice, tuple[Rates, Inputs, Tensor]] | None = None
         self.cursor = 0  # rows that have been advanced from `step` to the next stop already
@@ -121,7 +123,7 @@ class Training:
     def advance(self, stop: int, heartbeat: Callable[[], None]) -> None:
         """Take all runs to step `stop`, tile by tile; `heartbeat`, called after each tile, may raise to interrupt."""
         for rows in self.tiles(self.tile_size, self.cursor):
-            self.kernel.advance(self.tile(rows), self.step, stop, self._warming_until)
+            self.kernel.advance(self.tile(rows), self.step, stop, self._varying_until)
             self.cursor = rows.stop
             heartbeat()
         self.step, self.cursor = stop, 0

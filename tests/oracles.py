@@ -62,8 +62,32 @@ def growth(step: np.ndarray) -> float:
     return float(np.abs(np.linalg.eigvals(step)).max())
 
 
-def train(run: Run, weights: Weights, x: Tensor, y: Tensor, batches: list[Tensor] | None = None) -> Weights:
-    """Train one network with torch.optim and autograd, for run.max_steps steps; `batches` gives the rows of a step."""
+def rate_factor(run: Run, step: int) -> float:
+    """What the step size is multiplied by at a step, literally as documented."""
+    if step < run.warmup_steps:
+        return (step + 1) / run.warmup_steps
+    after, length = step - run.warmup_steps, run.max_steps - run.warmup_steps
+    if run.schedule == "linear":
+        return 1 - after / length
+    if run.schedule == "cosine":
+        return (1 + math.cos(math.pi * after / length)) / 2
+    if run.schedule == "step":
+        return run.schedule_factor ** (after // run.schedule_every)
+    return 1.0
+
+
+def train(
+    run: Run,
+    weights: Weights,
+    x: Tensor,
+    y: Tensor,
+    batches: list[Tensor] | None = None,
+    noises: list[Tensor] | None = None,
+) -> Weights:
+    """Train one network with torch.optim and autograd, for run.max_steps steps.
+
+    `batches` gives the rows of a step, `noises` what is added to their labels.
+    """
     weights = {name: w.clone().requires_grad_() for name, w in weights.items()}
     groups = []
     for name, w in weights.items():
@@ -74,15 +98,23 @@ def train(run: Run, weights: Weights, x: Tensor, y: Tensor, batches: list[Tensor
             rate = run.lr * run.lr_ratio
         decay = run.weight_decay if name[0] == "w" or run.decay_bias else 0.0
         groups.append({"params": [w], "lr": rate, "base": rate, "weight_decay": decay})
-    heavy_ball = {"lr": 1.0, "momentum": run.momentum or 0.0}
-    makers = {"gd": torch.optim.SGD, "sgd": torch.optim.SGD, "momentum": torch.optim.SGD, "adam": torch.optim.Adam}
-    optimizer = makers[run.optimizer](groups, **({} if run.optimizer == "adam" else heavy_ball))
+    if run.optimizer in ("adam", "adamw"):
+        maker = torch.optim.Adam if run.optimizer == "adam" else torch.optim.AdamW
+        betas = (0.9 if run.beta1 is None else run.beta1, 0.999 if run.beta2 is None else run.beta2)
+        optimizer = maker(groups, betas=betas, eps=run.epsilon or 1e-8)
+    else:
+        optimizer = torch.optim.SGD(groups, 1.0, run.momentum or 0.0, nesterov=run.optimizer == "nesterov")
     for step in range(run.max_steps):
         for group in optimizer.param_groups:
-            group["lr"] = group["base"] * (min(1, (step + 1) / run.warmup_steps) if run.warmup_steps else 1)
+            group["lr"] = group["base"] * rate_factor(run, step)
         rows = slice(None) if batches is None else batches[step]
+        labels = y[rows] if noises is None else y[rows] + noises[step]
         optimizer.zero_grad()
-        loss(weights, x[rows], y[rows], run.negative_slope or 0.0).backward()
+        loss(weights, x[rows], labels, run.negative_slope or 0.0).backward()
+        if run.clip:
+            length = math.sqrt(sum(float((w.grad**2).sum()) for w in weights.values()))
+            for w in weights.values():
+                w.grad *= min(1.0, run.clip / length)  # torch.nn.utils.clip_grad_norm_ divides by length + 1e-6
         optimizer.step()
     return {name: w.detach() for name, w in weights.items()}
 

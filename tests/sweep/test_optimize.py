@@ -1,4 +1,4 @@
-"""Optimize: every update rule against torch.optim, one network at a time; laws of the mini-batches."""
+"""Optimize: every update rule against torch.optim, one network at a time."""
 
 import math
 
@@ -8,9 +8,10 @@ import torch
 
 from relusweep.sweep import optimize
 from relusweep.sweep.model import Architecture, initial_parameters
-from relusweep.sweep.optimize import Rates, draw_batches, update
+from relusweep.sweep.optimize import Rates, update
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.run import Run
+from relusweep.sweep.sampling import draw_batches, label_noise
 from relusweep.sweep.train import Training
 from tests import oracles
 
@@ -21,6 +22,9 @@ RULES = [
     {"optimizer": "momentum", "momentum": 0.5, "batch_size": 4},
     {"optimizer": "adam"},
     {"optimizer": "adam", "batch_size": 4},
+    {"optimizer": "adam", "beta1": 0.5, "beta2": 0.9, "epsilon": 1e-3},
+    {"optimizer": "adamw"},
+    {"optimizer": "nesterov", "momentum": 0.8},
 ]
 TWISTS = [
     {},
@@ -31,6 +35,10 @@ TWISTS = [
     {"depth": 2, "width2": 3, "lr_ratio": 2.0, "weight_decay": 0.05, "decay_bias": True},
     {"lr_ratio": 0.0},
     {"lr_ratio": math.inf},
+    {"clip": 0.05, "schedule": "cosine", "warmup_steps": 20},
+    {"schedule": "linear", "weight_decay": 0.05},
+    {"schedule": "step", "schedule_every": 7, "schedule_factor": 0.5, "clip": 1.0},
+    {"label_noise": 0.3},
 ]
 
 
@@ -46,8 +54,13 @@ def test_packed_training_equals_torch_optim_on_each_run_alone(rule, twist):
         batches = None
         if run.batch_size:
             batches = list(draw_batches(torch.tensor([run.seed]), 0, 60, run.n, run.batch_size)[:, 0])
+        noises = None
+        if run.label_noise:
+            seen = [torch.arange(run.n)] * 60 if batches is None else batches
+            seed, sigma = torch.tensor([run.seed]), run.label_noise
+            noises = [sigma * label_noise(seed, step, rows[None], run.n)[0] for step, rows in enumerate(seen)]
         start = oracles.weights_of(initial_parameters(run), run)
-        expected = oracles.train(run, start, x[:, :2], y, batches)
+        expected = oracles.train(run, start, x[:, :2], y, batches, noises)
         got = oracles.weights_of(training.state["theta"][row].numpy(), run)
         for name, w in expected.items():
             torch.testing.assert_close(got[name], w, rtol=1e-10, atol=1e-12, msg=f"{name} of {run.lr}")
@@ -57,8 +70,10 @@ def test_optimizer_without_a_rule_is_refused_and_nothing_moves():
     run = Run.model_validate({"problem": "sine", "lr": 0.1})
     rates = Rates.of([run], Architecture.of(run), torch.float64, torch.device("cpu"))
     theta = torch.ones(1, 3).double()
-    with pytest.raises(ValueError, match="optimizer = 'lion': no update rule; expected one of gd, sgd, momentum, adam"):
-        update("lion", theta, (), torch.ones_like(theta), rates, 0, False)
+    with pytest.raises(
+        ValueError, match="optimizer = 'lion': no update rule; expected one of gd, sgd, momentum, nesterov"
+    ):
+        update("lion", theta, (), torch.ones_like(theta), rates, 0, None)
     assert torch.equal(theta, torch.ones_like(theta))
 
 
@@ -70,7 +85,7 @@ def test_heavy_ball_is_stable_on_a_quadratic_up_to_twice_one_plus_momentum_over_
     for share in (0.01, 0.5, 0.99, 1.01, 1.5):
         curvature = share * 2 * (1 + momentum) / lr
         theta, m = torch.tensor([[1.0], [0.0]]).double(), torch.tensor([[0.0], [1.0]]).double()  # (θ, m) of two runs
-        update("momentum", theta, (m,), curvature * theta, rates, 0, False)
+        update("momentum", theta, (m,), curvature * theta, rates, 0, None)
         step = torch.cat([theta, m], 1).T.numpy()
         np.testing.assert_allclose(step, oracles.heavy_ball(curvature, lr, momentum), rtol=1e-12, atol=1e-12)
         assert (oracles.growth(step) < 1) == (share < 1)
@@ -85,33 +100,6 @@ def test_frozen_layers_do_not_move():
         after = oracles.weights_of(training.state["theta"][0].numpy(), run)
         assert torch.equal(before[frozen], after[frozen])
         assert not torch.equal(before[moving], after[moving])
-
-
-def test_batches_depend_on_seed_and_step_alone():
-    seeds = torch.tensor([3, 4, 5])
-    together = draw_batches(seeds, 0, 50, 20, 6).sort(-1).values
-    alone = draw_batches(seeds[1:2], 0, 50, 20, 6).sort(-1).values
-    late = draw_batches(seeds, 30, 20, 20, 6).sort(-1).values
-    assert torch.equal(together[:, 1:2], alone)
-    assert torch.equal(together[30:], late)
-    assert not torch.equal(together[:, 0], together[:, 1])
-    assert not torch.equal(together[0], together[1])
-
-
-def test_batches_are_uniform_subsets_without_repetition():
-    n, size, steps = 10, 3, 20_000
-    rows = draw_batches(torch.tensor([7]), 0, steps, n, size)[:, 0].sort(-1).values
-    assert bool((rows.diff(dim=-1) > 0).all())
-    assert set(np.unique(rows)) == set(range(n))
-    counts = torch.bincount(rows.flatten(), minlength=n).double()
-    p = size / n
-    assert (counts / steps - p).abs().max() < 4.5 * math.sqrt(p * (1 - p) / steps)
-    pairs = torch.bincount(rows[:, 0] * n + rows[:, 1], minlength=n * n).double() / steps
-    seen = pairs[pairs > 0]
-    assert abs(float(seen.sum()) - 1) < 1e-12
-    both = ((rows == 0).any(-1) & (rows == 9).any(-1)).double().mean()
-    expected = size * (size - 1) / (n * (n - 1))
-    assert abs(float(both) - expected) < 4.5 * math.sqrt(expected / steps)
 
 
 def test_full_batch_drawn_as_a_mini_batch_is_gd():

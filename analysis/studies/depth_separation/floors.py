@@ -179,6 +179,7 @@ def _of_runs(runs: pl.DataFrame, data: Dataset, proofs: list[Certificate]) -> pl
     ]
     # 2/η is the edge of plain steps on the loss alone
     plain = pl.col("optimizer").is_in(["gd", "sgd"]) & (pl.col("lr_ratio") == 1) & (pl.col("weight_decay") == 0)
+    plain &= (pl.col("schedule") == "constant") & (pl.col("label_noise") == 0) & (pl.col("sampling") != "epoch")
     return runs.select(
         "run_id",
         floor_rmse=pl.when(plain).then(pl.col("lr").replace_strict(at_step, default=None, return_dtype=pl.Float64)),

@@ -29,6 +29,7 @@ def stay(found: Arms) -> pl.DataFrame:
         scaling = witness.scaled(run["output_scale"], run["init_scale"])
         edge = run["lr"] / scaling.lr
         plain = run["optimizer"] == "gd" and run["lr_ratio"] == 1 and run["weight_decay"] == run["noise"] == 0
+        plain &= run["schedule"] == "constant" and run["label_noise"] == 0 and run["clip"] is None
         rows.append(
             {name: run[name] for name in STAY_SCHEMA if name in run}
             | {

@@ -12,7 +12,9 @@ NORMS = {"oriented_stability_norm": r"$\tilde{S}$", "stability_norm": "$S$"}  # 
 LINE = ("measure", "x0", "y0", "x1", "y1", "label")
 
 
-THRESHOLDS = {"gd": r"$2/\eta$", "sgd": r"$2/\eta$", "momentum": r"$2(1+\mu)/\eta$"}  # of linear stability, where known
+# What η is divided by to be the step size of gradient descent with the same threshold of stability, where it is known.
+_FACTORS = {"gd": "", "sgd": "", "momentum": r"(1+\mu)", "nesterov": r"\frac{1+\mu}{1+2\mu}"}
+THRESHOLDS = {rule: rf"$2{factor}/\eta$" for rule, factor in _FACTORS.items()}
 
 
 def names(runs: pl.DataFrame) -> dict[str, pl.Expr]:
@@ -30,7 +32,7 @@ def names(runs: pl.DataFrame) -> dict[str, pl.Expr]:
 
 def norm_limit(runs: pl.DataFrame) -> str:
     """Return the limit of the norms of a group, whose runs share optimizer and bias."""
-    rate = r"(1+\mu)/\eta" if runs["optimizer"][0] == "momentum" else r"1/\eta"
+    rate = (_FACTORS.get(runs["optimizer"][0]) or "1") + r"/\eta"
     half = r"-\frac{1}{2}" if runs["bias"][0] else ""
     return f"limit ${rate}{half}$"
 

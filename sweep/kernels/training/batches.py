@@ -1,4 +1,4 @@
-"""Mini-batches as `sweep.optimize.draw_batches` draws them, one at a time, for compiled loops."""
+"""Mini-batches as `sweep.sampling.draw_batches` draws them, one at a time, for compiled loops."""
 
 import numpy as np
 
@@ -22,6 +22,33 @@ def draw(stream, step, order, picks):
         pick = np.int64(place + (((key >> np.uint64(33)) * (n - place)) >> np.uint64(31)))
         picks[t] = pick
         order[t], order[pick] = order[pick], order[t]
+
+
+@compiled
+def draw_again(stream, step, order, picks):
+    """Draw the batch of this step with replacement."""
+    n = np.uint64(len(order))
+    for t in range(len(picks)):
+        key = _mix(stream + (step * n + np.uint64(t)) * np.uint64(0x9E3779B97F4A7C15))
+        picks[t] = np.int64(((key >> np.uint64(33)) * n) >> np.uint64(31))
+
+
+@compiled
+def deal(stream, step, is_first, order, picks):
+    """Deal the batch of this step out of the shuffle of its epoch, which `order` keeps from one step to the next."""
+    length = len(order) // len(picks)
+    epoch, place = step // length, step % length
+    if is_first or place == 0:
+        n = np.uint64(len(order))
+        for t in range(len(order)):
+            order[t] = t
+        for t in range(len(order)):
+            here = np.uint64(t)
+            key = _mix(stream + (np.uint64(epoch) * n + here) * np.uint64(0x9E3779B97F4A7C15))
+            pick = np.int64(here + (((key >> np.uint64(33)) * (n - here)) >> np.uint64(31)))
+            order[t], order[pick] = order[pick], order[t]
+    for t in range(len(picks)):
+        picks[t] = order[place * len(picks) + t]
 
 
 @compiled

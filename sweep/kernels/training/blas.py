@@ -14,19 +14,20 @@ from torch import Tensor
 from relusweep.sweep.kernels.jit.compiled import compiled
 from relusweep.sweep.kernels.jit.threads import one_thread
 from relusweep.sweep.kernels.training import loop
-from relusweep.sweep.kernels.training.batches import draw, undo
+from relusweep.sweep.kernels.training.batches import deal, draw, draw_again, undo
 from relusweep.sweep.kernels.training.kernel import Tile
 from relusweep.sweep.model import Architecture
 from relusweep.sweep.run import Run
 
 NAME = "blas"
-OPTIMIZERS = frozenset({"gd", "sgd", "momentum"})  # all of them heavy balls, some of which remember nothing
+OPTIMIZERS = frozenset({"gd", "sgd", "momentum", "nesterov"})  # all of them momenta, some of which remember nothing
+_SAMPLINGS = ("subset", "replacement", "epoch")
 _FLOPS = 2**33  # over the runs of a tile: a fraction of a second for a window
 
 
 def supports(run: Run, device: torch.device) -> bool:
     """Return whether this kernel trains runs of this shape on the device."""
-    return device.type == "cpu" and run.optimizer in OPTIMIZERS
+    return device.type == "cpu" and run.optimizer in OPTIMIZERS and not run.label_noise
 
 
 def tile_size(run: Run, device: torch.device) -> int:
@@ -35,13 +36,13 @@ def tile_size(run: Run, device: torch.device) -> int:
     return max(1, min(256, _FLOPS // (200 * 4 * (run.batch_size or run.n) * weights)))
 
 
-def advance(tile: Tile, start: int, stop: int, warming_until: int) -> None:
+def advance(tile: Tile, start: int, stop: int, varying_until: int) -> None:
     """Take the steps start … stop-1 in place."""
     one_thread()
     run = tile.run
     _advance(
-        *loop.arguments(tile), _places(Architecture.of(run)), run.width, run.width2 or 0, run.bias, run.batch_size,
-        start, stop,
+        *loop.arguments(tile, start, stop, varying_until), _places(Architecture.of(run)), run.width, run.width2 or 0,
+        run.bias, run.batch_size, _SAMPLINGS.index(run.sampling), run.optimizer == "nesterov", start, stop,
     )  # fmt: skip
 
 
@@ -123,8 +124,8 @@ def _output(w, b, gw, gb, a, ga):
 
 @compiled
 def _advance(
-    weights, memory, rates, decays, momenta, warmups, leaks, streams, xs, ys, peaks, places, units, units2, bias,
-    batch, start, stop,
+    weights, memory, rates, factors, decays, momenta, clips, leaks, streams, xs, ys, peaks, places, units, units2, bias,
+    batch, sampling, nesterov, start, stop,
 ):  # fmt: skip
     T = weights.dtype.type  # noqa: N806
     (count,), (_, n, d) = places.shape, xs.shape
@@ -153,11 +154,17 @@ def _advance(
             decayed[i] = decays[run, places[i]] if len(decays) else T(0)
             moved[i] = memory[run, places[i]] if len(memory) else T(0)
         for step in range(start, stop):
-            inputs = x
+            inputs, rows = x, order
             if batch:
-                draw(np.uint64(streams[run]), np.uint64(step), order, picks)
+                if sampling == 0:
+                    draw(np.uint64(streams[run]), np.uint64(step), order, picks)
+                elif sampling == 1:
+                    draw_again(np.uint64(streams[run]), np.uint64(step), order, picks)
+                else:
+                    deal(np.uint64(streams[run]), step, step == start, order, picks)
+                rows = order if sampling == 0 else picks
                 for t in range(batch):
-                    gathered[t] = x[order[t]]
+                    gathered[t] = x[rows[t]]
                 inputs = gathered
             gb1[:], gb2[:] = T(0), T(0)
             c = w[count - 1] if bias else T(0)
@@ -165,7 +172,7 @@ def _advance(
             if units2:
                 _activate(h1, b1, leak)
                 np.dot(h1, w2.T, h2)
-                squares, total = _residuals(h2, b2, a, c, y, order, gb2, leak)
+                squares, total = _residuals(h2, b2, a, c, y, rows, gb2, leak)
                 np.dot(h2.T, h1, g2)
                 for i in range(units2):
                     for q in range(units):
@@ -175,21 +182,35 @@ def _advance(
                 np.dot(delta1.T, inputs, g1)
                 _output(w2, b2, g2, gb2, a, ga)
             else:
-                squares, total = _residuals(h1, b1, a, c, y, order, gb1, leak)
+                squares, total = _residuals(h1, b1, a, c, y, rows, gb1, leak)
                 np.dot(h1.T, inputs, g1)
                 _output(w1, b1, g1, gb1, a, ga)
             if bias:
                 grad[count - 1] = total
-            if batch:
+            if batch and sampling == 0:
                 undo(order, picks)
             loss = squares / T(2 * m)
             if not loss <= peak and peak == peak:  # the first NaN stays
                 peak = loss
-            warm = min(T(1), T(step + 1) / warmups[run]) if warmups[run] > T(0) else T(1)
-            for i in range(count):
-                g = grad[i] / T(m) + decayed[i] * w[i] + momenta[run] * moved[i]
-                moved[i] = g
-                w[i] -= warm * rate[i] * g
+            if len(clips):
+                square = T(0)
+                for i in range(count):
+                    square += grad[i] * grad[i]
+                scale = clips[run] / (np.sqrt(square) / T(m))
+                if scale < T(1):
+                    for i in range(count):
+                        grad[i] *= scale
+            warm = factors[run, step - start] if len(factors) else T(1)
+            if nesterov:
+                for i in range(count):
+                    g = grad[i] / T(m) + decayed[i] * w[i]
+                    moved[i] = g + momenta[run] * moved[i]
+                    w[i] -= warm * rate[i] * (g + momenta[run] * moved[i])
+            else:
+                for i in range(count):
+                    g = grad[i] / T(m) + decayed[i] * w[i] + momenta[run] * moved[i]
+                    moved[i] = g
+                    w[i] -= warm * rate[i] * g
         peaks[run] = peak
         for i in range(count):
             weights[run, places[i]] = w[i]

@@ -22,7 +22,7 @@ from relusweep.sweep.run import Run
 from relusweep.sweep.shape import hidden_units
 
 NAME = "fused"
-OPTIMIZERS = frozenset({"gd", "sgd", "momentum"})  # all of them heavy balls, some of which remember nothing
+OPTIMIZERS = frozenset({"gd", "sgd", "momentum", "nesterov"})  # all of them momenta, some of which remember nothing
 # Products are unrolled; with more inputs, or more weights between two layers, BLAS is faster (bench/README.md).
 _MAX_INPUTS = 16
 _MAX_WEIGHTS = 512
@@ -36,7 +36,7 @@ def supports(run: Run, device: torch.device) -> bool:
     small = run.d <= _MAX_INPUTS
     if run.width2 is not None:
         small &= max(run.width, run.width2) <= _MAX_UNITS and run.width * run.width2 <= _MAX_WEIGHTS
-    return small and device.type == "cpu" and run.optimizer in OPTIMIZERS
+    return small and device.type == "cpu" and run.optimizer in OPTIMIZERS and not run.label_noise
 
 
 def tile_size(run: Run, device: torch.device) -> int:
@@ -44,14 +44,14 @@ def tile_size(run: Run, device: torch.device) -> int:
     return max(1, min(256, _PAIRS // (hidden_units(run) * run.n)))
 
 
-def advance(tile: Tile, start: int, stop: int, warming_until: int) -> None:
+def advance(tile: Tile, start: int, stop: int, varying_until: int) -> None:
     """Take the steps start … stop-1 in place."""
     run, rates = tile.run, tile.rates
     advance_all, places = _program(
         Architecture.of(run), rates.slope is not None, run.dtype, run.batch_size or run.n,
-        sampled=bool(run.batch_size), momentum=rates.momentum is not None,
+        sampling=run.sampling if run.batch_size else "", momentum=run.optimizer if rates.momentum is not None else "",
     )  # fmt: skip
-    advance_all(*loop.arguments(tile), places, start, stop)
+    advance_all(*loop.arguments(tile, start, stop, varying_until), places, start, stop)
 
 
 def losses(tile: Tile) -> Float[Tensor, " B"]:
@@ -61,7 +61,7 @@ def losses(tile: Tile) -> Float[Tensor, " B"]:
 
 @cache
 def _program(
-    architecture: Architecture, leaky: bool, dtype: str, batch: int, *, sampled: bool, momentum: bool
+    architecture: Architecture, leaky: bool, dtype: str, batch: int, *, sampling: str, momentum: str
 ) -> tuple[Callable[..., None], np.ndarray]:
     """Return the program for a shape, and where in theta each of its weights is."""
     d, units, units2 = architecture.sizes[0], architecture.sizes[1], (architecture.sizes[2:-1] or (None,))[0]
@@ -72,7 +72,8 @@ def _program(
         sizes=architecture.sizes, d=d, units=units, units2=units2, count=architecture.count,
         bias=int(architecture.bias), leaky=leaky, dtype=dtype, batch=batch,
         block=4 if by_units else -(-batch // (blocks * lanes)) * lanes,
-        sampled=sampled, momentum=momentum,
+        sampling=sampling, rows="order" if sampling == "subset" else "picks",
+        momentum=bool(momentum), nesterov=momentum == "nesterov",
     )  # fmt: skip
     places = architecture.by_feature.numpy() if by_units else np.arange(architecture.count)
     return program(source).advance, places

@@ -25,7 +25,7 @@ tile_size, losses = plain.tile_size, plain.losses
 
 def supports(run: Run, device: torch.device) -> bool:
     """Return whether this kernel trains runs of this shape on the device."""
-    return device.type == "cuda" and run.optimizer in OPTIMIZERS
+    return device.type == "cuda" and run.optimizer in OPTIMIZERS and not run.label_noise
 
 
 class Step:
@@ -51,7 +51,8 @@ class Step:
         inputs, targets = (x, y) if self.batch is None else plain.batch_of(x, y, self.batch)
         g, loss = gradient(self.architecture, theta, inputs, targets, rates.slope)
         torch.maximum(peak, loss, out=peak)
-        update(run.optimizer, theta, buffers, g, rates, self.number, warming=True)
+        factor = rates.factors(self.number[None].to(theta.dtype))
+        update(run.optimizer, theta, buffers, g, rates, self.number, factor)
         self.number += 1
 
     def __call__(self) -> None:
@@ -85,7 +86,7 @@ def _kept() -> list[Step]:
 
 
 @torch.inference_mode()
-def advance(tile: Tile, start: int, stop: int, warming_until: int) -> None:
+def advance(tile: Tile, start: int, stop: int, varying_until: int) -> None:
     """Take the steps start … stop-1 in place."""
     kept = _kept()
     if not (kept and kept[0].is_of(tile)):

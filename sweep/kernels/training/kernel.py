@@ -56,14 +56,14 @@ class Kernel(Protocol):
         """
         ...
 
-    def advance(self, tile: Tile, start: int, stop: int, warming_until: int) -> None:
+    def advance(self, tile: Tile, start: int, stop: int, varying_until: int) -> None:
         """Take the steps start … stop-1 in place; `peak` becomes the largest loss met, NaN if one was met.
 
         Args:
             tile: The runs; theta, buffers and peak change.
             start: First step, counted from the beginning of the training.
             stop: Step after the last.
-            warming_until: The largest warmup_steps of the pack: from there on all rates are full.
+            varying_until: The step from which on the rates of all runs of the pack are what they stay.
         """
         ...
 

@@ -1,6 +1,7 @@
 """Loop: what compiled training loops have in common: their arguments on the CPU, and losses as a step of no length."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -8,24 +9,27 @@ from jaxtyping import Float
 from torch import Tensor
 
 from relusweep.sweep.kernels.training.kernel import Tile
-from relusweep.sweep.optimize import Rates, streams
+from relusweep.sweep.sampling import streams
 
 
-def arguments(tile: Tile) -> list[np.ndarray]:
-    """Return weights, memory, rates, decays, momenta, warm-ups, slopes, streams, xs, ys, peaks; empty if there is none.
+def arguments(tile: Tile, start: int, stop: int, varying_until: int) -> list[np.ndarray]:
+    """Return weights, memory, rates, factors, decays, momenta, clips, slopes, streams, xs, ys, peaks; empty if none.
 
-    Those of the tile that are changed in place are changed through them.
+    Factors are what the rates are multiplied by, step by step. What of the tile is changed in place is changed through
+    these.
     """
     run, theta, buffers, peak, rates, x, y = tile
     assert all(tensor.is_contiguous() for tensor in (theta, *buffers, peak)), "changed in place"
-    none = torch.zeros_like(peak)
-    numbers = [none if v is None else v.flatten() for v in (rates.momentum, rates.warmup, rates.slope)]
+    none, factors = torch.zeros_like(peak), rates.window(start, stop, varying_until)
     tensors = [
         theta,
         buffers[0] if buffers else theta[:0],
         rates.lr.expand_as(theta),
+        theta[:0] if factors is None else factors,
         theta[:0] if rates.decay is None else rates.decay,
-        *numbers,
+        none if rates.momentum is None else rates.momentum.flatten(),
+        none[:0] if rates.clip is None else rates.clip.flatten(),
+        none if rates.slope is None else rates.slope.flatten(),
         streams(rates.seed) if run.batch_size else rates.seed,
         (x if x.ndim == 3 else x[None])[..., : run.d],
         y,
@@ -37,7 +41,8 @@ def arguments(tile: Tile) -> list[np.ndarray]:
 def losses(advance: Callable[[Tile, int, int, int], None], tile: Tile) -> Float[Tensor, " B"]:
     """Return the losses over all samples: what a full step of no length meets."""
     rates, peak = tile.rates, torch.zeros_like(tile.theta[:, 0])
-    whole = tile.run.model_copy(update={"optimizer": "gd", "batch_size": 0})
-    still = Rates(torch.zeros_like(rates.lr), None, None, None, rates.slope, rates.seed)
+    whole = tile.run.model_copy(update={"optimizer": "gd", "batch_size": 0, "sampling": "subset", "label_noise": 0.0})
+    nothing = dict.fromkeys(("warmup", "schedule", "decay", "momentum", "adam", "clip", "noise"))
+    still = replace(rates, lr=torch.zeros_like(rates.lr), **nothing)
     advance(tile._replace(run=whole, theta=tile.theta.clone(), buffers=(), peak=peak, rates=still), 0, 1, 0)
     return peak

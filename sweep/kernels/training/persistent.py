@@ -4,6 +4,7 @@ Nothing but the data is read on the way. A run is computed alone and always in t
 not depend on the others of its pack. Held against autograd in Triton's interpreter; it has not run on a GPU yet.
 """
 
+import math
 from functools import cache
 from typing import Any
 
@@ -14,12 +15,13 @@ from torch import Tensor
 from relusweep.sweep.kernels.training import loop
 from relusweep.sweep.kernels.training.kernel import Tile
 from relusweep.sweep.model import Architecture
-from relusweep.sweep.optimize import Rates, streams
+from relusweep.sweep.optimize import Rates
 from relusweep.sweep.run import Run
+from relusweep.sweep.sampling import streams
 from relusweep.sweep.shape import hidden_units
 
 NAME = "persistent"
-OPTIMIZERS = frozenset({"gd", "sgd", "momentum"})  # all of them heavy balls, some of which remember nothing
+OPTIMIZERS = frozenset({"gd", "sgd", "momentum", "nesterov"})  # all of them momenta, some of which remember nothing
 _MAX_INPUTS = 16  # products with the inputs are unrolled; with more of them, batched matrix products are faster
 _MAX_BATCH = 256  # of a mini-batch: the cost of drawing it grows with its square
 _LANES = 32
@@ -54,6 +56,7 @@ def unsupported_reason(device: torch.device) -> str | None:
 def fits(run: Run) -> bool:
     """Return whether one warp can train a run of this shape."""
     simple = run.optimizer in OPTIMIZERS and run.d <= _MAX_INPUTS and run.batch_size <= _MAX_BATCH
+    simple &= run.sampling == "subset" and not run.label_noise
     return simple and (run.d + 1) * run.n < 2**31 and bool(constants(run))
 
 
@@ -68,7 +71,7 @@ def constants(run: Run) -> dict[str, Any]:
     Of all grids of lanes, samples by units, the one with the fewest instructions a step is taken.
     """
     batch, second, bias = run.batch_size or run.n, run.width2 or 0, int(run.bias)
-    row, momentum = run.d + bias, run.optimizer == "momentum"
+    row, momentum = run.d + bias, run.optimizer in ("momentum", "nesterov")
     words = 2 if run.dtype == "float64" else 1
     best: tuple[int, dict[str, Any]] = 2**62, {}
     for bits in range(_LANES.bit_length()):
@@ -92,7 +95,7 @@ def constants(run: Run) -> dict[str, Any]:
         "LAYERS": tuple(t[2] for t in tensors), "BIASES": tuple(t[3] for t in tensors),
         "N": run.n, "BATCH": batch, "SAMPLED": bool(run.batch_size),
         "PICKS": max(_power_of_two(batch), best[1]["GROUPS"] * best[1]["S"]), "LEAKY": run.activation == "leaky_relu",
-        "MOMENTUM": momentum, "num_warps": 1, "enable_fp_fusion": True,
+        "MOMENTUM": momentum, "NESTEROV": run.optimizer == "nesterov", "num_warps": 1, "enable_fp_fusion": True,
     }  # fmt: skip
 
 
@@ -112,7 +115,7 @@ def _power_of_two(number: int) -> int:
     return 1 << (number - 1).bit_length()
 
 
-def advance(tile: Tile, start: int, stop: int, warming_until: int) -> None:
+def advance(tile: Tile, start: int, stop: int, varying_until: int) -> None:
     """Take the steps start … stop-1 in place."""
     from relusweep.sweep.kernels.training import resident  # loads Triton
 
@@ -120,18 +123,21 @@ def advance(tile: Tile, start: int, stop: int, warming_until: int) -> None:
     assert all(tensor.is_contiguous() for tensor in (theta, *buffers, peak)), "changed in place"
     features = x.mT.contiguous()  # one after the other, as `Training` has them
     stride = features[0].numel() if x.ndim == 3 else 0
+    factors = rates.window(start, stop, varying_until)
+    if factors is None:  # one program, whether rates vary or not
+        factors = theta.new_ones(len(theta), stop - start)
     with torch.cuda.device_of(theta):
         resident.advance[(len(theta),)](
-            theta, (buffers or (theta,))[0], peak, _numbers(run, theta, rates), streams(rates.seed),
-            features, y.contiguous(), stride, start, stop, **constants(run),
+            theta, (buffers or (theta,))[0], peak, _numbers(run, theta, rates), factors.contiguous(),
+            streams(rates.seed), features, y.contiguous(), stride, start, stop, **constants(run),
         )  # fmt: skip
 
 
 def _numbers(run: Run, theta: Tensor, rates: Rates) -> Tensor:
-    """Return each run's own numbers (B, 8): what no run has is 0, or a warm-up of one step, which is none."""
+    """Return each run's own numbers (B, 8): what no run has is 0, or a clip that nothing reaches."""
     lr = rates.lr.expand_as(theta)
     second = Architecture.of(run).shapes[0]
-    zero, one = torch.zeros_like(theta[:, 0]), torch.ones_like(theta[:, 0])
+    zero = torch.zeros_like(theta[:, 0])
     columns = (
         lr[:, 0],
         lr[:, second[0] * second[1]],
@@ -139,7 +145,7 @@ def _numbers(run: Run, theta: Tensor, rates: Rates) -> Tensor:
         zero if rates.decay is None else rates.decay[:, 0],
         zero if rates.decay is None else rates.decay[:, -1],  # a bias, if there are biases
         zero if rates.momentum is None else rates.momentum[:, 0],
-        one if rates.warmup is None else rates.warmup[:, 0].clamp(min=1),
+        zero + math.inf if rates.clip is None else rates.clip[:, 0],
         zero if rates.slope is None else rates.slope[:, 0, 0],
     )
     return torch.stack(columns, 1)

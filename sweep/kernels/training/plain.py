@@ -8,8 +8,9 @@ from torch import Tensor
 
 from relusweep.sweep.kernels.training.kernel import Tile
 from relusweep.sweep.model import Architecture, Inputs, gradient
-from relusweep.sweep.optimize import RULES, draw_batches, update
+from relusweep.sweep.optimize import RULES, update
 from relusweep.sweep.run import Run
+from relusweep.sweep.sampling import draw_batches, label_noise
 from relusweep.sweep.shape import hidden_units, number_bytes
 
 NAME = "torch"
@@ -35,24 +36,33 @@ def tile_size(run: Run, device: torch.device) -> int:
 
 
 @torch.inference_mode()
-def advance(tile: Tile, start: int, stop: int, warming_until: int) -> None:
+def advance(tile: Tile, start: int, stop: int, varying_until: int) -> None:
     """Take the steps start … stop-1 in place."""
     run, theta, buffers, peak, rates, x, y = tile
     architecture = Architecture.of(run)
     for step, rows in zip(range(start, stop), batches(tile, start, stop), strict=True):
         inputs, targets = (x, y) if rows is None else batch_of(x, y, rows)
+        if rates.noise is not None:
+            seen = torch.arange(run.n, device=y.device).expand_as(y) if rows is None else rows
+            targets = targets + rates.noise * label_noise(rates.seed, step, seen, run.n).to(y.dtype)
         g, loss = gradient(architecture, theta, inputs, targets, rates.slope)
         torch.maximum(peak, loss, out=peak)
-        update(run.optimizer, theta, buffers, g, rates, step, step < warming_until)
+        factor = rates.factors(step) if step < varying_until else None
+        update(run.optimizer, theta, buffers, g, rates, step, factor)
 
 
 def batches(tile: Tile, start: int, stop: int) -> Iterator[Tensor | None]:
     """Yield the samples of each step's mini-batches (B, batch), drawn for many steps at once; None where all are."""
     run, seed = tile.run, tile.rates.seed
     chunk = max(1, _BATCH_NUMBERS // (run.n * len(tile.theta)))
+    if run.sampling == "epoch":
+        chunk = max(chunk, run.n // run.batch_size)  # a shuffle for each epoch, not for each piece of one
     for first in range(start, stop, chunk):
         steps = min(chunk, stop - first)
-        yield from draw_batches(seed, first, steps, run.n, run.batch_size) if run.batch_size else [None] * steps
+        if run.batch_size:
+            yield from draw_batches(seed, first, steps, run.n, run.batch_size, run.sampling)
+        else:
+            yield from [None] * steps
 
 
 def batch_of(x: Inputs, y: Tensor, rows: Tensor) -> tuple[Float[Tensor, "B batch i"], Float[Tensor, "B batch"]]:

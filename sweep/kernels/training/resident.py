@@ -191,8 +191,23 @@ def finish(w, g, ROW: tl.constexpr, UNITS2: tl.constexpr, K: tl.constexpr):
 
 
 @program
+def shortening(g, clip, K: tl.constexpr, STEPS: tl.constexpr, BATCH: tl.constexpr, L: tl.constexpr):
+    """Return what the gradient, the sums `g` over a batch, is to be multiplied by so that it is no longer than clip."""
+    scale = tl.full([1, 1, 1], 1.0, g[0].dtype)
+    if clip < float("inf"):
+        square = tl.zeros([1, 1, 1], g[0].dtype)
+        for k in tl.static_range(K):
+            each = g[k] * g[k]
+            if STEPS[k] == 0:  # one number, which all lanes have
+                each = tl.where(tl.arange(0, L)[None, None, :] == 0, each, 0.0)
+            square += tl.sum(tl.sum(each, 0, keep_dims=True), 2, keep_dims=True)
+        scale = tl.minimum(clip / (tl.sqrt(square) * (1.0 / BATCH)), scale)
+    return scale
+
+
+@program
 def mix(z):
-    """Scramble 64-bit integers as sweep.optimize does."""
+    """Scramble 64-bit integers as sweep.sampling does."""
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9
     z = (z ^ (z >> 27)) * 0x94D049BB133111EB
     return z ^ (z >> 31)
@@ -200,7 +215,7 @@ def mix(z):
 
 @program
 def draw(stream, step, N: tl.constexpr, BATCH: tl.constexpr, PICKS: tl.constexpr):
-    """Return the batch of a step, as sweep.optimize.draw_batches does, without the shuffled samples themselves.
+    """Return the batch of a step, as sweep.sampling.draw_batches does, without the shuffled samples themselves.
 
     Exchange t brought to place t what lay in place pick_t. Going back through the earlier exchanges s = t-1 … 0, what
     lies in place pick_s came from place s.
@@ -218,16 +233,16 @@ def draw(stream, step, N: tl.constexpr, BATCH: tl.constexpr, PICKS: tl.constexpr
 
 
 # All runs of a shape are to be trained by the very same machine code, wherever in memory they lie.
-ANY = ("theta", "memory", "peaks", "numbers", "streams", "xs", "ys", "stride", "start", "stop")
+ANY = ("theta", "memory", "peaks", "numbers", "factors", "streams", "xs", "ys", "stride", "start", "stop")
 
 
 @partial(program, do_not_specialize=ANY)
 def advance(
-    theta, memory, peaks, numbers, streams, xs, ys, stride, start, stop,
+    theta, memory, peaks, numbers, factors, streams, xs, ys, stride, start, stop,
     D: tl.constexpr, BIAS: tl.constexpr, UNITS: tl.constexpr, UNITS2: tl.constexpr, P: tl.constexpr, K: tl.constexpr,
     PLACES: tl.constexpr, STEPS: tl.constexpr, LAYERS: tl.constexpr, BIASES: tl.constexpr,
     N: tl.constexpr, BATCH: tl.constexpr, SAMPLED: tl.constexpr, PICKS: tl.constexpr,
-    LEAKY: tl.constexpr, MOMENTUM: tl.constexpr,
+    LEAKY: tl.constexpr, MOMENTUM: tl.constexpr, NESTEROV: tl.constexpr,
     GROUPS: tl.constexpr, U: tl.constexpr, S: tl.constexpr, L: tl.constexpr,
 ):  # fmt: skip
     """Take a run from step start to stop.
@@ -240,10 +255,11 @@ def advance(
     peaks += run
     xs += run * stride
     ys += run * N
-    numbers += run * 8  # rates of the layers, decays of weights and biases, μ, warm-up, slope
+    factors += run * (stop - start)
+    numbers += run * 8  # rates of the layers, decays of weights and biases, μ, clip, slope
     rates = (tl.load(numbers), tl.load(numbers + 1), tl.load(numbers + 2))
     decays = (tl.load(numbers + 3), tl.load(numbers + 4))
-    momentum, warmup, slope = tl.load(numbers + 5), tl.load(numbers + 6), tl.load(numbers + 7)
+    momentum, clip, slope = tl.load(numbers + 5), tl.load(numbers + 6), tl.load(numbers + 7)
     stream = tl.load(streams + run).to(tl.uint64)
     peak = fetch(peaks, 0, UNITS, U, S, L)
     w, moved = (), ()
@@ -276,15 +292,19 @@ def advance(
                 squares += e * e
         loss = tl.sum(squares, 1, keep_dims=True) * (0.5 / BATCH)
         peak = tl.where((loss > peak) | (loss != loss), loss, peak)  # the first NaN stays
-        warm = tl.minimum((tl.zeros_like(peak) + (step + 1)) / warmup, 1.0)
+        factor = tl.load(factors + (step - start))
         g = finish(w, g, D + BIAS, UNITS2, K)
+        scale = shortening(g, clip, K, STEPS, BATCH, L)
         new, newly = (), ()
         for k in tl.static_range(K):
-            change = g[k] * (1.0 / BATCH) + decays[BIASES[k]] * w[k]
-            if MOMENTUM:
+            change = g[k] * (1.0 / BATCH) * scale + decays[BIASES[k]] * w[k]
+            if NESTEROV:
+                newly = newly + (change + momentum * moved[k],)
+                change += momentum * newly[k]
+            elif MOMENTUM:
                 change += momentum * moved[k]
                 newly = newly + (change,)
-            new = new + (w[k] - warm * rates[LAYERS[k]] * change,)
+            new = new + (w[k] - factor * rates[LAYERS[k]] * change,)
         w, moved = new, newly
     put(peaks, peak, 0, UNITS, U, S, L)
     for k in tl.static_range(K):

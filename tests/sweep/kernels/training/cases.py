@@ -6,9 +6,9 @@ import torch
 
 from relusweep.sweep.data import dataset
 from relusweep.sweep.model import initial_parameters
-from relusweep.sweep.optimize import draw_batches
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.run import Run
+from relusweep.sweep.sampling import draw_batches
 from relusweep.sweep.train import Training
 from tests import oracles
 
@@ -43,7 +43,9 @@ def various(runs):
     return tuple(
         run.model_copy(update={
             "data_seed": run.seed % 3, "weight_decay": 0.1 * (run.seed % 2), "lr_ratio": (1.0, 0.3, math.inf)[run.seed % 3],
-            "warmup_steps": 5 * (run.seed % 4 == 2),
+            "warmup_steps": 5 * (run.seed % 4 == 2), "clip": (None, 0.1, 10.0)[run.seed % 3],
+            "schedule": ("constant", "cosine", "linear", "step")[run.seed % 4],
+            "schedule_every": 4 if run.seed % 4 == 3 else None, "schedule_factor": 0.5 if run.seed % 4 == 3 else None,
         })
         for run in runs
     )  # fmt: skip
@@ -58,6 +60,7 @@ def rules(batches=1):
         {"optimizer": "sgd", "batch_size": batches},
         {"optimizer": "momentum", "momentum": 0.8, **decayed},
         {"optimizer": "momentum", "momentum": 0.5, **both},
+        {"optimizer": "nesterov", "momentum": 0.7, "clip": 0.3, "schedule": "cosine", **decayed},
     ]
 
 
@@ -91,7 +94,9 @@ def against_autograd(runs, kernel, rtol=1e-11):
         x, y = torch.from_numpy(data.x), torch.from_numpy(data.y)
         batches = None
         if run.batch_size:
-            batches = list(draw_batches(torch.tensor([run.seed]), 0, run.max_steps, run.n, run.batch_size)[:, 0])
+            batches = list(
+                draw_batches(torch.tensor([run.seed]), 0, run.max_steps, run.n, run.batch_size, run.sampling)[:, 0]
+            )
         weights = oracles.weights_of(initial_parameters(run), run)
         got = oracles.weights_of(by_id(training)[run.id].double().numpy(), run)
         for name, expected in oracles.train(run, weights, x, y, batches).items():

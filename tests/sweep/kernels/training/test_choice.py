@@ -45,9 +45,9 @@ def test_first_kernel_that_supports_the_shape_trains_it(case, kernel):
 
 def test_every_optimizer_of_a_run_is_in_the_declared_lists_and_no_other():
     optimizers = set(get_args(Run.model_fields["optimizer"].annotation))
-    heavy_balls = {"gd", "sgd", "momentum"}
+    momenta = {"gd", "sgd", "momentum", "nesterov"}
     assert optimizers == RULES.keys() == BUFFERS.keys() == plain.OPTIMIZERS == graphed.OPTIMIZERS
-    assert all(heavy_balls == kernel.OPTIMIZERS for kernel in (persistent, fused, blas))
+    assert all(momenta == kernel.OPTIMIZERS for kernel in (persistent, fused, blas))
 
 
 @pytest.mark.parametrize("kernel", KERNELS, **NAMES)
@@ -62,7 +62,7 @@ def test_kernel_supports_the_optimizers_that_it_names_alone(kernel, device, monk
 
 def test_made_up_optimizer_is_trained_by_no_kernel():
     run = make(1)[0].model_copy(update={"optimizer": "lion"})
-    expected = "optimizer = 'lion': no kernel steps by it; expected one of adam, gd, momentum, sgd"
+    expected = "optimizer = 'lion': no kernel steps by it; expected one of adam, adamw, gd, momentum, "
     for device in (CPU, GPU):
         with pytest.raises(ValueError, match=expected):
             choose(run, device)
@@ -74,7 +74,9 @@ def test_reference_itself_refuses_a_made_up_optimizer():
     run = make(1)[0]
     tile = Training(Pack((run,)), CPU).tile(slice(0, 1))
     before = tile.theta.clone()
-    with pytest.raises(ValueError, match="optimizer = 'lion': no update rule; expected one of gd, sgd, momentum, adam"):
+    with pytest.raises(
+        ValueError, match="optimizer = 'lion': no update rule; expected one of gd, sgd, momentum, nesterov"
+    ):
         plain.advance(tile._replace(run=run.model_copy(update={"optimizer": "lion"})), 0, 3, 0)
     assert torch.equal(tile.theta, before)
 
