@@ -191,7 +191,7 @@ def describe(store: Store, queue: Queue | None = None) -> list[str]:
 
 def is_left_alone(store: Store, queue: Queue) -> bool:
     """Return whether jobs of a store were to train, and no worker is left that does."""
-    if active_packs(store) or not any((store.path / "jobs").glob("*/submission.json")):
+    if active_packs(store) or not submissions(store):
         return False
     opened = open_submissions(store)
     waiting = ((each.id, k) for each in opened for k in range(len(each.tasks)) if k not in each.ended_tasks())
