@@ -174,7 +174,8 @@ def _read(
         constant = {name: column[0] for name, column in columns.items() if column.n_unique() == 1}
         constant = {name: value for name, value in constant.items() if name not in KEYS[table]}
         varying = {name: column for name, column in columns.items() if name not in constant}
-        return _Piece(len(rows), varying, constant | {"store": os.fsencode(store.path).decode(errors="replace")})
+        place: dict[str, object] = {"store": os.fsencode(store.path).decode(errors="replace")}
+        return _Piece(len(rows), varying, constant | place)
 
     def take(rows: Iterator[pa.Table]) -> tuple[list[_Piece], int]:
         found, others = [], 0

@@ -158,7 +158,7 @@ class Training:
             "state": {name: tensor.cpu() for name, tensor in self.state.items()},
         }
 
-    def restore(self, saved: Mapping[str, Any], ended: Collection[str]) -> None:
+    def restore(self, saved: Mapping[str, Any], ended: Collection[str] = ()) -> None:
         """Go on where `saved` was taken, when the runs with these ids had ended.
 
         Raises:

@@ -111,10 +111,10 @@ class Submission:
     def task_number(self, job_name: str, index: int) -> int | None:
         """Return the number of the task with this index in the array of this name; None if it is none of ours."""
         prefix, _, array = job_name.rpartition(".")
-        if prefix != f"relusweep-{self.id}" or not (array.isascii() and array.isdigit()) or int(array) >= len(self.arrays):
+        arrays = {str(number): tasks for number, tasks in enumerate(self.arrays)}
+        if prefix != f"relusweep-{self.id}" or array not in arrays:
             return None
-        tasks = self.arrays[int(array)]
-        return tasks[index] if index < len(tasks) else None
+        return arrays[array][index] if index < len(arrays[array]) else None
 
     def slurm_id(self, task: int) -> str | None:
         """Return what SLURM calls a task, if its job's id was written down."""

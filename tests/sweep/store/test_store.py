@@ -135,3 +135,22 @@ def test_mark_that_cannot_be_read_just_now_is_not_written_anew(store, monkeypatc
     for use in (Store.open, Store.create):
         with pytest.raises(StoreError, match=r"store\.json: Stale file handle\. Correct it, then run the same"):
             use(store.path)
+
+
+@pytest.mark.parametrize("folder", ["runs", "checkpoints", "progress", "claims", "jobs", "aside"])
+def test_store_whose_folder_is_a_link_is_refused(store, tmp_path, folder):
+    """What a store no longer needs is deleted: by a link, files of its user would be."""
+    if (store.path / folder).exists():
+        (store.path / folder).rename(store.path / "moved")
+    (tmp_path / "mine").mkdir()
+    (store.path / folder).symlink_to(tmp_path / "mine")
+    for use in (Store.open, Store.create):
+        with pytest.raises(StoreError, match=f"{folder}: a link; expected a folder"):
+            use(store.path)
+
+
+def test_spec_that_is_a_pipe_keeps_nobody_waiting(store):
+    os.mkfifo(store.path / "spec.toml")
+    with pytest.raises(StoreError, match=r"spec\.toml: no file; expected the spec"):
+        Store.open(store.path)
+    assert store.sweep_name() is None
