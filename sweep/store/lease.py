@@ -61,7 +61,7 @@ class Lease:
         """Touch it every few seconds, until it is given up or turns out to be another's."""
         while not self.over.wait(RENEWAL_SECONDS):
             try:
-                if self.path.read_bytes() != self.content:
+                if content_of(self.path) != self.content:
                     self.over.set()
                 else:
                     os.utime(self.path)

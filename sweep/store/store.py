@@ -56,6 +56,7 @@ class Store(StoreFiles):
             StoreError: if the path is not a store, or one of a later schema version.
         """
         path = Path(path)
+        _refuse_no_text(path)
         if not path.is_dir():
             raise StoreError(f"{path}: no such directory; expected a store written by `relusweep run`.")
         if (schema := _schema(path)) > SCHEMA_VERSION:
@@ -93,6 +94,7 @@ class Store(StoreFiles):
         Raises:
             StoreError: if something else is there.
         """
+        _refuse_no_text(path)
         with store_errors(path):
             if not path.exists():
                 return None
@@ -245,6 +247,17 @@ class Store(StoreFiles):
 
         take_each(lambda: set(self.parts()) - known, take)
         return RunIds.of(*found)
+
+
+def _refuse_no_text(path: Path) -> None:
+    """Refuse names that pyarrow cannot open: it would seem that every part is broken."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise StoreError(
+            f"{path}: a name that is not UTF-8, which libraries of Parquet cannot open; expected one that is. "
+            "Go there and name it from there, or choose another --out."
+        ) from None
 
 
 def _refuse_strange(path: Path) -> None:

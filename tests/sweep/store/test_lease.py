@@ -357,7 +357,7 @@ def test_lease_that_the_file_system_does_not_show_is_not_taken_over(
             raise OSError(errno.EACCES, "Permission denied")
         return read(self)
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(lease, "content_of", refuse)
     with pytest.raises(StoreError, match="permission denied"), leased(store, "pack", ["a"]):
         pytest.fail("leased what could not be read")
     with pytest.raises(StoreError, match="permission denied"):

@@ -212,7 +212,7 @@ VALUES = st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), s
 
 
 @given(st.sampled_from(SCHEMAS["runs"].names), VALUES)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_column_of_other_values_is_taken_or_names_its_part_as_broken(store, name, value):
     part = store.path / "runs" / "pack-a.parquet"
     table = pq.read_table(part)
