@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from relusweep.sweep.run import Run
 from relusweep.sweep.store.part import write_part
 from relusweep.sweep.store.store import Store
 
@@ -96,3 +97,14 @@ def test_record_with_numbers_that_are_none_is_exported(
     write_part(part, rows.set_column(rows.schema.names.index("loss"), "loss", pa.array([float("nan")] * len(rows))))
     assert cli("export", store, ids()[0], "run.npz").code == 0
     assert json.loads(str(np.load(tmp_path / "run.npz")["record"]))["loss"] == "nan"
+
+
+@pytest.mark.parametrize("command", ["export", "replay"])
+def test_run_that_does_not_fit_the_memory_is_refused_before_anything_is_made(
+    refused: Callable[..., str], store: Path, command: str
+) -> None:
+    run = Run.model_validate({"problem": "sine", "lr": 0.1, "n": 2**31 - 1, "width": 2**31 - 1})
+    row = run.model_dump() | {"run_id": run.id, "status": "budget", "steps": 1}
+    Store(store).write("large", {"runs": [row]}, {})
+    file = ["run.npz"] if command == "export" else []
+    assert "width = 2147483647 takes " in refused(command, store, run.id, *file)
