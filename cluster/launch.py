@@ -13,7 +13,7 @@ from relusweep.cluster.backend import Assignment, Backend, Outcome
 from relusweep.cluster.jobs.queue import Queues
 from relusweep.cluster.plan import check
 from relusweep.sweep.bracket import Brackets
-from relusweep.sweep.execute import load_checkpoint
+from relusweep.sweep.checkpoint import load_checkpoint
 from relusweep.sweep.pack import Pack, make_packs
 from relusweep.sweep.planned import keep, kept_ids
 from relusweep.sweep.run import Run
@@ -191,9 +191,13 @@ def _packs(spec: Spec, tally: Tally, backend: Backend, free: RunIds, left: int) 
 def _interrupted(spec: Spec, path: Path) -> Pack | None:
     """Read which pack a state is of; None if it cannot go on with what the spec measures."""
     saved = load_checkpoint(path)
-    if not saved or not saved["runs"] or saved["measure"] != spec.measure.model_dump():
+    if not saved or not saved.get("runs") or saved.get("measure") != spec.measure.model_dump():
         return None
-    return Pack(tuple(Run.model_validate(run) for run in saved["runs"]))
+    try:
+        pack = Pack(tuple(map(Run.model_validate, saved["runs"])))
+    except (TypeError, ValueError):  # not what a worker writes
+        return None
+    return pack if pack.id == path.stem else None  # the name under which its worker will look for it
 
 
 def _delete_finished(store: Store, say: Callable[[str], None]) -> None:

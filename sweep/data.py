@@ -5,6 +5,8 @@ where the run stands in a sweep. To add a problem, write its function and add a 
 """
 
 import gzip
+import io
+import math
 import os
 import struct
 import zlib
@@ -18,11 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relusweep.sweep.errors import RelusweepError
+from relusweep.sweep.store.small_file import content_of
 
 Array = NDArray[np.float64]
 Parameters = Mapping[str, Any]
 
 TRAIN, TEST, TARGET, TRAIN_NOISE = 1, 2, 3, 4  # purposes: one independent random stream each
+_MOST_BYTES = 2**28  # of a file of images, packed or not; MNIST has 2**25.5
 PYRAMID_MASS = 0.3  # share of the default l1 ball that the pyramid's support fills, in every dimension
 
 
@@ -214,20 +218,21 @@ def _read_idx(folder: Path, name: str, dimensions: int) -> NDArray[Any]:
             "Name its folder with --data DIR or RELUSWEEP_DATA=DIR."
         )
     try:
-        raw = found[0].read_bytes()
-        raw = gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw  # whatever its name says
+        raw = content_of(found[0], _MOST_BYTES)
+        if raw.startswith(b"\x1f\x8b"):  # whatever its name says
+            raw = gzip.GzipFile(fileobj=io.BytesIO(raw)).read(_MOST_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{found[0]}: cannot be read ({error}); expected an IDX file. Fetch it again.") from None
+    if len(raw) > _MOST_BYTES:
+        raise DataError(f"{found[0]}: more than {_MOST_BYTES // 2**20} MiB; expected an IDX file. Fetch it again.")
     header = 4 + 4 * dimensions
     if len(raw) < header or raw[:4] != bytes([0, 0, 8, dimensions]):
         raise DataError(f"{found[0]}: not an IDX file of bytes with {dimensions} dimension(s). Fetch it again.")
     shape = struct.unpack(f">{dimensions}I", raw[4:header])
     values = np.frombuffer(raw, np.uint8, offset=header)
-    if values.size != np.prod(shape):
-        raise DataError(
-            f"{found[0]}: cut short, got {values.size} bytes; expected {int(np.prod(shape))}. Fetch it again."
-        )
-    return values.reshape(shape)
+    if values.size != math.prod(shape):
+        raise DataError(f"{found[0]}: cut short, got {values.size} bytes; expected {math.prod(shape)}. Fetch it again.")
+    return values.reshape(shape) if values.size else np.zeros((0,) * dimensions, np.uint8)
 
 
 def _domain(name: str) -> dict[str, Any]:

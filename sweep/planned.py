@@ -9,9 +9,11 @@ import numpy as np
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.store.atomic import replacing, store_errors
 from relusweep.sweep.store.run_ids import KEY, RunIds
+from relusweep.sweep.store.small_file import content_of
 from relusweep.sweep.store.store import Store
 
 _DIGEST_BYTES = 16
+_MOST_BYTES = 2**28  # 16 for each of as many runs as a spec may have, and more
 
 
 def planned(spec: Spec, store: Store) -> RunIds:
@@ -23,7 +25,7 @@ def planned(spec: Spec, store: Store) -> RunIds:
 def kept_ids(spec: Spec, store: Store) -> RunIds | None:
     """Return what was kept; None if it is of another spec, of another version's code, or damaged."""
     try:
-        content = _file(store).read_bytes()
+        content = content_of(_file(store), _MOST_BYTES)
     except OSError:
         return None
     digest, keys = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]

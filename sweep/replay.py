@@ -50,7 +50,7 @@ def _rows(store: Store, table: str, run_id: str) -> list[dict[str, Any]]:
 
 
 def _beginning(rows: pa.Table, run_id: str) -> pa.Table:
-    chosen = [index for index, name in enumerate(rows["run_id"].to_pylist()) if name.startswith(run_id)]
+    chosen = [index for index, name in enumerate(rows["run_id"].to_pylist()) if name and name.startswith(run_id)]
     return rows.take(pa.array(chosen, pa.int64()))
 
 
@@ -126,8 +126,14 @@ def write_npz(store: Store, run_id: str, file: Path, say: Callable[[str], None])
     data = dataset(run.model_dump())
     arrays: dict[str, Any] = {"x": data.x, "y": data.y, "x_test": data.x_test, "y_test": data.y_test}
     shapes = _shapes(run)
-    arrays |= {name: np.array(weights[name]).reshape(shapes[name]) for name in WEIGHTS if weights.get(name) is not None}
-    infinite = {key: str(value) for key, value in row.items() if value == math.inf}  # JSON has no infinity: "inf"
+    given = {name: np.array(weights[name], float) for name in WEIGHTS if weights.get(name) is not None}
+    if any(each.size != math.prod(shapes.get(name, (0, 0))) or not each.size for name, each in given.items()):
+        raise StoreError(
+            f"run {row['run_id']}: its weights are not those of its network; expected what `relusweep run` writes. "
+            "Set their part aside, and the next run trains it again."
+        )
+    arrays |= {name: each.reshape(shapes[name]) for name, each in given.items()}
+    infinite = {key: str(v) for key, v in row.items() if isinstance(v, float) and not math.isfinite(v)}  # JSON has none
     record = json.dumps(row | infinite, allow_nan=False)
     with store_errors(file), replacing(file) as temporary, open(temporary, "wb") as stream:
         np.savez(stream, record=np.array(record), **arrays)

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_confi
 from typing_extensions import TypedDict  # which pydantic asks for before Python 3.12
 
 from relusweep.sweep.store.atomic import refusal, replacing, store_errors, write_json
+from relusweep.sweep.store.small_file import content_of
 
 _Count = Annotated[int, Field(ge=0, lt=2**63)]
 _SOUND = ConfigDict(allow_inf_nan=False, extra="ignore")
@@ -84,8 +85,8 @@ class StoreFiles:
 
     def _in_spec(self, key: str) -> str | None:
         try:
-            value = tomllib.loads(self.spec_path.read_text(encoding="utf-8"))[key]
-        except (OSError, ValueError, KeyError):
+            value = tomllib.loads(content_of(self.spec_path).decode("utf-8-sig"))[key]
+        except (OSError, ValueError, KeyError, RecursionError):
             return None
         return value if isinstance(value, str) else None
 
@@ -154,7 +155,7 @@ def _read_jsons(folder: Path, read: Callable[[bytes], T]) -> list[T]:
     found = []
     for path in listed(folder, ".json"):
         try:
-            found.append(read(path.read_bytes()))
+            found.append(read(content_of(path)))
         except (OSError, ValidationError):
             continue  # being replaced just now, or left half-written by a full disk
     return found

@@ -6,6 +6,7 @@ which is what their runs were trained with; a result that they lack is null.
 
 import errno
 import os
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -23,6 +24,9 @@ from relusweep.sweep.store.seal import has_seal, is_broken, seal
 
 UNREADABLE = (pa.ArrowException, OSError, ValueError)  # damaged names of columns are not even text
 _SEALED = b"relusweep.sealed"  # key in a footer
+_MOST_BYTES = 2**31  # in memory, of a group of rows; compacted parts have a tenth of that
+_MOST_ROWS_A_BYTE = 64  # of a file: a row has a key of its own, which takes about one
+_MOST_SHOWN = 200  # letters of what is wrong
 _PIECE_ROWS = 2**14  # in memory at once: a compacted part may hold a million
 _OF_CONTENT = {None, errno.ENOENT, errno.EISDIR, errno.EINVAL}  # Arrow's errors about what it has read have no number
 _WAITS = (0.1, 0.2, 0.4, 0.8, 1.6)  # seconds, after a read that the file system refused
@@ -73,7 +77,10 @@ def pieces(part: Path, columns: pa.Schema) -> Iterator[pa.Table]:
         UNREADABLE: one of these, if it is damaged, no part of this table or of a later schema; pieces may have been
             read by then.
     """
+    _refuse_strange(part)
     with pq.ParquetFile(part, page_checksum_verification=True) as file:
+        if why := _excess(file.metadata, part.stat().st_size):
+            raise pa.ArrowInvalid(why)
         names = file.schema_arrow.names
         if why := _misfit(part.parent.name, names, _version(file.schema_arrow)):
             raise pa.ArrowInvalid(why)
@@ -94,6 +101,7 @@ def check_seal(part: Path) -> None:
     Raises:
         UNREADABLE: one of these, if it is not what was written.
     """
+    _refuse_strange(part)
     sealed = _SEALED in (pq.read_schema(part).metadata or {})
     if (sealed and not has_seal(part)) or is_broken(part):
         raise pa.ArrowInvalid("it differs from what was written")
@@ -116,6 +124,7 @@ def schema_version(part: Path) -> int:
     Raises:
         UNREADABLE: one of these, if it is damaged or gone.
     """
+    _refuse_strange(part)
     return _version(pq.read_schema(part))
 
 
@@ -123,6 +132,20 @@ def _version(schema: pa.Schema) -> int:
     """Return the version that a footer names; this one if it names none."""
     named = (schema.metadata or {}).get(b"relusweep.schema_version", b"")
     return int(named) if named.isdigit() else SCHEMA_VERSION
+
+
+def _refuse_strange(part: Path) -> None:
+    """Refuse a pipe or a device, for which a reader would wait for ever, or which never ends."""
+    if not stat.S_ISREG(mode := part.stat().st_mode) and not stat.S_ISDIR(mode):
+        raise pa.ArrowInvalid("it is no file")
+
+
+def _excess(footer: pq.FileMetaData, size: int) -> str | None:
+    """Return why a footer promises more than a part of this size can hold; None if it does not."""
+    if footer.num_rows > _MOST_ROWS_A_BYTE * size:
+        return f"its footer promises {footer.num_rows} rows in {size} bytes"
+    most = max((footer.row_group(group).total_byte_size for group in range(footer.num_row_groups)), default=0)
+    return f"its footer promises {most} bytes at a time" if most > _MOST_BYTES else None
 
 
 def _misfit(table: str, names: list[str], version: int) -> str | None:
@@ -135,7 +158,7 @@ def _misfit(table: str, names: list[str], version: int) -> str | None:
         return f"schema {version}; this version reads up to {SCHEMA_VERSION}. Use the relusweep that wrote it"
     known = SCHEMAS[table].names
     if unknown := sorted(set(names) - set(known)):
-        return f"its columns are not those of this table: unknown {', '.join(unknown)}"
+        return f"its columns are not those of this table: unknown {', '.join(unknown)[:_MOST_SHOWN]}"
     needed = _ALWAYS if version < SCHEMA_VERSION else set(known) - set(DEFAULTS)
     if lacking := [name for name in known if name in needed and name not in names]:
         return f"its columns are not those of this table: it lacks {', '.join(lacking)}"
@@ -206,7 +229,7 @@ def take_each(parts: Callable[[], Iterable[Path]], take: Callable[[Path], None])
             try:
                 patiently(take, part)
             except UNREADABLE as error:
-                broken[part] = (str(error).splitlines() or [type(error).__name__])[0]
+                broken[part] = (str(error).splitlines() or [type(error).__name__])[0][:_MOST_SHOWN]
         there = {part: why for part, why in broken.items() if part.exists()}
         if len(there) == len(broken):
             break

@@ -113,9 +113,11 @@ def forget(store: Store, run_ids: RunIds) -> None:
 
 def remove_leftovers(store: Store) -> None:
     """Delete what killed processes left: temporary files older than an hour, progress older than a day."""
-    now = clock.now(store.path)
+    now, here = clock.now(store.path), store.path.resolve()
     for pattern, age in _LEFTOVERS.items():
         for path in store.path.glob(pattern):
+            if path.parent.resolve() != here / path.parent.relative_to(store.path):
+                continue  # by a link, into somebody's folder
             try:
                 if now - path.stat().st_mtime > age:
                     path.unlink()

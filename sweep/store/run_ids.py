@@ -92,10 +92,11 @@ def keys_of(column: pa.ChunkedArray) -> Keys:
     """
     if column.null_count:
         raise ValueError("a row without run_id")
-    keys = np.frombuffer(bytes.fromhex("".join(column.to_pylist())), KEY)
-    if len(keys) != len(column):
+    texts = column.to_pylist()
+    digits = bytes.fromhex("".join(texts))  # which takes no notice of spaces
+    if len(digits) != KEY.itemsize * len(texts) or set(map(len, texts)) - {2 * KEY.itemsize}:
         raise ValueError("a run_id that is not 32 hexadecimal digits")
-    return keys
+    return np.frombuffer(digits, KEY)
 
 
 def _once(keys: Keys) -> Keys:

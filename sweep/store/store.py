@@ -35,6 +35,7 @@ from relusweep.sweep.store.part import (
     write_part,
 )
 from relusweep.sweep.store.run_ids import Keys, RunIds, keys_of
+from relusweep.sweep.store.small_file import content_of
 
 TABLES = tuple(SCHEMAS)
 FOLDERS = (*TABLES, "checkpoints", "claims", "progress", "failures")
@@ -55,6 +56,7 @@ class Store(StoreFiles):
             StoreError: if the path is not a store, or one of a later schema version.
         """
         path = Path(path)
+        _refuse_no_text(path)
         if not path.is_dir():
             raise StoreError(f"{path}: no such directory; expected a store written by `relusweep run`.")
         if (schema := _schema(path)) > SCHEMA_VERSION:
@@ -62,6 +64,7 @@ class Store(StoreFiles):
                 f"{path}: schema {schema}, this version reads up to {SCHEMA_VERSION}. "
                 "Use the relusweep that wrote it, or another --out."
             )
+        _refuse_strange(path)
         return Store(path)
 
     @staticmethod
@@ -91,6 +94,7 @@ class Store(StoreFiles):
         Raises:
             StoreError: if something else is there.
         """
+        _refuse_no_text(path)
         with store_errors(path):
             if not path.exists():
                 return None
@@ -245,6 +249,31 @@ class Store(StoreFiles):
         return RunIds.of(*found)
 
 
+def _refuse_no_text(path: Path) -> None:
+    """Refuse names that pyarrow cannot open: it would seem that every part is broken."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise StoreError(
+            f"{path}: a name that is not UTF-8, which libraries of Parquet cannot open; expected one that is. "
+            "Go there and name it from there, or choose another --out."
+        ) from None
+
+
+def _refuse_strange(path: Path) -> None:
+    """Refuse a store made by somebody who wants files elsewhere changed, or a command to wait for ever."""
+    with store_errors(path):
+        for folder in (*FOLDERS, "aside", "jobs"):
+            if (path / folder).is_symlink():
+                raise StoreError(
+                    f"{path / folder}: a link; expected a folder, since what a store no longer needs is deleted. "
+                    "Put what it leads to in its place."
+                )
+        spec = path / "spec.toml"
+        if spec.exists() and not spec.is_file():
+            raise StoreError(f"{spec}: no file; expected the spec that was last run here. Delete it, and run it again.")
+
+
 def _schema(path: Path) -> int:
     schema = _mark(path)
     if schema is None:
@@ -271,7 +300,7 @@ def _mark(path: Path) -> int | None:
 def _mark_text(path: Path) -> bytes:
     with store_errors(path):
         try:
-            return path.read_bytes()
+            return content_of(path)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return b""
 

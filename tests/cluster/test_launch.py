@@ -18,7 +18,7 @@ from relusweep.cluster import launch as launching
 from relusweep.cluster.backend import Assignment, backend
 from relusweep.cluster.launch import train_missing as train
 from relusweep.sweep import tally as tallies
-from relusweep.sweep.execute import load_checkpoint
+from relusweep.sweep.checkpoint import load_checkpoint
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Spec

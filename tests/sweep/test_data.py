@@ -3,12 +3,15 @@
 import gzip
 import os
 import struct
+import zlib
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
-from relusweep.sweep.data import PROBLEMS, DataError, dataset, inputs, teacher
+from relusweep.sweep.data import PROBLEMS, DataError, _read_idx, dataset, inputs, teacher
 from relusweep.sweep.run import Run
 
 
@@ -178,3 +181,35 @@ def test_real_mnist_images_make_two_balanced_classes():
     assert data.y.sum() == data.y_test.sum() == 0
     ink = [data.x_test[data.y_test == sign].sum(1).mean() for sign in (-1, 1)]
     assert ink[0] > 1.5 * ink[1]  # a zero takes much more ink than a one
+
+
+@given(
+    st.sampled_from(["images-idx3", "labels-idx1"]),
+    st.binary(max_size=40) | st.tuples(st.sampled_from([0, 1, 28, 160, 2**16, 2**31, 2**32 - 1]), st.sampled_from([0, 1, 28, 2**16, 2**31, 2**32 - 1])).map(lambda sizes: struct.pack(">4B3I", 0, 0, 8, 3, *sizes, sizes[1])),
+    st.booleans(),
+)  # fmt: skip
+@settings(max_examples=100, deadline=None)
+def test_whatever_lies_in_an_idx_file_is_refused_in_one_line(tmp_path_factory, name, content, packed):
+    """Sizes whose product overflows, or is zero, among them."""
+    folder = tmp_path_factory.mktemp("idx")
+    (folder / f"train-{name}-ubyte").write_bytes(gzip.compress(content) if packed else content)
+    with pytest.raises(DataError) as caught:
+        _read_idx(folder, f"train-{name}-ubyte", 3)
+        raise DataError("it was read: images of no size")
+    assert "\n" not in str(caught.value)
+
+
+def test_idx_file_that_unpacks_to_more_than_images_have_is_refused(tmp_path):
+    packed = zlib.compressobj(wbits=31)
+    with (tmp_path / "train-images-idx3-ubyte.gz").open("wb") as file:
+        for _ in range(300):
+            file.write(packed.compress(bytes(2**20)))
+        file.write(packed.flush())
+    with pytest.raises(DataError, match=r"more than 256 MiB; expected an IDX file"):
+        _read_idx(tmp_path, "train-images-idx3-ubyte", 3)
+
+
+def test_idx_file_that_is_a_pipe_is_none(tmp_path):
+    os.mkfifo(tmp_path / "train-images-idx3-ubyte")
+    with pytest.raises(DataError, match="no file train-images"):
+        _read_idx(tmp_path, "train-images-idx3-ubyte", 3)

@@ -104,3 +104,10 @@ def test_an_error_of_the_file_system_about_a_file_of_the_store_is_the_store_s(st
     store.refuse(OSError(errno.EROFS, os.strerror(errno.EROFS), "/elsewhere"))
     store.refuse(OSError("no file at all"))
     store.refuse(ValueError(str(path)))
+
+
+@pytest.mark.parametrize("folder", ["failures", "progress"])
+def test_a_pipe_or_a_device_keeps_nobody_waiting(store, folder):
+    os.mkfifo(store.path / folder / "x.json")
+    (store.path / folder / "y.json").symlink_to("/dev/zero")
+    assert store.failures() == store.progress() == []

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from relusweep.sweep.execute import Interrupted, execute, load_checkpoint
+from relusweep.sweep.checkpoint import load_checkpoint
+from relusweep.sweep.execute import Interrupted, execute
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.record import SCHEMA_DIGESTS, SCHEMA_VERSION, WEIGHTS, schema_digest
 from relusweep.sweep.replay import difference, train_alone
