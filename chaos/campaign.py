@@ -3,7 +3,7 @@
 import random
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -18,7 +18,9 @@ from chaos.sweep import Sweeps
 class Campaign:
     """Faults of some stages, a few in each scene, drawn so that all have their turn before one has another."""
 
-    def __init__(self, folder: Path, stages: dict[str, Stage], seed: int, only: str = "") -> None:
+    def __init__(
+        self, folder: Path, stages: dict[str, Stage], seed: int, only: str = "", sweeps: Sweeps | None = None
+    ) -> None:
         """Make a campaign.
 
         Args:
@@ -26,14 +28,16 @@ class Campaign:
             stages: By their names.
             seed: Of all that is left to chance.
             only: Leave out faults whose name does not contain this.
+            sweeps: That have been trained already.
         """
-        self.folder, self.seed, self.sweeps = folder, seed, Sweeps(folder)
+        self.folder, self.seed, self.sweeps = folder, seed, sweeps or Sweeps(folder)
         self.stages = {name: stage for name, stage in stages.items() if any(only in fault for fault in stage.faults)}
         names = {name: [fault for fault in stage.faults if only in fault] for name, stage in self.stages.items()}
         self.outcomes = Outcomes({name: {fault: Tally() for fault in faults} for name, faults in names.items()})
         self._waiting: dict[str, list[str]] = {name: [] for name in self.stages}
         self._chances = {name: random.Random(f"{seed} {name}") for name in self.stages}
-        self._scenes, self._spent, self._busy = Counter[str](), Counter[str](), Counter[str]()
+        self._scenes, self._busy = Counter[str](), Counter[str]()
+        self._spent: defaultdict[str, float] = defaultdict(float)
         self._lock = threading.Lock()
 
     def play(self, seconds: float, lanes: int = 1) -> Outcomes:
@@ -59,16 +63,15 @@ class Campaign:
         while time.monotonic() < end:
             with self._lock:
                 name = self._next(makers)
-                if name:
-                    self._busy[name] += 1
-                    self._scenes[name] += 1
-                    number, faults = self._scenes[name], self._drawn(name)
-            if not name:
-                time.sleep(0.5)
-                continue
+                self._busy[name] += 1
+                self._scenes[name] += 1
+                number, faults = self._scenes[name], self._drawn(name) if name else []
             began = time.monotonic()
             try:
-                self._play(name, number, faults, makers[name], end)
+                if name:
+                    self._play(name, number, faults, makers[name], end)
+                else:
+                    time.sleep(0.5)
             finally:
                 with self._lock:
                     self._busy[name] -= 1

@@ -1,4 +1,4 @@
-"""Earlier: launchers of versions before this one, out of the history of this checkout, on one store with one of today's."""
+"""Earlier: launchers of versions before this one, out of this checkout's history, on one store with those of today."""
 
 import os
 import random

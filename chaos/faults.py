@@ -213,4 +213,4 @@ def _opened(folder: Path, sweeps: Sweeps) -> AbstractContextManager[Maker]:
     return alone(lambda place, chance: Scene(place, sweep, chance, own_disks))
 
 
-STAGE = Stage(FAULTS, _opened, share=0.55, is_alone=False)
+STAGE = Stage(FAULTS, _opened, share=0.52, is_alone=False)

@@ -1,13 +1,10 @@
-"""Many parts: scenes in a store whose runs are recorded one by one, each in parts of its own, and some are left to train."""
+"""Many parts: scenes in a store with parts for each single run, of which some are left to train."""
 
 import random
 import shutil
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import partial
-from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -17,16 +14,14 @@ from chaos.stage import Maker, Stage, alone, has_own_disks
 from chaos.sweep import Sweep, Sweeps
 from relusweep.sweep.store.store import Store
 
-PARTS = 1200  # of runs, and as many of moments and of weights
+PARTS = 1200
+_SHORT = 20  # steps of the runs that are recorded
 _LEFT = 60  # runs that are yet to be trained
 _SPEC = f"""\
 name = "many"
 fixed = {{ problem = "sine", n = 8, d = 2, width = 4, n_test = 4, tolerance = 0.0 }}
-[measure]
-every = "log:1"
-save_weights = true
 [[block]]
-fixed = {{ max_steps = 20 }}
+fixed = {{ max_steps = {_SHORT} }}
 grid = {{ lr = [0.1], seed = {{ range = [0, {PARTS}] }} }}
 [[block]]
 fixed = {{ max_steps = 40_000 }}
@@ -50,16 +45,9 @@ class ManyParts(Scene):
 def split(sweep: Sweep, template: Path) -> None:
     """Record what a sweep recorded of its short runs anew, run by run."""
     store = Store.create(template)
-    tables = {name: dict(_by_run(sweep.undisturbed / name)) for name in faults.TABLES}
-    for run_id, rows in tables["runs"].items():
-        if rows[0]["max_steps"] == 20:
-            store.write(run_id, {name: of_run[run_id] for name, of_run in tables.items() if run_id in of_run}, {})
-
-
-def _by_run(table: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    rows = pq.read_table(table, partitioning=None).to_pylist()
-    for run_id, found in groupby(sorted(rows, key=lambda row: row["run_id"]), key=lambda row: row["run_id"]):
-        yield run_id, list(found)
+    for row in pq.read_table(sweep.undisturbed / "runs").to_pylist():
+        if row["max_steps"] == _SHORT:
+            store.write(row["run_id"], {"runs": [row]}, {})
 
 
 def _opened(folder: Path, sweeps: Sweeps) -> AbstractContextManager[Maker]:

@@ -1,4 +1,4 @@
-"""Ray: scenes whose sweeps are trials on a real Ray, of the launcher's own or one that runs already, and what ends it."""
+"""Ray: scenes whose sweeps are trials on a real Ray, of the launcher's own or one that runs already."""
 
 import random
 import signal
@@ -65,7 +65,7 @@ class OnRay(Scene):
     def start_own(self, workers: int = 1) -> Launcher:
         """Start a launcher that starts a Ray of its own."""
         own = {"RAY_gcs_rpc_server_reconnect_timeout_s": _RECONNECT_SECONDS, "TMPDIR": str(self.home)}
-        return super().start(workers, **own)
+        return super().start(workers, (), **own)
 
     def start_here(self) -> Launcher:
         """Start a launcher that trains in a process of its own."""

@@ -228,9 +228,10 @@ def _opened(folder: Path, sweeps: Sweeps) -> Iterator[Maker]:
 
 
 FAULTS: dict[str, Fault] = {
-    **{f"kill -9 of {name}": partial(_killed, pick=pick) for name, pick in {
-        "the launcher": "launcher", "a task's process": "task", "a task's worker": "worker", "a step's slurmstepd": "step"
-    }.items()},
+    "kill -9 of the launcher": partial(_killed, pick="launcher"),
+    "kill -9 of a task's process": partial(_killed, pick="task"),
+    "kill -9 of a task's worker": partial(_killed, pick="worker"),
+    "kill -9 of a task's slurmstepd": partial(_killed, pick="step"),
     **{f"{number.name} to the launcher": partial(_signalled, number=number) for number in (
         signal.SIGTERM, signal.SIGHUP)},
     **{f"SIG{name} to a task": partial(_to_task, command=("scancel", f"--signal={name}")) for name in _STOP},
