@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
@@ -17,6 +18,7 @@ from chaos.launcher import Launcher, stop
 from chaos.scene import Scene
 from chaos.stage import Maker, Stage, alone, has_own_disks
 from chaos.sweep import Sweeps
+from relusweep.sweep.store.store import Store
 
 ROOT = Path(__file__).parent.parent
 # The last one whose launchers record without a look at their lease, and the last one before a store kept its runs' ids.
@@ -84,6 +86,27 @@ def stood_still(scene: Earlier, revision: str) -> None:
             process.resume()
     for launcher in (second, first):
         scene.check_end(launcher, (0,), "a launcher beside one that stood still")
+    if revision == UNFENCED:
+        _repair(scene)
+
+
+def _repair(scene: Earlier) -> None:
+    """Have `compact` remove the rows that a launcher without a fence has doubled, if it has; `verify` must see them."""
+    if not (doubled := Store.open(scene.store).doubled()):
+        return
+    print(f"{scene.folder.name}: {doubled} rows doubled by {UNFENCED}; compact removes them", flush=True)
+    told = _said("verify", scene.store)
+    scene.check(
+        f"{doubled} rows of runs/ are there twice" in told, f"verify did not see {doubled} doubled rows: {told}"
+    )
+    _said("compact", scene.store)
+
+
+def _said(command: str, store: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "relusweep", command, store], capture_output=True, text=True, check=False
+    )
+    return done.stdout + done.stderr
 
 
 def _opened(folder: Path, sweeps: Sweeps) -> AbstractContextManager[Maker]:
@@ -115,7 +138,10 @@ STAGE = Stage(
             )
             for revision in (UNFENCED, FENCED) for kill in (False, True)
         },
-        f"{FENCED} stands still beyond its lease": partial(stood_still, revision=FENCED),
+        **{
+            f"{revision} stands still beyond its lease": partial(stood_still, revision=revision)
+            for revision in (UNFENCED, FENCED)
+        },
     },
     _opened,
     lacking,
