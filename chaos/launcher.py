@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import psutil
@@ -15,6 +16,7 @@ class Launcher:
     """One of them, with all that it starts."""
 
     def __init__(self, command: list[str], log: Path, variables: dict[str, str]) -> None:
+        self.began = time.time()
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,

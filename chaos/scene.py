@@ -116,10 +116,10 @@ class Scene:
         time.sleep(self.chance.uniform(0.0, 1.5))
 
     def wait_until_it_trains(self, launcher: Launcher) -> None:
-        """Wait until a worker has shown how far it is, or there is nothing to train."""
+        """Wait until a worker has shown how far it is, since then, or there is nothing to train."""
         end = time.monotonic() + PATIENCE
         while launcher.runs and time.monotonic() < end:
-            if any((self.store / "progress").glob("[!.]*.json")):
+            if any(_changed(path) > launcher.began for path in (self.store / "progress").glob("[!.]*.json")):
                 return
             time.sleep(0.01)
 
@@ -196,6 +196,13 @@ class Scene:
         remove_leftovers(store)
         remove_expired(store)
         return sorted(path for folder in folders for path in folder.iterdir())
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # it is gone
+        return 0.0
 
 
 def _shown(process: psutil.Process) -> str:
