@@ -110,7 +110,7 @@ def _said(command: str, store: Path) -> str:
 
 
 def _opened(folder: Path, sweeps: Sweeps) -> AbstractContextManager[Maker]:
-    sweep, own_disks, versions = sweeps.lasting(0.8), has_own_disks(folder), folder / "versions"
+    sweep, own_disks, versions = sweeps.lasting(0.6), has_own_disks(folder), folder / "versions"
     for revision in (UNFENCED, FENCED):
         (versions / revision).mkdir(parents=True)
         archive = subprocess.run(["git", "-C", str(ROOT), "archive", revision], capture_output=True, check=True).stdout
@@ -145,6 +145,6 @@ STAGE = Stage(
     },
     _opened,
     lacking,
-    share=0.06,
+    share=0.05,
     faults_a_scene=3,
 )  # fmt: skip

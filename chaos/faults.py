@@ -209,8 +209,8 @@ FAULTS: dict[str, Fault] = {
 
 
 def _opened(folder: Path, sweeps: Sweeps) -> AbstractContextManager[Maker]:
-    sweep, own_disks = sweeps.lasting(0.8), has_own_disks(folder)
+    sweep, own_disks = sweeps.lasting(0.6), has_own_disks(folder)
     return alone(lambda place, chance: Scene(place, sweep, chance, own_disks))
 
 
-STAGE = Stage(FAULTS, _opened, share=0.52, is_alone=False)
+STAGE = Stage(FAULTS, _opened, share=0.62, faults_a_scene=8, is_alone=False)

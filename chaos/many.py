@@ -71,6 +71,6 @@ STAGE = Stage(
         "compaction meanwhile": partial(faults.compacted, kill=False),
     },
     _opened,
-    share=0.06,
+    share=0.05,
     faults_a_scene=5,
 )

@@ -39,6 +39,7 @@ class Scene:
     said: list[str] = field(default_factory=list)  # what went wrong on the way
     launchers: list[Launcher] = field(default_factory=list)
     silence: float = 0.0  # seconds without a sign of life
+    is_settled: bool = False  # whether the last launcher found nothing more to do
 
     megabytes = 48  # of its disk
     leaving_seconds = 0.0  # that processes may take to leave when all is done
@@ -86,6 +87,7 @@ class Scene:
 
     def launch(self, command: list[str], **variables: str) -> Launcher:
         """Start a command of ours."""
+        self.is_settled = False
         self.launchers.append(Launcher(command, self.log, variables))
         return self.launchers[-1]
 
@@ -97,6 +99,7 @@ class Scene:
         """Wait for a launcher's end; keep its exit code."""
         code = launcher.wait()
         self.codes.append(code)
+        self.is_settled = code == 0
         return code
 
     def check_end(self, launcher: Launcher, allowed: tuple[int, ...], what: str) -> None:
@@ -126,7 +129,8 @@ class Scene:
     def begin(self) -> None:
         """Have something to train: where all is recorded, compare it and begin anew."""
         if self.is_done():
-            self.finish()
+            if not self.is_settled:
+                self.finish()
             self.said += differences(self.store, self.sweep.undisturbed)
             shutil.rmtree(self.store)
 

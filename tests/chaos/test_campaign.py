@@ -27,7 +27,7 @@ def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Sweeps:
 
 @pytest.fixture(scope="module")
 def sweep(sweeps: Sweeps) -> Sweep:
-    return sweeps.lasting(0.8)
+    return sweeps.lasting(0.6)
 
 
 def test_sweeps_that_met_faults_have_the_table_of_an_undisturbed_one(sweeps: Sweeps, tmp_path: Path) -> None:
