@@ -74,10 +74,9 @@ class OnSlurm(Scene):
         time.sleep(self.chance.uniform(0.0, 1.5))
 
     def begin(self) -> None:
-        """Have something to train, and nothing left in the queue."""
+        """Have something to train; where a new sweep begins, nothing of the last one is left in the queue."""
+        self.is_settled = False
         super().begin()
-        if not self.store.exists():
-            self.cluster.clear()
 
     def finish(self) -> None:
         """Run the same command, undisturbed, on SLURM or on this machine; afterwards no job is left."""
