@@ -35,11 +35,6 @@ class Earlier(Scene):
         """Start one."""
         return self.start(workers, within, PYTHONPATH=str(self.versions / revision))
 
-    def begin(self) -> None:
-        """Always begin anew: what is trained side by side is a whole sweep."""
-        if self.store.exists():
-            super().begin()
-
 
 def lacking() -> str:
     """Return why there are no earlier versions here; empty if there are."""
