@@ -78,9 +78,12 @@ class Campaign:
                     self._spent[name] += time.monotonic() - began
 
     def _next(self, makers: dict[str, Maker]) -> str:
-        """Return the stage that has had least of its share; nothing if all are busy whose scenes come one by one."""
+        """Return a stage that had no scene yet, or the one that has had least of its share.
+
+        Nothing if all are busy whose scenes come one by one.
+        """
         free = [name for name in makers if not (self.stages[name].is_alone and self._busy[name])]
-        return min(free, key=lambda name: self._spent[name] / self.stages[name].share, default="")
+        return min(free, key=lambda n: (self._scenes[n] > 0, self._spent[n] / self.stages[n].share), default="")
 
     def _drawn(self, name: str) -> list[str]:
         waiting, faults = self._waiting[name], [*self.outcomes.tallies[name]]
