@@ -47,7 +47,7 @@ class Campaign:
             end = time.monotonic() + seconds
             # what a stage has started ends with the thread that did: so they are opened by this one
             with ThreadPoolExecutor(lanes) as threads:
-                for lane in [threads.submit(self._lane, makers, end) for _ in range(lanes)]:
+                for lane in [threads.submit(self._lane, makers, end) for _ in range(lanes) if makers]:
                     lane.result()
         return self.outcomes
 
@@ -96,13 +96,16 @@ class Campaign:
         scene = make(self.folder / place.replace(" ", "-"), random.Random(f"{self.seed} {place}"))
         injected: list[str] = []
         with scene.set_up():
-            for fault in faults:
-                if injected and time.monotonic() > end:
-                    break
-                self._inject(scene, name, fault)
-                injected.append(fault)
-            scene.finish()
-            broken = scene.violations()
+            try:
+                for fault in faults:
+                    if injected and time.monotonic() > end:
+                        break
+                    injected.append(fault)
+                    self._inject(scene, name, fault)
+                scene.finish()
+                broken = scene.violations()
+            except Exception as error:  # a command that does not come to an end, say
+                broken = [*scene.said, f"{type(error).__name__}: {error}"]
             text = scene.log.read_text(errors="replace")
         broken += scene.silent()
         with self._lock:
