@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-PATIENCE = 240.0  # seconds for whatever takes some of them
+PATIENCE = 600.0  # seconds for whatever takes some of them
 MARK = "CHAOS_SCENE"  # variable that names the scene to which a process belongs
 
 

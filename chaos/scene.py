@@ -42,6 +42,7 @@ class Scene:
     is_settled: bool = False  # whether the last launcher found nothing more to do
 
     megabytes = 48  # of its disk
+    most_silent = MOST_SECONDS
     leaving_seconds = 0.0  # that processes may take to leave when all is done
 
     @property
@@ -88,8 +89,9 @@ class Scene:
     def launch(self, command: list[str], **variables: str) -> Launcher:
         """Start a command of ours."""
         self.is_settled = False
-        self.launchers.append(Launcher(command, self.log, variables))
-        return self.launchers[-1]
+        launcher = Launcher(command, self.log, variables)
+        self.launchers += [launcher] if "run" in command else []  # others may be silent until they are done
+        return launcher
 
     def start(self, workers: int = 1, within: tuple[str, ...] = (), **variables: str) -> Launcher:
         """Start a launcher."""
@@ -182,7 +184,7 @@ class Scene:
 
     def silent(self) -> list[str]:
         """Return whether launchers were silent for too long; known when the scene has been taken down."""
-        return [f"no sign of life for {self.silence:.0f} s"] if self.silence > MOST_SECONDS else []
+        return [f"no sign of life for {self.silence:.0f} s"] if self.silence > self.most_silent else []
 
     def _remaining(self) -> list[psutil.Process]:
         """Return what still runs though it had the time to leave."""
