@@ -8,6 +8,7 @@ import logging
 import os
 import platform
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from relusweep.cluster.ray.token import ask_for_token, check_token, has_token
 
 STORE_BYTES = 80 * 2**20  # of shared memory: packs travel through files, and Ray asks for 75 MiB at least
 _CONNECT_SECONDS = 5.0
+_STARTING_SECONDS = 20.0  # between lines while Ray is starting
 
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -104,13 +106,24 @@ def connected(title: str = "") -> Iterator[None]:
 
 @contextmanager
 def started(cpus: int, gpus: int, say: Callable[[str], None], title: str = "") -> Iterator[None]:
-    """Be the driver of a new cluster on this machine, which only its token opens; it ends with us."""
+    """Be the driver of a new cluster on this machine, which only its token opens; it ends with us.
+
+    Raises:
+        BackendError: if Ray does not start.
+    """
     ray = load()
     with folder() as home:
         token = home / "token"
         ask_for_token(token)
         try:
-            with restored(), _away_from_signals(), _temporary_files_in(home), _nowhere():
+            with (
+                restored(),
+                _away_from_signals(),
+                _temporary_files_in(home),
+                _nowhere(),
+                _announced(say),
+                _in_one_line(),
+            ):
                 cluster = ray.init(
                     "local", num_cpus=cpus, num_gpus=gpus, object_store_memory=STORE_BYTES, include_dashboard=True,
                     namespace="relusweep", log_to_driver=False, logging_level=logging.ERROR,
@@ -121,6 +134,38 @@ def started(cpus: int, gpus: int, say: Callable[[str], None], title: str = "") -
         finally:
             ray.shutdown()
             os.environ.pop("RAY_AUTH_TOKEN_PATH", None)
+
+
+@contextmanager
+def _announced(say: Callable[[str], None]) -> Iterator[None]:
+    """Report now and then that Ray is starting: on a machine that is busy it takes minutes, and blocks all else."""
+    over = threading.Event()
+
+    def report() -> None:
+        while not over.wait(_STARTING_SECONDS):
+            say("Ray is starting.")
+
+    reporting = threading.Thread(target=report, daemon=True)
+    reporting.start()
+    try:
+        yield
+    finally:
+        over.set()
+        reporting.join()
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """Make one line of whatever Ray raises when one of its processes dies before all of them have started."""
+    try:
+        yield
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        problem = lines[-1] if lines else type(error).__name__  # before it come pages of a log
+        raise BackendError(
+            f"--on ray: Ray did not start on this machine: {problem.rstrip('.')}; expected it to. The same command "
+            "tries again; relusweep doctor --on ray looks for what is missing."
+        ) from None
 
 
 def _named(title: str) -> Any:
