@@ -10,6 +10,7 @@ from relusweep.sweep.spec import Spec
 from relusweep.sweep.store.atomic import replacing, store_errors
 from relusweep.sweep.store.run_ids import KEY, RunIds
 from relusweep.sweep.store.store import Store
+from relusweep.sweep.template import FREE
 
 _DIGEST_BYTES = 16
 
@@ -17,7 +18,7 @@ _DIGEST_BYTES = 16
 def planned(spec: Spec, store: Store) -> RunIds:
     """Return the ids of all runs that a spec names, those that [refine] asks for left out."""
     kept = kept_ids(spec, store)
-    return RunIds(run.id for run in spec.expand()) if kept is None else kept
+    return RunIds.of(*(keys for block in spec.blocks for _, keys in block.families(FREE))) if kept is None else kept
 
 
 def kept_ids(spec: Spec, store: Store) -> RunIds | None:
