@@ -20,8 +20,8 @@ def compact(store: Store) -> dict[str, tuple[int, int]]:
 
     A new part is published, and read back, before its sources are deleted, and readers drop doubles, so that a kill at
     any moment loses nothing. Of rows that are there twice the first is kept; to know those that went into other parts
-    takes 16 bytes a run. (Of trajectories doubles are dropped where they go into one part.) Broken parts stay where they
-    are; those of earlier schemas become parts of this one.
+    takes 16 bytes a run. (Of trajectories doubles are dropped where they go into one part.) Broken parts stay where
+    they are; those of earlier schemas become parts of this one.
 
     Returns:
         For each table the number of parts before and after.

@@ -18,11 +18,13 @@ from relusweep.cluster import launch as launching
 from relusweep.cluster.backend import Assignment, backend
 from relusweep.cluster.launch import train_missing as train
 from relusweep.sweep import tally as tallies
+from relusweep.sweep.block import Block
 from relusweep.sweep.execute import load_checkpoint
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.store.lease import leased
+from relusweep.sweep.store.part import outcomes
 from relusweep.sweep.store.run_ids import RunIds
 from relusweep.sweep.store.store import Store
 from relusweep.sweep.tally import Tally
@@ -197,7 +199,12 @@ def test_a_sweep_whose_runs_are_all_recorded_is_not_expanded_again(
     more = tiny("more", max_steps=10, grid="lr = [0.05, 0.1], seed = [0, 1, 2]").read_text().replace("more", "tiny")
     with monkeypatch.context() as patch:
         patch.setattr(Spec, "expand", lambda self: pytest.fail("expanded"))
-        said = [cli(*command), cli("status", store)]
+        patch.setattr(Block, "families", lambda self, free: pytest.fail("named"))
+        read: list[Path] = []
+        patch.setattr(tallies, "outcomes", lambda part: (read.append(part), outcomes(part))[1])
+        said = [cli(*command)]
+        assert sorted(read) == Store(store).parts()  # each once
+        said.append(cli("status", store))
     assert [each.code for each in said] == [0, 0]
     assert "all 4 runs are recorded" in said[0].out
     spec.write_text(more)
