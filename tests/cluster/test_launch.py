@@ -307,8 +307,7 @@ def test_waiting_launcher_reads_only_what_is_new(
     store.write("b", {"runs": rows(runs[1:2])}, {})
     tally = Tally(store, RunIds(run.id for run in runs))
     read, said, ticks = [], [], []
-    pieces = tallies.pieces
-    monkeypatch.setattr(tallies, "pieces", lambda part, columns: read.append(part.stem) or pieces(part, columns))
+    monkeypatch.setattr(tallies, "outcomes", lambda part: read.append(part.stem) or outcomes(part))
     monkeypatch.setattr(Spec, "expand", lambda self: pytest.fail("expanded while there was nothing to train"))
     monkeypatch.setattr(launching, "_WAIT_SECONDS", 0)
 
