@@ -1,5 +1,6 @@
 """Interruptions of every kind, and company: the table stays that of one undisturbed run."""
 
+import errno
 import os
 import random
 import signal
