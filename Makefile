@@ -67,6 +67,7 @@ bench: install
 	$(BIN)/python bench/sweeps.py
 	$(BIN)/python bench/expand.py
 	$(BIN)/python bench/gpu.py
+	$(BIN)/python bench/many.py
 	$(BIN)/python bench/stores.py $(RUNS)
 	$(BIN)/python bench/slurm_overhead.py
 	$(BIN)/python bench/simulated_cluster.py

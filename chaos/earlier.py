@@ -87,7 +87,7 @@ def stood_still(scene: Earlier, revision: str) -> None:
 
 def _repair(scene: Earlier) -> None:
     """Have `compact` remove the rows that a launcher without a fence has doubled, if it has; `verify` must see them."""
-    if not (doubled := Store.open(scene.store).doubled()):
+    if not (doubled := Store.open(scene.store).ledger().doubled()):
         return
     print(f"{scene.folder.name}: {doubled} rows doubled by {UNFENCED}; compact removes them", flush=True)
     told = _said("verify", scene.store)

@@ -3,7 +3,7 @@
 import itertools
 import math
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,8 +12,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from relusweep.sweep.run import PARAMETERS, Run
 from relusweep.sweep.spec_error import SpecError, checked, nearest, sentence, shown
+from relusweep.sweep.store.run_ids import Keys, keys_from
 from relusweep.sweep.template import FREE, Template
 
+_FAMILY = 4096  # ids at a time
 MAX_RUNS = 10_000_000  # beyond this a grid is a typing error
 _MOST_TEMPLATES = 10_000  # of a block, kept at one time
 _SPANS = {"log": np.geomspace, "linear": np.linspace}
@@ -77,6 +79,26 @@ class Block:
                 templates[bound] = Template(run, keys)
             yield run
 
+    def families(self, free: Set[str]) -> Iterator[tuple[Run, Keys]]:
+        """Yield the ids of all runs, some at a time, each time with a run that differs from theirs in `free` alone.
+
+        Args:
+            free: Some of `FREE`.
+        """
+        loose = [factor for factor in self.factors if free >= set(factor.keys)]
+        bound = [factor for factor in self.factors if not free >= set(factor.keys)]
+        values: dict[str, Any] = {}
+        for rows in itertools.product(*(factor.rows for factor in bound), *(factor.rows[:1] for factor in loose)):
+            for (keys, _), row in zip([*bound, *loose], rows, strict=True):
+                values.update({keys[0]: row} if len(keys) == 1 else zip(keys, row, strict=True))
+            run = self._valid(values)
+            if not loose:
+                yield run, keys_from([bytes.fromhex(run.id)])
+                continue
+            ids = Template(run, [key for factor in loose for key in factor.keys]).ids(loose)
+            while some := list(itertools.islice(ids, _FAMILY)):
+                yield run, keys_from(some)
+
     def run(self, position: int) -> Run:
         """Return one run, by its position among them."""
         places = np.unravel_index(position, [len(factor.rows) for factor in self.factors])
@@ -93,8 +115,11 @@ class Block:
         return values
 
     def _run(self, rows: Iterable[Any]) -> Run:
+        return self._valid(self._values(rows, [True] * len(self.factors)))
+
+    def _valid(self, values: dict[str, Any]) -> Run:
         try:
-            return Run.model_validate(self.fixed | self._values(rows, [True] * len(self.factors)))
+            return Run.model_validate(self.fixed | values)
         except ValidationError as error:
             raise SpecError(sentence(self.place, error, PARAMETERS)) from None
 

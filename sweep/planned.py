@@ -11,6 +11,7 @@ from relusweep.sweep.store.atomic import replacing, store_errors
 from relusweep.sweep.store.run_ids import KEY, RunIds
 from relusweep.sweep.store.small_file import content_of
 from relusweep.sweep.store.store import Store
+from relusweep.sweep.template import FREE
 
 _DIGEST_BYTES = 16
 _MOST_BYTES = 2**28  # 16 for each of as many runs as a spec may have, and more
@@ -19,7 +20,7 @@ _MOST_BYTES = 2**28  # 16 for each of as many runs as a spec may have, and more
 def planned(spec: Spec, store: Store) -> RunIds:
     """Return the ids of all runs that a spec names, those that [refine] asks for left out."""
     kept = kept_ids(spec, store)
-    return RunIds(run.id for run in spec.expand()) if kept is None else kept
+    return RunIds.of(*(keys for block in spec.blocks for _, keys in block.families(FREE))) if kept is None else kept
 
 
 def kept_ids(spec: Spec, store: Store) -> RunIds | None:

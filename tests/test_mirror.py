@@ -20,6 +20,7 @@ SCENARIOS = {
     "cli/test_misuse.py": "every command",
     "cli/test_mnist.py": "real images",
     "cli/test_specs.py": "the specs that are shipped",
+    "cluster/test_company.py": "launchers that meet on one store",
     "cluster/test_contract.py": "every back-end",
     "cluster/test_disk.py": "full disks",
     "cluster/ray/test_monitoring.py": "the files of slurm/monitoring",

@@ -123,9 +123,12 @@ class StoreFiles:
         found = _read_jsons(self.path / "failures", _failure)
         return [each for each in found if missing is None or any(run_id in missing for run_id in each["run_ids"])]
 
-    def failure_files(self) -> list[Path]:
-        """Return the files of failures, also of those that cannot be read; each is named after its pack."""
-        return listed(self.path / "failures", ".json")
+    def damaged_failures(self) -> list[Path]:
+        """Return the files of failures whose content is none; each is named after its pack.
+
+        One that cannot be read just now is not among them: nothing is known of its content.
+        """
+        return [path for path in listed(self.path / "failures", ".json") if _is_damaged(path, _failure)]
 
     # Workers ---------------------------------------------------------------------------------------------------------
 
@@ -149,6 +152,16 @@ class StoreFiles:
     def progress(self) -> list[Standing]:
         """Return what the workers wrote last."""
         return _read_jsons(self.path / "progress", _standing)
+
+
+def _is_damaged(path: Path, read: Callable[[bytes], object]) -> bool:
+    try:
+        read(path.read_bytes())
+    except ValidationError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _read_jsons(folder: Path, read: Callable[[bytes], T]) -> list[T]:

@@ -16,20 +16,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from relusweep.sweep.record import KEYS, SCHEMA_VERSION, SCHEMAS, promised, provenance
+from relusweep.sweep.record import KEYS, SCHEMA_VERSION, SCHEMAS, provenance
 from relusweep.sweep.store.atomic import StoreError, store_errors, write_json
 from relusweep.sweep.store.files import StoreFiles
+from relusweep.sweep.store.ledger import Ledger
+from relusweep.sweep.store.outcomes import Outcomes, keys
 from relusweep.sweep.store.part import (
     check,
     columns_of,
     completed,
     distinct,
+    outcomes,
     pieces,
-    read_part,
     stack,
     take_each,
     write_part,
@@ -40,7 +40,6 @@ from relusweep.sweep.store.small_file import content_of
 TABLES = tuple(SCHEMAS)
 FOLDERS = (*TABLES, "checkpoints", "claims", "progress", "failures")
 CLOCK_SECONDS = 600  # by which the clocks of a file system's servers may differ
-_ASKED = ["status", "moments", "weights_saved"]  # columns of `runs` that conditions are about
 T = TypeVar("T")
 
 
@@ -200,37 +199,32 @@ class Store(StoreFiles):
         """Read every byte of a table's parts, one after the other; return those that are broken, and why."""
         return take_each(lambda: self.parts(table), check)
 
-    def run_ids(self, table: str, where: pc.Expression | None = None) -> RunIds:
-        """Return the ids of the runs in a table; with `where`, of those rows only. Broken parts count as not there."""
+    def run_ids(self, table: str) -> RunIds:
+        """Return the ids of the runs in a table. Broken parts count as not there."""
 
         def take(rows: Iterator[pa.Table]) -> Keys:
-            chosen = (piece if where is None else piece.filter(where) for piece in rows)
-            return RunIds.of(*(keys_of(piece["run_id"]) for piece in chosen)).keys
+            return RunIds.of(*(keys_of(piece["run_id"]) for piece in rows)).keys
 
-        return RunIds.of(*self.each(table, take, [] if where is None else _ASKED)[0])
+        return RunIds.of(*self.each(table, take, [])[0])
+
+    def ledger(self) -> Ledger:
+        """Read what `runs` says of every run; broken parts count as not there."""
+        found: list[Outcomes] = []
+
+        def listed() -> list[Path]:
+            found.clear()
+            return self.parts()
+
+        take_each(listed, lambda part: found.append(outcomes(part)))
+        return Ledger.of(found)
 
     def recorded(self) -> RunIds:
         """Return the ids of all recorded runs; broken parts count as not recorded."""
-        return self.run_ids("runs")
+        return self.ledger().recorded
 
-    def lacking(self, moments: bool, weights: bool) -> dict[str, int]:
-        """Count the recorded runs that lack moments or weights, where these are wanted."""
-        has_none = pc.field("status") == "diverged"
-        has_moments, has_weights = promised("trajectories"), promised("weights") | has_none
-        counts = {
-            "trajectories": len(self.recorded() - self.run_ids("runs", has_moments)) if moments else 0,
-            "weights": len(self.recorded() - self.run_ids("runs", has_weights)) if weights else 0,
-        }
-        return {table: count for table, count in counts.items() if count}
-
-    def lost(self, table: str) -> RunIds:
+    def lost(self, table: str, ledger: Ledger) -> RunIds:
         """Return the runs that have rows in `trajectories` or `weights`, as `runs` says, of which none are there."""
-        return self.run_ids("runs", promised(table)) - self.run_ids(table)
-
-    def doubled(self) -> int:
-        """Count the rows of `runs` that stand there more than once; readers of ours drop them, others count them."""
-        keys = self.each("runs", lambda rows: np.concatenate([keys_of(piece["run_id"]) for piece in rows]), [])[0]
-        return sum(map(len, keys)) - len(RunIds.of(*keys))
+        return ledger.promised(table) - self.run_ids(table)
 
     def recorded_since(self, moment: float, known: set[Path]) -> RunIds:
         """Return the ids in parts recorded since a moment, not in `known`; add them to `known`.
@@ -242,7 +236,7 @@ class Store(StoreFiles):
         def take(part: Path) -> None:
             stat = part.stat()
             if max(stat.st_mtime, stat.st_ctime) > moment - CLOCK_SECONDS:  # written, moved there
-                found.append(keys_of(read_part(part, columns_of("runs", []))["run_id"]))
+                found.append(keys(outcomes(part)))
             known.add(part)
 
         take_each(lambda: set(self.parts()) - known, take)

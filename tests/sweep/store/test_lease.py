@@ -269,7 +269,7 @@ def test_who_stood_still_for_longer_than_his_lease_can_record_nothing(
                 store.write("theirs", {"runs": [A, B]}, {}, theirs.drafts)
             store.write("ours", {"runs": [B, C]}, {}, ours.drafts)
     assert set(store.recorded()) == {B["run_id"], C["run_id"]}
-    assert store.doubled() == 0
+    assert store.ledger().doubled() == 0
     assert files(store) == []
     assert drafts(store) == []
 

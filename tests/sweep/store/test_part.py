@@ -15,6 +15,7 @@ from relusweep.sweep.store.atomic import StoreError
 from relusweep.sweep.store.compaction import compact
 from relusweep.sweep.store.part import write_part
 from relusweep.sweep.store.repair import repair, set_aside
+from relusweep.sweep.store.seal import enclosure
 from relusweep.sweep.store.store import Store
 from tests.sweep.store.conftest import rows
 
@@ -106,18 +107,21 @@ def test_part_of_a_later_schema_is_broken_and_says_so(store):
 def refusing(monkeypatch):
     """Have the file system refuse so many reads of parts, with this error."""
     monkeypatch.setattr("relusweep.sweep.store.part._WAITS", (0.0, 0.0, 0.0))
-    genuine = pq.ParquetFile
 
     def refuse(number, times):
         left = [times]
 
-        def opened(*given, **options):
-            if left[0]:
-                left[0] -= 1
-                raise MemoryError if number is None else OSError(number, os.strerror(number))
-            return genuine(*given, **options)
+        def unless_refused(genuine):
+            def opened(*given, **options):
+                if left[0]:
+                    left[0] -= 1
+                    raise MemoryError if number is None else OSError(number, os.strerror(number))
+                return genuine(*given, **options)
 
-        monkeypatch.setattr("relusweep.sweep.store.part.pq.ParquetFile", opened)
+            return opened
+
+        monkeypatch.setattr("relusweep.sweep.store.part.pq.ParquetFile", unless_refused(pq.ParquetFile))
+        monkeypatch.setattr("relusweep.sweep.store.part.enclosure", unless_refused(enclosure))
 
     return refuse
 

@@ -66,8 +66,8 @@ def test_sound_store_is_left_as_it_is(store):
 
 
 def test_recorded_runs_without_what_is_asked_are_counted(store):
-    assert store.lacking(moments=False, weights=False) == {}
-    assert store.lacking(moments=True, weights=True) == {"trajectories": 3, "weights": 2}
+    assert store.ledger().lacking(moments=False, weights=False) == {}
+    assert store.ledger().lacking(moments=True, weights=True) == {"trajectories": 3, "weights": 2}
 
 
 # Killed half-way -----------------------------------------------------------------------------------------------------
