@@ -22,7 +22,7 @@ class _Job(TypedDict):
     since: float
 
 
-_Submission = TypedDict(
+_Submission = TypedDict(  # noqa: UP013 - what is on the disk has a name that is said nowhere else
     "_Submission",
     {
         "job": _Job,
