@@ -21,7 +21,7 @@ from chaos.sweep import Sweeps
 from relusweep.sweep.store.store import Store
 
 ROOT = Path(__file__).parent.parent
-# The last one whose launchers record without a look at their lease, and the last one before a store kept its runs' ids.
+# The last one whose launchers record without a look at their lease, and one that looks, as those of today do.
 UNFENCED, FENCED = "ae0d3e7", "88d7234"
 _SECONDS_AGO = 200  # beyond a lease
 

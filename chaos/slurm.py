@@ -84,7 +84,7 @@ class OnSlurm(Scene):
         super().finish()
         self.here = False
         with self.log.open("ab") as log:
-            for path in sorted(self.store.glob("jobs/*/logs/*")):
+            for path in sorted(self.store.glob("jobs/*/logs/*.out")):
                 log.write(path.read_bytes())
         self.cluster.clear()
 

@@ -22,14 +22,17 @@ class _Job(TypedDict):
     since: float
 
 
-@with_config(_FREE)
-class _Submission(TypedDict):
-    job: _Job
-    packs: list[tuple[str, _Count, float]]
-    elements: list[tuple[list[_Count], _Count, float]]
-    arrays: list[tuple[_Count, _Count]]
-    machine: dict[str, Any]
-    time: float
+_Submission = TypedDict(  # noqa: UP013 - what is on the disk has a name that is said nowhere else
+    "_Submission",
+    {
+        "job": _Job,
+        "packs": list[tuple[str, _Count, float]],
+        "elements": list[tuple[list[_Count], _Count, float]],
+        "arrays": list[tuple[_Count, _Count]],
+        "machine": dict[str, Any],
+        "time": float,
+    },
+)
 
 
 @with_config(_FREE)

@@ -270,6 +270,6 @@ def _is_active(path: Path, lease: dict[str, Any]) -> bool:
 
 def _is_younger(path: Path, seconds: float) -> bool:
     try:
-        return -CLOCK_SECONDS < clock.now(path.parent) - path.stat().st_mtime < seconds  # of next year is of nobody
+        return -CLOCK_SECONDS < clock.now(path.parent) - path.stat().st_mtime < seconds  # the far future is no renewal
     except OSError:
         return False

@@ -117,7 +117,7 @@ def remove_leftovers(store: Store) -> None:
     for pattern, age in _LEFTOVERS.items():
         for path in store.path.glob(pattern):
             if path.parent.resolve() != here / path.parent.relative_to(store.path):
-                continue  # by a link, into somebody's folder
+                continue  # by a link, out of the store
             try:
                 if now - path.stat().st_mtime > age:
                     path.unlink()

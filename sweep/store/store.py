@@ -255,7 +255,7 @@ def _refuse_no_text(path: Path) -> None:
 
 
 def _refuse_strange(path: Path) -> None:
-    """Refuse a store made by somebody who wants files elsewhere changed, or a command to wait for ever."""
+    """Refuse a store by which files elsewhere would be changed, or a command would wait for ever."""
     with store_errors(path):
         for folder in (*FOLDERS, "aside", "jobs"):
             if (path / folder).is_symlink():

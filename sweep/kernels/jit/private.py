@@ -20,11 +20,11 @@ def weakness(folder: Path) -> str | None:
     everybody may write and rename what is his own, may lie on the way; the last one may not be of that kind.
 
     **Why that is enough**, though it is looked at first and opened afterwards, by name: to exchange a name takes leave
-    to write in the folder that it is in. The whole way is looked at, without links, and in each of its folders nobody
-    else has that leave, nor the right to give it to himself; below /tmp and its like a name is its owner's, one of us.
-    So whatever was found here is there until we, root or nobody changes it, and opening each folder relative to the
-    one before would find the same. Who asks has to go on with the path without links (`Path.resolve`): a link may lie
-    in a folder of somebody else's.
+    to write in the folder that it is in. The whole way is looked at, without links, and in each of its folders no
+    other user has that leave, nor the right to take it; below /tmp and its like a name is its owner's, one of us. So
+    what was found is there until we or root change it, and opening each folder relative to the one before would find
+    the same. Who asks has to go on with the path without links (`Path.resolve`): a link may lie in a folder of
+    another user's.
     """
     last = Path(os.path.realpath(folder))
     trusted = {0, os.getuid(), os.stat("/").st_uid}
