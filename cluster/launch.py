@@ -15,6 +15,7 @@ from relusweep.cluster.slurm.queue import Pending
 from relusweep.cluster.slurm.submission import open_submissions
 from relusweep.sweep.bracket import Brackets
 from relusweep.sweep.execute import load_checkpoint
+from relusweep.sweep.kept import keep_data, refuse_other_images
 from relusweep.sweep.pack import Pack, make_packs
 from relusweep.sweep.planned import keep, kept_ids
 from relusweep.sweep.run import Run
@@ -74,6 +75,7 @@ def launch(
         KeyboardInterrupt: if a signal asked to stop; all states are written, or jobs go on.
     """
     brackets = Brackets.of(spec)
+    refuse_other_images(spec, Store(path))
     planned = _all_recorded(spec, path) or check(spec, backend, say)
     if (former := Store.at(path)) and (sweep := former.sweep_name()) not in (None, spec.name):
         raise StoreError(f"{path}: holds the sweep {sweep!r}, got {spec.name!r}; choose another --out, or that name.")
@@ -87,6 +89,7 @@ def launch(
     assignment = Assignment(store.path, spec.measure, name, checkpoint_seconds, clock.now(store.path))
     for part, (why, moved) in repair(store).items():
         say(f"{part}: broken ({why}); set aside as {moved}, its runs are trained again.")
+    keep_data(spec, store)
     store.write_spec(spec.text)
     keep(spec, store, planned)
     tally = Tally(store, planned, brackets)
