@@ -123,6 +123,7 @@ def test_run_is_named_by_what_its_file_holds_and_not_by_what_it_is_called(tmp_pa
     ]
     assert len({run.id for run in runs}) == 1
     assert runs[2].x_columns == "u,v,w"
+    assert all(Run.model_validate(run.model_dump(exclude_defaults=True)) == run for run in runs)  # as jobs name it
     other = runs[0].model_dump() | {"file": "elsewhere.npz"}
     assert Run.model_validate(other).id == runs[0].id
     for change in ({"standardize": True}, {"content": "0" * 32}, {"n": 3}):
