@@ -123,7 +123,8 @@ def test_urgent_job_has_others_told_at_once_and_requeued(submit, said, until, tm
         submit("true", "--partition=high", "--exclusive", f"--nodelist={node}")
     until(lambda: said("node1")[-1] == said("node2")[-1] == "start 1")
     assert said("node1") == ["start 0", "told", "start 1"]
-    assert said("node2") == ["start 0", "told", "written", "start 1"]  # its partition's GraceTime is longer than KILL_WAIT
+    # the GraceTime of its partition is longer than KILL_WAIT
+    assert said("node2") == ["start 0", "told", "written", "start 1"]
 
 
 @pytest.mark.parametrize(
