@@ -24,6 +24,7 @@ from relusweep.analysis.study import load as load_study
 from relusweep.analysis.table import PARAMETERS, Table, load, varied
 from relusweep.sweep.errors import RelusweepError
 from relusweep.sweep.record import code_version
+from relusweep.sweep.store.small_file import content_of
 from relusweep.sweep.store.store import Store, store_errors
 
 DEFAULT = "stability"
@@ -73,8 +74,10 @@ def write(
         **{f"{key}.{form}": save(figure, form) for key, figure in result.figures.items() for form in ("svg", "png")},
     }
     files[MANIFEST] = _manifest(name, question, result, notes, [*files, "index.html", MANIFEST])
-    files["index.html"] = _page(name, question, result, table, notes, files).encode()
+    files["index.html"] = _page(name, question, result, table, notes, files).encode(errors="replace")
     folder = Path(out) if out else Path(stores[0]) / "report"
+    if out is None and folder.is_symlink():
+        raise ReportError(f"{folder}: a link, which leads out of the store; expected a folder. Name it with --out.")
     with store_errors(folder):
         _replace(folder, files)
     return folder / "index.html"
@@ -86,8 +89,8 @@ def _named_study(stores: Sequence[Path]) -> tuple[str, list[str]]:
     for store in stores:
         path = Store.open(store).spec_path
         try:
-            study = tomllib.loads(path.read_text(encoding="utf-8")).get("study") if path.exists() else None
-        except (OSError, ValueError) as error:  # not TOML, not UTF-8
+            study = tomllib.loads(content_of(path).decode("utf-8-sig")).get("study") if path.exists() else None
+        except (OSError, ValueError, RecursionError) as error:  # not TOML, not UTF-8
             notes.append(f"{path}: not readable ({error}), so that it names no study; the runs are.")
             continue
         if isinstance(study, str):
@@ -140,7 +143,7 @@ def _manifest(name: str, study: Study, result: StudyResult, notes: list[str], fi
         "notes": [*result.notes, *notes],
         "files": sorted(files),
     }
-    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode(errors="replace")
 
 
 def _replace(folder: Path, files: dict[str, bytes]) -> None:
@@ -167,9 +170,9 @@ def _replace(folder: Path, files: dict[str, bytes]) -> None:
 def _former(folder: Path) -> set[str]:
     """List the files of the report that is there; refuse a page that is not ours."""
     try:
-        listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        listed = json.loads(content_of(folder / MANIFEST))["files"]
         return {name for name in listed if isinstance(name, str) and name == Path(name).name}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         if (folder / "index.html").exists():
             raise ReportError(
                 f"{folder}: holds an index.html that is no report of relusweep; expected a free or a former report's "

@@ -1,5 +1,6 @@
 """Table: the runs of one or several stores as one data frame, without their trainer's libraries."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
+from relusweep.analysis.domain import stranger
 from relusweep.sweep.errors import RelusweepError
 from relusweep.sweep.record import KEYS, RESULTS, SCHEMAS
 from relusweep.sweep.spec import Spec
@@ -73,7 +75,7 @@ def load(stores: Sequence[str | Path], moments: Sequence[str] | None = None, *, 
 
     Raises:
         StoreError: if one of them is no store, or one of another schema version.
-        TableError: if no run is recorded in any of them.
+        TableError: if no run is recorded in any of them, or a row cannot be one of a run.
     """
     opened = [Store.open(path) for path in stores]
     runs, points, sources = [], [], []
@@ -87,7 +89,13 @@ def load(stores: Sequence[str | Path], moments: Sequence[str] | None = None, *, 
         sources.append(Source(str(store.path), _count(rows), left_out, len(store.failures()), unreadable))
     if not any(source.rows for source in sources):
         raise TableError(_nothing(sources))
-    table = _each_once(Table(_union(runs, "runs"), _union(points, "trajectories", moments), tuple(sources)))
+    rows = _union(runs, "runs")
+    if found := stranger(rows):
+        raise TableError(
+            f"{', '.join(each.store for each in sources)}: no row of relusweep's, {found}; expected what "
+            "`relusweep run` writes. Set its part aside, and the next run trains it again."
+        )
+    table = _each_once(Table(rows, _union(points, "trajectories", moments), tuple(sources)))
     pa.default_memory_pool().release_unused()  # what the pieces took, before a study needs it
     return table
 
@@ -166,7 +174,8 @@ def _read(
         constant = {name: column[0] for name, column in columns.items() if column.n_unique() == 1}
         constant = {name: value for name, value in constant.items() if name not in KEYS[table]}
         varying = {name: column for name, column in columns.items() if name not in constant}
-        return _Piece(len(rows), varying, constant | {"store": str(store.path)})
+        place: dict[str, object] = {"store": os.fsencode(store.path).decode(errors="replace")}
+        return _Piece(len(rows), varying, constant | place)
 
     def take(rows: Iterator[pa.Table]) -> tuple[list[_Piece], int]:
         found, others = [], 0

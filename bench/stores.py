@@ -1,9 +1,11 @@
-"""Seconds and memory of the commands on a finished store of many runs.
+"""Seconds and memory of the commands on a finished store of many runs, or of many parts.
 
-    python bench/stores.py            100,000 runs
-    python bench/stores.py 1000000    a million: 141 MiB on disk, and several minutes
+    python bench/stores.py               100,000 runs in parts of 4,096, then in 10,000 parts of 10
+    python bench/stores.py 1000000       a million in parts of 4,096: 141 MiB on disk, and some two minutes
+    python bench/stores.py 100000 10     the 10,000 parts alone
 
-The runs are those of a real spec; their measures are made up, since training them is not what is measured.
+The runs are those of a real spec; their measures are made up, since training them is not what is measured. Of every
+tenth part there are trajectories and weights too.
 """
 
 import math
@@ -18,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 
 PACK = 4096
+FEW = 10  # runs a part
 SPEC = """
 name = "finished"
 study = "stability"
@@ -29,27 +32,41 @@ grid = {{ lr = {{ log = [0.01, 1.0, 1000] }}, seed = {{ range = [0, {seeds}] }} 
 
 
 def main() -> None:
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    given = [int(argument) for argument in sys.argv[1:]]
+    tables = [(given[0], given[1] if given[1:] else PACK)] if given else [(100_000, PACK), (100_000, FEW)]
+    for runs, size in tables:
+        measure(runs, size)
+
+
+def measure(runs: int, size: int) -> None:
+    """Print a table for a store of so many runs, so many a part."""
     relusweep = [sys.executable, "-m", "relusweep"]
     with tempfile.TemporaryDirectory() as folder:
         spec, store = Path(folder, "finished.toml"), Path(folder, "store")
         spec.write_text(SPEC.format(seeds=runs // 1000), encoding="utf-8")
-        _, seconds, _ = child(sys.executable, __file__, "write", str(spec), str(store))
-        size = sum(part.stat().st_size for part in store.glob("runs/*.parquet"))
-        load = os.getloadavg()[0]
-        print(f"{runs:,} runs: {size / 2**20:.0f} MiB of Parquet, written in {seconds:.0f} s; load {load:.1f}")
+        _, seconds, _ = child(sys.executable, __file__, "write", str(spec), str(store), str(size))
+        parts = [part.stat().st_size for part in store.glob("*/*.parquet")]
+        print(
+            f"{runs:,} runs: {len(parts):,} parts of {sum(parts) / 2**20:.0f} MiB, written in {seconds:.0f} s; "
+            f"load {os.getloadavg()[0]:.1f}"
+        )
         print(f"{'':20}{'on the wall':>12}{'processor':>12}{'memory':>12}")
         for name, arguments in {
             "nothing (--help)": ("--help",),
+            "plan, no store yet": ("plan", spec, "--out", Path(folder, "none")),
             "status": ("status", store),
             "verify": ("verify", store),
             "plan": ("plan", spec, "--out", store),
+            "run, first time": ("run", spec, "--out", store),
             "run, all recorded": ("run", spec, "--out", store),
+            "status again": ("status", store),
+            "verify again": ("verify", store),
+            "plan again": ("plan", spec, "--out", store),
             "report": ("report", store),
             "compact": ("compact", store),
         }.items():
             wall, processor, mebibytes = child(*relusweep, *map(str, arguments))
-            print(f"{name:20}{wall:10.1f} s{processor:10.1f} s{mebibytes:8.0f} MiB")
+            print(f"{name:20}{wall:10.1f} s{processor:10.1f} s{mebibytes:8.0f} MiB", flush=True)
 
 
 def child(*command: str) -> tuple[float, float, float]:
@@ -67,16 +84,38 @@ def child(*command: str) -> tuple[float, float, float]:
     return time.monotonic() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
-def write(spec_path: str, store_path: str) -> None:
-    """Record all runs of a spec, 4096 a part, as if they had been trained."""
+def write(spec_path: str, store_path: str, size: str) -> None:
+    """Record all runs of a spec, so many a part, as if they had been trained."""
     from relusweep.sweep.spec import Spec
     from relusweep.sweep.store.store import Store
 
     spec, store = Spec.read(spec_path), Store.create(store_path)
     store.write_spec(spec.text)
-    runs = iter(spec.expand())
-    while pack := list(islice(runs, PACK)):
-        store.write(pack[0].id[:16], {"runs": list(rows(pack))}, {"device": "cpu", "backend": "local"})
+    runs, number = iter(spec.expand()), 0
+    while pack := list(islice(runs, int(size))):
+        tables = {"runs": list(rows(pack))}
+        if number % 10 == 0 and int(size) < PACK:
+            tables = with_more(tables["runs"])
+        store.write(pack[0].id[:16], tables, {"device": "cpu", "backend": "local"})
+        number += 1
+
+
+def with_more(runs: list[dict]) -> dict[str, list[dict]]:
+    """Add 20 moments and the weights of each run."""
+    from relusweep.sweep.record import MOMENT_MEASURES
+
+    chance = random.Random(runs[0]["run_id"])
+    return {
+        "runs": [run | {"moments": 20, "weights_saved": True} for run in runs],
+        "trajectories": [
+            {"run_id": run["run_id"], "step": step} | {name: chance.random() for name in MOMENT_MEASURES}
+            for run in runs
+            for step in range(20)
+        ],
+        "weights": [
+            {"run_id": run["run_id"], "w1": [chance.random() for _ in range(128)], "b1": [0.1] * 64} for run in runs
+        ],
+    }
 
 
 def rows(pack: list) -> Iterator[dict]:

@@ -1,5 +1,6 @@
 """Errors: a library that makes calls of the file system fail, compiled where it is needed."""
 
+import atexit
 import errno
 import shutil
 import subprocess
@@ -16,7 +17,9 @@ def _library() -> Path:
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         raise SystemExit("chaos: no C compiler; expected cc, for calls that fail. apt-get install gcc libc6-dev")
-    built = Path(tempfile.mkdtemp(prefix="chaos-")) / "refuse.so"
+    folder = tempfile.mkdtemp(prefix="chaos-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    built = Path(folder) / "refuse.so"
     source = Path(__file__).with_name("refuse.c")
     subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", built, source, "-ldl"], check=True)
     return built

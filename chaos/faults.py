@@ -5,23 +5,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 
 import psutil
 
 from chaos import errors
-from chaos.scene import Scene, stop
-
-Fault = Callable[[Scene], None]
+from chaos.launcher import stop
+from chaos.scene import Scene
+from chaos.stage import Fault, Maker, Stage, alone, has_own_disks
+from chaos.sweep import Sweeps
 
 CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 _ELSEWHERE = 130  # seconds: beyond the lease of a process that cannot be seen
 
 
-def _killed(scene: Scene, workers: int, pick: str) -> None:
+def killed(scene: Scene, workers: int, pick: str) -> None:
     """Kill -9: the launcher with all it has started, itself alone, a worker, or the origin of the workers."""
     launcher = scene.start(workers)
     scene.wait_for_chance(launcher)
@@ -36,7 +36,7 @@ def _killed(scene: Scene, workers: int, pick: str) -> None:
     psutil.wait_procs(group[1:], timeout=30)
 
 
-def _signalled(scene: Scene, number: int) -> None:
+def signalled(scene: Scene, number: int) -> None:
     """A stop signal, sometimes twice."""
     launcher = scene.start(scene.chance.choice((1, 2)))
     scene.wait_for_chance(launcher)
@@ -44,10 +44,10 @@ def _signalled(scene: Scene, number: int) -> None:
     if scene.chance.random() < 0.3:
         time.sleep(scene.chance.uniform(0, 0.3))
         launcher.signal(number)
-    scene.check(scene.ended(launcher) in (0, 130), f"signal {number}: exit code {launcher.process.returncode}")
+    scene.check_end(launcher, (0, 130), f"signal {number}")
 
 
-def _stood_still(scene: Scene) -> None:
+def stood_still(scene: Scene) -> None:
     """A launcher in a container stands still beyond its lease, while another takes over; then it goes on."""
     first = scene.start(1, CONTAINER)
     scene.wait_until_it_trains(first)
@@ -64,10 +64,10 @@ def _stood_still(scene: Scene) -> None:
         with suppress(psutil.NoSuchProcess):
             process.resume()
     for launcher in (second, first):
-        scene.check(scene.ended(launcher) == 0, "two launchers: one did not end with 0")
+        scene.check_end(launcher, (0,), "of two launchers one")
 
 
-def _two(scene: Scene, within: tuple[str, ...], kill: bool) -> None:
+def two(scene: Scene, within: tuple[str, ...], kill: bool) -> None:
     """Two launchers at once, of which one may be killed."""
     first = scene.start(1)
     time.sleep(scene.chance.uniform(0.0, 3.0))
@@ -77,7 +77,7 @@ def _two(scene: Scene, within: tuple[str, ...], kill: bool) -> None:
         first.kill_all()
     else:
         scene.ended(first)
-    scene.check(scene.ended(second) == 0, "of two launchers the second did not end with 0")
+    scene.check_end(second, (0,), "of two launchers the second")
 
 
 def _clock(scene: Scene) -> None:
@@ -87,7 +87,7 @@ def _clock(scene: Scene) -> None:
     lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
     moved = [f"btime {int(line.split()[1]) + step}" if line.startswith("btime") else line for line in lines]
     stat.write_text("\n".join(moved) + "\n", encoding="ascii")
-    _two(scene, ("unshare", "--mount", "sh", "-c", f'mount --bind {stat} /proc/stat && exec "$@"', "sh"), False)
+    two(scene, ("unshare", "--mount", "sh", "-c", f'mount --bind {stat} /proc/stat && exec "$@"', "sh"), False)
 
 
 def _reader_gone(scene: Scene) -> None:
@@ -112,7 +112,7 @@ def _full(scene: Scene) -> None:
                 file.write(bytes(2**16))
         except OSError:
             pass  # it is full
-    scene.check(scene.ended(launcher) in (0, 1, 2), f"full disk: exit code {launcher.process.returncode}")
+    scene.check_end(launcher, (0, 1, 2), "full disk")
     filler.unlink()
 
 
@@ -124,7 +124,7 @@ def _read_only(scene: Scene) -> None:
         if subprocess.run(["mount", "-o", "remount,ro", scene.disk], capture_output=True, check=False).returncode == 0:
             break
         time.sleep(0.01)
-    scene.check(scene.ended(launcher) in (0, 1, 2), f"read-only disk: exit code {launcher.process.returncode}")
+    scene.check_end(launcher, (0, 1, 2), "read-only disk")
     subprocess.run(["mount", "-o", "remount,rw", scene.disk], check=True)
 
 
@@ -132,11 +132,10 @@ def _refused(scene: Scene, call: str, number: int, times: int) -> None:
     """A call of the file system fails, in passing or for good."""
     variables = errors.variables(scene.store, call, number, scene.chance.choice((1, 2, 3, 5, 8, 13, 21)), times)
     launcher = scene.start(scene.chance.choice((1, 1, 2)), (), **variables)
-    code = scene.ended(launcher)
-    scene.check(code in (0, 1, 2), f"{call} refused with {number}: exit code {code}")
+    scene.check_end(launcher, (0, 1, 2), f"{call} refused with {number}")
 
 
-def _damaged(scene: Scene, folder: str, how: str) -> None:
+def damaged(scene: Scene, folder: str, how: str) -> None:
     """A file is damaged while no one is there."""
     launcher = scene.start()
     scene.wait_until_it_trains(launcher)
@@ -166,45 +165,52 @@ def _damaged(scene: Scene, folder: str, how: str) -> None:
         os.utime(path, (long_ago, long_ago))
 
 
-def _compacted(scene: Scene) -> None:
-    """The store is compacted while it is written, and that is killed."""
+def compacted(scene: Scene, kill: bool = True) -> None:
+    """The store is compacted while it is written, and that may be killed."""
     launcher = scene.start(2)
     scene.wait_until_it_trains(launcher)
-    compact = subprocess.Popen(
-        [sys.executable, "-m", "relusweep", "compact", str(scene.store)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    time.sleep(scene.chance.uniform(0.5, 3.0))
-    compact.kill()
-    compact.wait()
-    scene.check(scene.ended(launcher) == 0, "a launcher beside a compaction did not end with 0")
+    compaction = scene.launch([sys.executable, "-m", "relusweep", "compact", str(scene.store)])
+    if kill:
+        time.sleep(scene.chance.uniform(0.5, 4.0))
+        compaction.kill_all()
+    else:
+        scene.check_end(compaction, (0,), "a compaction")
+    scene.check_end(launcher, (0,), "a launcher beside a compaction")
 
 
 TABLES = ("runs", "trajectories", "weights")
 FAULTS: dict[str, Fault] = {
-    "kill -9 of everything": partial(_killed, workers=2, pick="all"),
-    "kill -9 of a launcher that trains": partial(_killed, workers=1, pick="launcher"),
-    "kill -9 of a launcher with workers": partial(_killed, workers=2, pick="launcher"),
-    "kill -9 of a worker": partial(_killed, workers=2, pick="worker"),
-    "kill -9 of the workers' origin": partial(_killed, workers=2, pick="origin"),
-    **{f"{number.name}": partial(_signalled, number=number) for number in (
+    "kill -9 of everything": partial(killed, workers=2, pick="all"),
+    "kill -9 of a launcher that trains": partial(killed, workers=1, pick="launcher"),
+    "kill -9 of a launcher with workers": partial(killed, workers=2, pick="launcher"),
+    "kill -9 of a worker": partial(killed, workers=2, pick="worker"),
+    "kill -9 of the workers' origin": partial(killed, workers=2, pick="origin"),
+    **{f"{number.name}": partial(signalled, number=number) for number in (
         signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)},
-    "SIGSTOP beyond the lease": _stood_still,
-    "two launchers": partial(_two, within=(), kill=False),
-    "two launchers, one killed": partial(_two, within=(), kill=True),
-    "two launchers, two PID namespaces": partial(_two, within=CONTAINER, kill=False),
+    "SIGSTOP beyond the lease": stood_still,
+    "two launchers": partial(two, within=(), kill=False),
+    "two launchers, one killed": partial(two, within=(), kill=True),
+    "two launchers, two PID namespaces": partial(two, within=CONTAINER, kill=False),
     "two launchers, a step of the clock": _clock,
     "reader of the output gone": _reader_gone,
     "full disk": _full,
     "read-only disk": _read_only,
-    "compaction meanwhile, killed": _compacted,
+    "compaction meanwhile, killed": compacted,
     **{f"{name}() refused, {'in passing' if times > 0 else 'for good'}: {code}":
         partial(_refused, call=name, number=number, times=times)
         for name in errors.CALLS for code, number in errors.NUMBERS.items() for times in (1, -1)},
-    **{f"{how} in {folder}/": partial(_damaged, folder=folder, how=how)
+    **{f"{how} in {folder}/": partial(damaged, folder=folder, how=how)
         for folder in (*TABLES, "checkpoints", "progress", "claims", "failures")
         for how in ("bit", "cut", "empty", "zeros")},
-    **{f"{how} in {file}": partial(_damaged, folder=file, how=how)
+    **{f"{how} in {file}": partial(damaged, folder=file, how=how)
         for file in ("store.json", "spec.toml") for how in ("bit", "cut", "empty")},
-    "folder in the place of a state": partial(_damaged, folder="checkpoints", how="folder"),
+    "folder in the place of a state": partial(damaged, folder="checkpoints", how="folder"),
 }  # fmt: skip
+
+
+def _opened(folder: Path, sweeps: Sweeps) -> AbstractContextManager[Maker]:
+    sweep, own_disks = sweeps.lasting(0.6), has_own_disks(folder)
+    return alone(lambda place, chance: Scene(place, sweep, chance, own_disks))
+
+
+STAGE = Stage(FAULTS, _opened, share=0.62, faults_a_scene=8, is_alone=False)

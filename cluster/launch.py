@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
+from relusweep.cluster.announcement import announced
 from relusweep.cluster.backend import Assignment, Backend, Outcome
 from relusweep.cluster.jobs.queue import Queues
 from relusweep.cluster.plan import check
 from relusweep.sweep.bracket import Brackets
-from relusweep.sweep.execute import load_checkpoint
+from relusweep.sweep.checkpoint import load_checkpoint
+from relusweep.sweep.kept import keep_data, refuse_other_images
 from relusweep.sweep.pack import Pack, make_packs
 from relusweep.sweep.planned import keep, kept_ids
 from relusweep.sweep.run import Run
@@ -72,8 +74,9 @@ def launch(
         StoreError: if the store is another sweep's, or cannot be written.
         KeyboardInterrupt: if a signal asked to stop; all states are written, or jobs go on.
     """
-    brackets = Brackets.of(spec)
-    planned = _all_recorded(spec, path) or check(spec, backend, say)
+    refuse_other_images(spec, Store(path))
+    tally, brackets = _all_recorded(spec, path), Brackets.of(spec)
+    planned = tally.planned if tally else check(spec, backend, say)
     if (former := Store.at(path)) and (sweep := former.sweep_name()) not in (None, spec.name):
         raise StoreError(f"{path}: holds the sweep {sweep!r}, got {spec.name!r}; choose another --out, or that name.")
     store = Store.create(path)
@@ -84,24 +87,28 @@ def launch(
         say(f"{store.path}: {UNSYNCED}.")
     # made before the first look at what is recorded: it holds the time
     assignment = Assignment(store.path, spec.measure, name, checkpoint_seconds, clock.now(store.path))
-    for part, (why, moved) in repair(store).items():
+    with announced(f"{store.path}: what is recorded is being checked.", say):
+        repaired = repair(store)
+    for part, (why, moved) in repaired.items():
         say(f"{part}: broken ({why}); set aside as {moved}, its runs are trained again.")
+    keep_data(spec, store)
     store.write_spec(spec.text)
-    keep(spec, store, planned)
-    tally = Tally(store, planned, brackets)
+    if not tally:  # else they are kept, and what was read need not be read again
+        keep(spec, store, planned)
+        tally = Tally(store, planned, brackets)
     with _naming_open_jobs(store, say), show(tally) as tick:
         return Launched(tally, train_missing(spec, tally, backend, assignment, tick, say, stay=stay))
 
 
-def _all_recorded(spec: Spec, path: Path) -> RunIds | None:
-    """Return the ids of all runs if they are known to be recorded already: there is nothing to check then."""
+def _all_recorded(spec: Spec, path: Path) -> Tally | None:
+    """Return the tally of a spec if all its runs are known to be recorded already: there is nothing to check then."""
     store = Store.at(path)
     ids = kept_ids(spec, store) if store and spec.refine is None else None
     if store is None or ids is None:
         return None
     tally = Tally(store, ids)
     tally.look()
-    return None if tally.missing else ids
+    return None if tally.missing else tally
 
 
 @contextmanager
@@ -191,27 +198,30 @@ def _packs(spec: Spec, tally: Tally, backend: Backend, free: RunIds, left: int) 
 def _interrupted(spec: Spec, path: Path) -> Pack | None:
     """Read which pack a state is of; None if it cannot go on with what the spec measures."""
     saved = load_checkpoint(path)
-    if not saved or not saved["runs"] or saved["measure"] != spec.measure.model_dump():
+    if not saved or not saved.get("runs") or saved.get("measure") != spec.measure.model_dump():
         return None
-    return Pack(tuple(Run.model_validate(run) for run in saved["runs"]))
+    try:
+        pack = Pack(tuple(map(Run.model_validate, saved["runs"])))
+    except (TypeError, ValueError):  # not what a worker writes
+        return None
+    return pack if pack.id == path.stem else None  # the name under which its worker will look for it
 
 
 def _delete_finished(store: Store, say: Callable[[str], None]) -> None:
     """Delete states whose runs are all recorded: their worker was killed between the record and the deletion.
 
-    And failures of runs that have been recorded in other packs, or that cannot be read; what dead workers have said of
-    their progress; and states that cannot be read: no worker goes on from them, and their pack may never be asked for
-    again. A pack that someone is training keeps its state, whoever wrote it.
+    And failures of runs that have been recorded in other packs, or whose content is damaged; what dead workers have
+    said of their progress; and states that cannot be read: no worker goes on from them, and their pack may never be
+    asked for again. A pack that someone is training keeps its state, whoever wrote it.
     """
     shown = store.progress_files()  # before asking who is alive: a worker has its lease first
-    listed = {path.stem for path in store.failure_files() if path.is_file()}
     paths, failures = store.checkpoints(), store.failures()
     recorded = store.recorded() if paths or failures else RunIds()
     for failure in failures:
         if set(failure["run_ids"]) <= recorded:
             store.clear_failure(failure["pack_id"])
-    for name in listed - {failure["pack_id"] for failure in failures}:
-        store.clear_failure(name)  # it cannot be read, or was cleared just now
+    for path in store.damaged_failures():
+        store.clear_failure(path.stem)
     training = active_packs(store)
     for path in shown:
         if path.stem not in training.values() and path.is_file():

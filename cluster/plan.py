@@ -1,12 +1,13 @@
 """Plan: what a sweep would train, in how many packs, files and seconds; submits nothing and writes nothing."""
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, replace
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
+
+import numpy as np
 
 from relusweep.cluster.backend import Backend, Foreseen, QueueingBackend
 from relusweep.cluster.cost import Costs
@@ -15,15 +16,17 @@ from relusweep.cluster.progress import duration
 from relusweep.sweep.bracket import Brackets
 from relusweep.sweep.data import DATA_KEYS, dataset
 from relusweep.sweep.run import Run
-from relusweep.sweep.shape import shape_key, work
+from relusweep.sweep.shape import SHAPE_KEYS, shape_key, work
 from relusweep.sweep.spec import Spec
-from relusweep.sweep.store.run_ids import RunIds
+from relusweep.sweep.store.run_ids import Keys, RunIds, keys_from
 from relusweep.sweep.store.store import Store
 from relusweep.sweep.tally import Tally
+from relusweep.sweep.template import FREE
 
 _SILENT_SECONDS = 10.0  # after which one that waits is shown how far a check is
-_LOOK_RUNS = 4096  # between looks at the clock
-_kind_of_data = attrgetter(*(key for key in DATA_KEYS if key != "data_seed"))
+_KIND_KEYS = [key for key in DATA_KEYS if key != "data_seed"]
+_FREE = FREE.difference(SHAPE_KEYS, _KIND_KEYS)  # may differ among runs of which one is looked at for all
+_kind_of_data = attrgetter(*_KIND_KEYS)
 
 
 @dataclass(frozen=True)
@@ -94,14 +97,15 @@ def check(spec: Spec, backend: Backend, say: Callable[[str], None] = lambda line
         BackendError: for the first run that no worker has room for.
         DataError: for the first data set that cannot be had.
     """
-    return RunIds(run.id for run in _checked(spec, backend, say))
+    return RunIds.of(*(keys for _, keys in _checked(spec, backend, say)))
 
 
-def _checked(spec: Spec, backend: Backend, say: Callable[[str], None]) -> Iterator[Run]:
+def _checked(spec: Spec, backend: Backend, say: Callable[[str], None]) -> Iterator[tuple[Run, Keys]]:
+    """Yield the ids of all runs, some at a time, with a run of the same shape and kind of data."""
     shapes, kinds = set(), set()
-    named, shown = sum(map(len, spec.blocks)), time.monotonic()
-    for number, run in enumerate(spec.expand()):
-        if number % _LOOK_RUNS == 0 and time.monotonic() - shown > _SILENT_SECONDS:
+    named, number, shown = sum(map(len, spec.blocks)), 0, time.monotonic()
+    for run, keys in chain.from_iterable(block.families(_FREE) for block in spec.blocks):
+        if time.monotonic() - shown > _SILENT_SECONDS:
             shown = time.monotonic()
             say(f"checked {number:,} of {named:,} runs …")
         shape = shape_key(run)
@@ -112,7 +116,8 @@ def _checked(spec: Spec, backend: Backend, say: Callable[[str], None]) -> Iterat
         if kind not in kinds:
             kinds.add(kind)
             dataset(run.__dict__)
-        yield run
+        number += len(keys)
+        yield run, keys
 
 
 def plan(spec: Spec, path: Path, backend: Backend, say: Callable[[str], None] = lambda line: None) -> Plan:
@@ -159,20 +164,28 @@ def count(
         brackets: Those of a spec with [refine], narrowed as far as the recorded rows go.
         say: Tells the user what takes long.
     """
-    runs, waiting, others = 0, 0, 0
-    amounts: Counter[tuple[object, ...]] = Counter()
-    examples: dict[tuple[object, ...], Run] = {}
-    for run in chain(_checked(spec, backend, say), brackets.asked() if brackets else ()):
-        runs += 1
-        if run.id in queued and run.id not in recorded:
-            others += 1
-        elif run.id not in recorded:
-            waiting += 1
-            amounts[shape_key(run)] += 1
-            examples.setdefault(shape_key(run), run)
+    asked = ((run, keys_from([bytes.fromhex(run.id)])) for run in (brackets.asked() if brackets else ()))
+    shapes: dict[tuple[object, ...], int] = {}
+    examples: list[Run] = []  # one of each shape
+    found: list[tuple[int, Keys]] = []
+    for run, keys in chain(_checked(spec, backend, say), asked):
+        number = shapes.setdefault(shape_key(run), len(shapes))
+        if number == len(examples):
+            examples.append(run)
+        found.append((number, keys))
+    ids = RunIds.of(*(keys for _, keys in found))
+    shape_of = np.zeros(len(ids), np.int64)
+    for number, keys in found if len(examples) > 1 else ():
+        shape_of[ids.find(keys)[0]] = number
+    is_recorded = ids.among(recorded)
+    is_waiting = ~is_recorded & ~ids.among(queued)
+    runs, waiting = len(ids), int(is_waiting.sum())
+    others = runs - waiting - int(is_recorded.sum())
+    amounts = dict(enumerate(np.bincount(shape_of[is_waiting], minlength=len(examples)).tolist()))
     costs = costs or Costs(spec.measure, backend.device, say=say)
     packs: list[tuple[int, float]] = []
-    for shape in sorted(examples, key=lambda shape: -amounts[shape] * work(shape)):  # the dearest first: it is probed
+    dearest = sorted(filter(amounts.get, amounts), key=lambda shape: -amounts[shape] * work(shape_key(examples[shape])))
+    for shape in dearest:  # first the dearest: it is probed
         seconds, size = costs.of(examples[shape]), backend.pack_size(examples[shape], spec.measure, waiting)
         sizes = [min(size, amounts[shape] - done) for done in range(0, amounts[shape], size)]
         packs += [(size, size * seconds) for size in sizes]
@@ -184,7 +197,7 @@ def count(
     tables = 1 + (spec.measure.every != "end") + spec.measure.save_weights
     return Plan(
         runs=runs + answered, recorded=runs - waiting - others + answered, queued=others,
-        packs=len(packs), shapes=len(amounts), files=len(packs) * tables,
+        packs=len(packs), shapes=len(dearest), files=len(packs) * tables,
         seconds=sum(taken for _, taken in packs) / backend.workers, workers=backend.workers, pack_seconds=tuple(packs),
         to_follow=follow if brackets else None, follow_seconds=follow_seconds / backend.workers,
         rounds=rounds, one_flip_each=one_flip_each,

@@ -1,5 +1,6 @@
 """`relusweep` and `python -m relusweep`: the command line."""
 
+import os
 import sys
 
 from relusweep.cluster.host.safe_path import secure
@@ -7,6 +8,11 @@ from relusweep.cluster.host.safe_path import secure
 
 def main() -> int:
     """Run a command, with modules from nowhere but installations; return its exit code."""
+    try:
+        os.getcwd()
+    except OSError as error:  # it was deleted, and nothing would be found from here
+        print(f"relusweep: the current folder: {error.strerror}. Change to another one.", file=sys.stderr)
+        return 2
     secure()
     from relusweep.cluster.host.signals import answer_first, ignore
 

@@ -1,6 +1,5 @@
 """Execute: a pack becomes records. Trains to each stop, records moments, checks convergence, measures ends."""
 
-import io
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from relusweep.sweep.checkpoint import load_checkpoint, write_checkpoint
 from relusweep.sweep.device import device_name
 from relusweep.sweep.measure import end, moment
 from relusweep.sweep.pack import Pack, point_bytes
@@ -19,10 +19,8 @@ from relusweep.sweep.point import Point
 from relusweep.sweep.record import SCHEMA_VERSION, code_version
 from relusweep.sweep.results import Results
 from relusweep.sweep.spec import Measure
-from relusweep.sweep.store.atomic import replacing, store_errors
 from relusweep.sweep.train import CHECK_STEPS, CHECKS_IN_A_ROW, Training
 
-CHECKPOINT_FORMAT = 2
 _MEASURE_BYTES = 2**26  # what the temporaries of one tile of measures may take
 _SAVING_SHARE = 0.05  # of the time may go into checkpoints, however large they are
 
@@ -227,7 +225,6 @@ class _Execution:
             return
         started = time.monotonic()
         saved = {
-            "format": CHECKPOINT_FORMAT,
             "runs": [run.model_dump() for run in self.pack.runs],
             "measure": self.measure.model_dump(),
             "training": self.training.save(),
@@ -236,33 +233,29 @@ class _Execution:
             "seconds": self.elapsed(),
             "ended": self.progress.ended,
         }
-        content = io.BytesIO()  # torch reports a full disk as an error of its own kind; a file says which
-        torch.save(saved, content)
-        with store_errors(self.path), replacing(self.path) as temporary:
-            temporary.write_bytes(content.getbuffer())
+        write_checkpoint(self.path, saved)
         self.written = time.monotonic()
         self.saving = self.written - started
 
     def restore(self) -> None:
-        """Go on from the checkpoint, if there is a readable one of this very pack."""
+        """Go on from the checkpoint, if there is one of this very pack from which that can be done."""
         saved = load_checkpoint(self.path) if self.path is not None else None
-        if saved is None or saved["measure"] != self.measure.model_dump():
+        if saved is None or saved.get("measure") != self.measure.model_dump():
             return
         if {run.id for run in self.pack.runs} != set(saved["training"]["ids"]):
             return
-        self.training.restore(saved["training"])
-        self.handled, self.results = saved["handled"], Results(**saved["harvest"])
-        self.progress.seconds, self.progress.ended = saved["seconds"], saved["ended"]
-        self.ended_steps = sum(row["steps"] for row in self.results.runs)
-
-
-def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """Read a checkpoint: tensors and plain values, no code; None if it is missing, damaged or of another version."""
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        return saved if saved["format"] == CHECKPOINT_FORMAT else None
-    except Exception:
-        return None
+        try:
+            handled, seconds = int(saved["handled"]), float(saved["seconds"])
+            if not min(saved["training"]["step"], self.pack.shape.max_steps - 1) >= handled >= 0 <= seconds:
+                return
+            results = Results.restored(saved["harvest"], saved["training"]["ids"], self.training.architecture.count)
+            self.training.restore(saved["training"], {row["run_id"] for row in results.runs})
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # not what `save` wrote
+            return
+        self.handled, self.results, self.progress.seconds = handled, results, seconds
+        for row in results.runs:
+            self.progress.ended[row["status"]] += 1
+            self.ended_steps += row["steps"]
 
 
 def _columns(measures: Mapping[str, Tensor]) -> list[dict[str, Any]]:

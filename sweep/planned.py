@@ -9,21 +9,24 @@ import numpy as np
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.store.atomic import replacing, store_errors
 from relusweep.sweep.store.run_ids import KEY, RunIds
+from relusweep.sweep.store.small_file import content_of
 from relusweep.sweep.store.store import Store
+from relusweep.sweep.template import FREE
 
 _DIGEST_BYTES = 16
+_MOST_BYTES = 2**28  # 16 for each of as many runs as a spec may have, and more
 
 
 def planned(spec: Spec, store: Store) -> RunIds:
     """Return the ids of all runs that a spec names, those that [refine] asks for left out."""
     kept = kept_ids(spec, store)
-    return RunIds(run.id for run in spec.expand()) if kept is None else kept
+    return RunIds.of(*(keys for block in spec.blocks for _, keys in block.families(FREE))) if kept is None else kept
 
 
 def kept_ids(spec: Spec, store: Store) -> RunIds | None:
     """Return what was kept; None if it is of another spec, of another version's code, or damaged."""
     try:
-        content = _file(store).read_bytes()
+        content = content_of(_file(store), _MOST_BYTES)
     except OSError:
         return None
     digest, keys = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
@@ -48,7 +51,7 @@ def _file(store: Store) -> Path:
 
 
 def _digest(spec: Spec, keys: bytes) -> bytes:
-    parts = [spec.text.encode(), _sources(), hashlib.blake2b(keys).digest()]
+    parts = [spec.text.encode(), spec.sources.digest, _sources(), hashlib.blake2b(keys).digest()]
     return hashlib.blake2b(
         b"".join(hashlib.blake2b(part).digest() for part in parts), digest_size=_DIGEST_BYTES
     ).digest()

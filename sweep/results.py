@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from relusweep.sweep.model import Architecture
-from relusweep.sweep.record import MOMENT_MEASURES, SCHEMAS
+from relusweep.sweep.record import MOMENT_MEASURES, SCHEMAS, STATUSES
 
 
 @dataclass
@@ -27,6 +27,34 @@ class Results:
     runs: list[dict[str, Any]] = field(default_factory=list)
     moments: list[tuple[int, Tensor, Tensor]] = field(default_factory=list)
     weights: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+
+    @staticmethod
+    def restored(saved: Mapping[str, Any], ids: Sequence[str], parameters: int) -> "Results":
+        """Return what a checkpoint kept of a pack.
+
+        Args:
+            saved: Its lists of runs, moments and weights.
+            ids: Of the pack's runs, position by position.
+            parameters: Of each network.
+
+        Raises:
+            ValueError, TypeError, KeyError: if that cannot be recorded.
+        """
+        found = Results(list(saved["runs"]), list(saved["moments"]), list(saved["weights"]))
+        rows = pa.Table.from_pylist(found.runs, schema=SCHEMAS["runs"])
+        if not set(rows["run_id"].to_pylist()) <= set(ids) or not set(rows["status"].to_pylist()) <= STATUSES:
+            raise ValueError("rows of other runs")
+        if len(set(rows["run_id"].to_pylist())) < len(rows) or rows["steps"].null_count:
+            raise ValueError("a run that ended twice, or never")
+        count = len(MOMENT_MEASURES)
+        placed = [(at, numbers, (count, len(at))) for step, at, numbers in found.moments if step == int(step)]
+        placed += [(at, theta, (len(at), parameters)) for at, theta in found.weights]
+        for at, numbers, shape in placed:
+            if at.dtype != torch.int64 or numbers.dtype != torch.float64 or numbers.shape != shape:
+                raise ValueError("numbers of another shape")
+            if not set(at.tolist()) <= set(range(len(ids))):
+                raise ValueError("numbers of other runs")
+        return found
 
     def add_moment(self, step: int, tiles: Sequence[tuple[Tensor, Mapping[str, Tensor]]]) -> None:
         """Add the measures of a step, tile by tile, each with the positions of its runs; a lacking measure is null."""

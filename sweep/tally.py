@@ -16,11 +16,14 @@ from relusweep.sweep.record import Status
 from relusweep.sweep.refine import Refine
 from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Spec
-from relusweep.sweep.store.part import columns_of, pieces, take_each
-from relusweep.sweep.store.run_ids import Keys, RunIds, keys_of
+from relusweep.sweep.store.outcomes import COLUMNS, LETTERS, keys, outcomes_of
+from relusweep.sweep.store.part import columns_of, outcomes, pieces, take_each
+from relusweep.sweep.store.run_ids import Keys, RunIds
 from relusweep.sweep.store.store import Store
 
 _PLACES = {status: place for place, status in enumerate(get_args(Status), 1)}
+_PLACE_OF: Ends = np.zeros(256, np.uint8)  # by the letter of a status
+_PLACE_OF[[LETTERS[status] for status in _PLACES]] = list(_PLACES.values())
 
 
 class Tally:
@@ -29,7 +32,6 @@ class Tally:
     def __init__(self, store: Store, planned: RunIds, brackets: Brackets | None = None) -> None:
         self.store, self.planned, self.brackets = store, planned, brackets
         self._refine = brackets.refine if brackets else None
-        self._columns = columns_of("runs", ["status", *([self._refine.column] if self._refine else [])])
         self._ends: Ends = np.zeros(len(planned), np.uint8)
         self._read: set[tuple[Path, int]] = set()
 
@@ -53,18 +55,25 @@ class Tally:
 
         def take(part: Path) -> None:
             nonlocal has_news
-            found = [_ends(piece, self._refine) for piece in pieces(part, self._columns)]  # the whole part, or nothing
-            for keys, ends in found:
-                places, planned = self.planned.find(keys)  # the others are of an earlier spec, or asked for
+            for ids, ends in self._found(part):  # the whole part, or nothing
+                places, planned = self.planned.find(ids)  # the others are of an earlier spec, or asked for
                 self._ends[places[planned]] = ends[planned]
                 if self.brackets:
-                    self.brackets.add(keys[~planned], ends[~planned])
+                    self.brackets.add(ids[~planned], ends[~planned])
             self._read.add((part, inodes[part]))
             has_news = True
 
         take_each(listed, take)  # broken parts are named by `verify`, and their runs are missing
         if self.brackets and has_news:
             self.brackets.narrow(self._ends)
+
+    def _found(self, part: Path) -> list[tuple[Keys, Ends]]:
+        if self._refine is None:
+            found = outcomes(part)
+            return [(keys(found), _PLACE_OF[found["status"]])]
+        return [
+            _ends(piece, self._refine) for piece in pieces(part, columns_of("runs", [*COLUMNS, self._refine.column]))
+        ]
 
     def _forget(self) -> None:
         self._ends[:] = 0
@@ -103,8 +112,8 @@ class Tally:
         return self.brackets.asked() if self.brackets else iter(())
 
 
-def _ends(rows: pa.Table, refine: Refine | None) -> tuple[Keys, Ends]:
-    ends = np.fromiter(map(_PLACES.__getitem__, rows["status"].to_pylist()), np.uint8)
-    if refine:
-        ends[refine.met(rows)] |= MET
-    return keys_of(rows["run_id"]), ends
+def _ends(rows: pa.Table, refine: Refine) -> tuple[Keys, Ends]:
+    found = outcomes_of(rows)
+    ends = _PLACE_OF[found["status"]]
+    ends[refine.met(rows)] |= MET
+    return keys(found), ends

@@ -1,7 +1,7 @@
 """Training: a pack as tensors on a device, advanced window by window, finished runs taken out."""
 
 import ctypes
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -160,12 +160,25 @@ class Training:
             "state": {name: tensor.cpu() for name, tensor in self.state.items()},
         }
 
-    def restore(self, saved: Mapping[str, Any]) -> None:
-        """Go on where `saved` was taken."""
-        if saved["ids"] != [run.id for run in self.runs]:
+    def restore(self, saved: Mapping[str, Any], ended: Collection[str] = ()) -> None:
+        """Go on where `saved` was taken, when the runs with these ids had ended.
+
+        Raises:
+            ValueError, TypeError, KeyError: if it is not of these runs; then nothing has changed.
+        """
+        ids = [run.id for run in self.runs]
+        step, cursor, state = saved["step"], saved["cursor"], dict[str, Tensor](saved["state"])
+        if saved["ids"] != ids or state.keys() != self.state.keys():
             raise ValueError("a checkpoint of other runs")
-        self.step, self.cursor = saved["step"], saved["cursor"]
-        self.state = {name: tensor.to(self.device) for name, tensor in saved["state"].items()}
+        rows = [place for place, run_id in enumerate(ids) if run_id not in ended]
+        if sorted(state["position"].tolist()) != rows or not cursor <= len(rows) or not step <= self.shape.max_steps:
+            raise ValueError("a checkpoint that lacks runs")
+        for name, now in self.state.items():
+            kept = state[name]
+            if kept.layout != now.layout or kept.dtype != now.dtype or kept.shape != (len(rows), *now.shape[1:]):
+                raise ValueError(f"{name} of another shape")
+        self.step, self.cursor = step, cursor
+        self.state = {name: tensor.to(self.device).contiguous() for name, tensor in state.items()}
         self._last = None
 
 

@@ -20,6 +20,7 @@ SCENARIOS = {
     "cli/test_misuse.py": "every command",
     "cli/test_mnist.py": "real images",
     "cli/test_specs.py": "the specs that are shipped",
+    "cluster/test_company.py": "launchers that meet on one store",
     "cluster/test_contract.py": "every back-end",
     "cluster/test_disk.py": "full disks",
     "cluster/ray/test_monitoring.py": "the files of slurm/monitoring",
@@ -37,6 +38,7 @@ SCENARIOS = {
 
 # Modules whose tests stand in a file of another name.
 ELSEWHERE = {
+    "cluster/slurm/written.py": "cluster/slurm/test_submission.py",
     "analysis/studies/depth_separation/captions.py": "analysis/studies/depth_separation/test_figures.py",
     "analysis/studies/depth_separation/claim.py": "analysis/studies/depth_separation/test_study.py",
     "analysis/studies/stability/captions.py": "analysis/studies/stability/test_figures.py",
@@ -59,6 +61,7 @@ ELSEWHERE = {
     "relusweep/cli/doctor.py": "cluster/test_doctor.py",
     "relusweep/cli/store_lines.py": "cli/test_status.py",
     "relusweep/cli/watch.py": "cli/test_status.py",
+    "sweep/dataset.py": "sweep/test_data.py",
     "sweep/derivatives.py": "sweep/test_measure.py",
     "sweep/device.py": "sweep/test_execute.py",
     "sweep/errors.py": "cli/test_misuse.py",

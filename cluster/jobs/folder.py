@@ -30,6 +30,12 @@ class JobFolder:
         """Return one of a name that no other has; `make` makes it."""
         return JobFolder(store.path / "jobs" / secrets.token_hex(_ID_BYTES))
 
+    @staticmethod
+    def all_of(store: Store) -> "list[JobFolder]":
+        """Return those of a store, in no order: only what is named as `new` does, and no links to elsewhere."""
+        found = (store.path / "jobs").glob("[0-9a-f]" * 2 * _ID_BYTES)
+        return [JobFolder(path) for path in found if not path.is_symlink()]
+
     @property
     def id(self) -> str:
         """What it is called."""
@@ -80,7 +86,7 @@ class JobFolder:
 
 def _remove_abandoned(store: Store) -> None:
     """Delete what killed launchers left unpublished."""
-    found = [JobFolder(path) for path in (store.path / "jobs").glob("[0-9a-f]" * 2 * _ID_BYTES)]
+    found = JobFolder.all_of(store)
     living = active_packs(store)  # asked afterwards: who makes a folder holds it
     for folder in found:
         if folder.id not in living and not folder.is_published:

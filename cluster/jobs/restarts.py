@@ -42,7 +42,7 @@ class Restarts:
 
 def steps_taken(store: Store, pack_ids: Iterable[str]) -> float:
     """Return the sum of the steps in the states of some packs."""
-    from relusweep.sweep.execute import load_checkpoint  # loads torch
+    from relusweep.sweep.checkpoint import load_checkpoint  # loads torch
 
     states = (load_checkpoint(path) for pack_id in pack_ids if (path := store.checkpoint(pack_id)).exists())
     training = [saved["training"] for saved in states if saved]

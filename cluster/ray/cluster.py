@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from relusweep.cluster.announcement import announced
 from relusweep.cluster.backend import BackendError
 from relusweep.cluster.host.safe_path import Secured
 from relusweep.cluster.host.signals import restored
@@ -104,13 +105,24 @@ def connected(title: str = "") -> Iterator[None]:
 
 @contextmanager
 def started(cpus: int, gpus: int, say: Callable[[str], None], title: str = "") -> Iterator[None]:
-    """Be the driver of a new cluster on this machine, which only its token opens; it ends with us."""
+    """Be the driver of a new cluster on this machine, which only its token opens; it ends with us.
+
+    Raises:
+        BackendError: if Ray does not start.
+    """
     ray = load()
     with folder() as home:
         token = home / "token"
         ask_for_token(token)
         try:
-            with restored(), _away_from_signals(), _temporary_files_in(home), _nowhere():
+            with (
+                restored(),
+                _away_from_signals(),
+                _temporary_files_in(home),
+                _nowhere(),
+                announced("Ray is starting.", say),
+                _in_one_line(),
+            ):
                 cluster = ray.init(
                     "local", num_cpus=cpus, num_gpus=gpus, object_store_memory=STORE_BYTES, include_dashboard=True,
                     namespace="relusweep", log_to_driver=False, logging_level=logging.ERROR,
@@ -121,6 +133,20 @@ def started(cpus: int, gpus: int, say: Callable[[str], None], title: str = "") -
         finally:
             ray.shutdown()
             os.environ.pop("RAY_AUTH_TOKEN_PATH", None)
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """Make one line of whatever Ray raises when one of its processes dies before all of them have started."""
+    try:
+        yield
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        problem = lines[-1] if lines else type(error).__name__  # before it come pages of a log
+        raise BackendError(
+            f"--on ray: Ray did not start on this machine: {problem.rstrip('.')}; expected it to. The same command "
+            "tries again; relusweep doctor --on ray looks for what is missing."
+        ) from None
 
 
 def _named(title: str) -> Any:

@@ -59,7 +59,7 @@ def outcomes(submission: Submission, number: int) -> Iterator[Outcome]:
     """
     ending = submission.ending(number)
     if ending.get("error"):
-        raise (StoreError if ending["kind"] == "StoreError" else BackendError)(ending["error"])
+        raise (StoreError if ending.get("kind") == "StoreError" else BackendError)(ending["error"])
     for pack in submission.packs(submission.tasks[number].packs):
-        kind, error = ending["outcomes"].get(pack.id, ["recorded", ""])  # by others, before it came to it
+        kind, error = ending.get("outcomes", {}).get(pack.id, ["recorded", ""])  # by others, before it came to it
         yield Outcome(pack, kind, error)

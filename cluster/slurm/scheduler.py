@@ -16,6 +16,7 @@ _PAUSE_SECONDS = 2.0
 # What people set for what they type, as SQUEUE_PARTITION or SBATCH_RESERVATION: no command of ours is given any of it,
 # so that jobs are sought, and cancelled, where they were submitted.
 _SET_ASIDE = ("SBATCH_", "SQUEUE_", "SCANCEL_", "SACCT_", "SCONTROL_", "SLURM_CLUSTERS")
+_NUMBER = re.compile("[0-9]{1,18}")
 _ENDED = frozenset(
     [
         "BOOT_FAIL",
@@ -81,7 +82,8 @@ def read_squeue(text: str) -> list[QueuedTask]:
         if len(parts) != _SQUEUE_FORMAT.count("|") + 1:
             continue  # what a site's wrapper around squeue prints
         job, index, name, state, reason, node = parts
-        tasks.append(QueuedTask(name, job, int(index) if index.isdigit() else 0, state, reason, node))
+        if _NUMBER.fullmatch(job):
+            tasks.append(QueuedTask(name, job, int(index) if _NUMBER.fullmatch(index) else 0, state, reason, node))
     return tasks
 
 
@@ -157,10 +159,13 @@ def _ask(command: str, *arguments: str) -> str:
     variables = {name: value for name, value in os.environ.items() if not name.startswith(_SET_ASIDE)}
     try:
         done = subprocess.run(
-            [command, *arguments], env=variables, capture_output=True, text=True, timeout=_SECONDS, check=False
-        )
+            [command, *arguments], env=variables, capture_output=True, stdin=subprocess.DEVNULL, timeout=_SECONDS,
+            check=False, encoding="utf-8", errors="replace",
+        )  # fmt: skip
     except FileNotFoundError:
         raise SchedulerError(f"{command}: not found on this machine; expected SLURM. Use a login node.") from None
+    except OSError as error:
+        raise SchedulerError(f"{command}: {error.strerror}; expected SLURM. Use a login node.") from None
     except subprocess.TimeoutExpired:
         raise SchedulerError(f"{command}: no answer within {_SECONDS} s; expected one. Is slurmctld up?") from None
     if done.returncode:

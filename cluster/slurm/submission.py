@@ -10,7 +10,6 @@
 A task of an array trains its packs one after the other. Loads neither torch nor submitit.
 """
 
-import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -23,6 +22,7 @@ from relusweep.cluster.backend import Assignment
 from relusweep.cluster.jobs.folder import JobFolder
 from relusweep.cluster.jobs.pack_file import PackFile
 from relusweep.cluster.slurm.arrays import ArrayTask, Bundle
+from relusweep.cluster.slurm.written import note_in, submission_in
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.spec import Measure
 from relusweep.sweep.store.atomic import StoreError, store_errors, write_json
@@ -63,14 +63,12 @@ class Submission:
         """
         path = self.path / "submission.json"
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            missing = {"job", "packs", "elements", "arrays", "machine", "time"} - set(content)
-            problem = f"{', '.join(sorted(missing))} missing" if missing else ""
+            return submission_in(path)
         except (OSError, ValueError) as error:
-            content, problem = {}, str(error)
-        if problem:
-            raise StoreError(f"{path}: cannot be read ({problem}); expected what relusweep wrote. {self._cure}")
-        return content
+            problem = str(error).splitlines()[0]
+            raise StoreError(
+                f"{path}: cannot be read ({problem}); expected what relusweep wrote. {self._cure}"
+            ) from None
 
     @property
     def _cure(self) -> str:
@@ -114,10 +112,10 @@ class Submission:
     def task_number(self, job_name: str, index: int) -> int | None:
         """Return the number of the task with this index in the array of this name; None if it is none of ours."""
         prefix, _, array = job_name.rpartition(".")
-        if prefix != f"relusweep-{self.id}" or not array.isdigit() or int(array) >= len(self.arrays):
+        arrays = {str(number): tasks for number, tasks in enumerate(self.arrays)}
+        if prefix != f"relusweep-{self.id}" or array not in arrays:
             return None
-        tasks = self.arrays[int(array)]
-        return tasks[index] if index < len(tasks) else None
+        return arrays[array][index] if index < len(arrays[array]) else None
 
     def slurm_id(self, task: int) -> str | None:
         """Return what SLURM calls a task, if its job's id was written down."""
@@ -190,8 +188,10 @@ class Submission:
 
     def ended_tasks(self) -> set[int]:
         """Return the numbers of the tasks that have ended by themselves."""
-        names = [path.name.split(".") for path in (self.path / "elements").glob("[!.]*.ended.json")]
-        return {int(number) for number, *_ in names}
+        names = [path.name.split(".")[0] for path in (self.path / "elements").glob("[0-9]*.ended.json")]
+        return {int(number) for number in names if number.isdecimal() and len(number) < 10} & set(
+            range(len(self.tasks))
+        )
 
     def ending(self, task: int) -> dict[str, Any]:
         """Return what a task wrote at its end: `outcomes` by pack id, `error` if something stopped it."""
@@ -205,7 +205,8 @@ class Submission:
 
     def history(self, task: int) -> dict[str, Any]:
         """Return what a task keeps over its restarts; empty before its first start."""
-        return self._read(f"elements/{task}.json")
+        kept = self._read(f"elements/{task}.json")
+        return kept if all(number < len(self.bundles) for number in kept.get("taken", [])) else {}
 
     def write_history(self, task: int, history: Mapping[str, Any]) -> None:
         """Keep something over restarts of a task."""
@@ -213,15 +214,12 @@ class Submission:
             write_json(self.path / "elements" / f"{task}.json", dict(history))
 
     def _read(self, name: str) -> dict[str, Any]:
-        try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
+        return note_in(self.path / name)
 
 
 def submissions(store: Store) -> list[Submission]:
     """Return all submissions of a store, in no order."""
-    return [Submission(path.parent) for path in (store.path / "jobs").glob("*/submission.json")]
+    return [Submission(folder.path) for folder in JobFolder.all_of(store) if folder.is_published]
 
 
 def open_submissions(store: Store) -> list[Submission]:

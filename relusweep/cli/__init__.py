@@ -59,12 +59,13 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output went away
         return 0
     except RelusweepError as error:
-        err.print(f"{type(error).__name__}: {error}")
+        err.print(f"{type(error).__name__}: {error}".replace("\n", "\\n"))
         return 2
     except OSError as error:
         if error.filename is None:
             raise  # no file of the user's: a fault of ours, whose trace we need
-        err.print(f"relusweep: {error.filename}: {error.strerror}. Correct it, then run the same command again.")
+        line = f"relusweep: {error.filename}: {error.strerror}. Correct it, then run the same command again."
+        err.print(line.replace("\n", "\\n"))
         return 2
     ended = code if isinstance(code, int) else 0
     return ended if given else 2  # no command is no use

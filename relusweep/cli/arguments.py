@@ -9,7 +9,7 @@ import typer
 from relusweep.sweep.errors import RelusweepError
 
 if TYPE_CHECKING:
-    from relusweep.sweep.spec import Spec
+    from relusweep.sweep.spec import Measure, Spec
     from relusweep.sweep.store.store import Store
 
 SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A spec file, or the name of a shipped one.")]
@@ -51,6 +51,19 @@ def read_spec(path: str) -> "Spec":
 def default_store(spec: "Spec") -> Path:
     """Return where a sweep is recorded unless --out says otherwise."""
     return Path("results", spec.name)
+
+
+def check_that_it_fits(store: "Store", run_id: str, measure: "Measure") -> None:
+    """See to it that a recorded run can be trained here: a store from elsewhere may name one of any size.
+
+    Raises:
+        StoreError: if no run, or more than one, begins so.
+        BackendError: if it takes more memory than there is.
+    """
+    from relusweep.cluster.backend import backend
+    from relusweep.sweep.replay import find, recorded_run
+
+    backend("local", 1).pack_size(recorded_run(find(store, run_id)), measure, 1)
 
 
 def open_store(path: Path) -> "tuple[Store, Spec]":

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from relusweep.cli.arguments import DataOption, RunArgument, StoreArgument, use_data
+from relusweep.cli.arguments import DataOption, RunArgument, StoreArgument, check_that_it_fits, use_data
 from relusweep.cli.terminal import err, out
 
 
@@ -17,8 +17,11 @@ def export(
 ) -> None:
     """Write a run's data, weights and record into one .npz file."""
     from relusweep.sweep.replay import write_npz
+    from relusweep.sweep.spec import Measure
     from relusweep.sweep.store.store import Store
 
     use_data(data)
-    retrained = write_npz(Store.open(store), run_id, file, err.print)
+    opened = Store.open(store)
+    check_that_it_fits(opened, run_id, Measure(save_weights=True))
+    retrained = write_npz(opened, run_id, file, err.print)
     out.print(f"wrote {file}" + (" (weights were not saved; this run was trained again for them)" if retrained else ""))

@@ -38,6 +38,10 @@ def run(
         from relusweep.cluster.local.forks import load_ahead
 
         load_ahead()  # while this process loads the same
+    if on == "ray":
+        from relusweep.cluster.ray.guard import guard
+
+        guard()  # before anything is loaded that has threads
     from relusweep.cluster.backend import LaunchOptions, QueueingBackend, backend, submits_jobs
     from relusweep.cluster.launch import launch
     from relusweep.cluster.progress import Display, Watcher, failed_packs

@@ -8,6 +8,7 @@ from relusweep.cli.terminal import out
 if TYPE_CHECKING:
     from relusweep.sweep.spec import Spec
     from relusweep.sweep.store.files import Failure
+    from relusweep.sweep.store.ledger import Ledger
     from relusweep.sweep.store.store import Store
 
 
@@ -20,7 +21,10 @@ def print_failures(failures: "Iterable[Failure]") -> None:
         out.print(line)
 
 
-def print_lacking(store: "Store", spec: "Spec") -> None:
+def print_lacking(store: "Store", spec: "Spec", ledger: "Ledger | None" = None) -> None:
     """Count the runs that were recorded before the spec asked for moments or weights."""
-    for table, count in store.lacking(spec.measure.every != "end", spec.measure.save_weights).items():
+    moments, weights = spec.measure.every != "end", spec.measure.save_weights
+    if not (moments or weights):
+        return
+    for table, count in (ledger or store.ledger()).lacking(moments, weights).items():
         out.print(f"{count} runs were recorded before [measure] asked for {table}; for theirs, use another --out")

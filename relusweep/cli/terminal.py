@@ -52,10 +52,28 @@ class _Stream:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1 if self.stream_name == "stdout" else 2)
 
 
+_UNSEEN = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))} | {
+    code: f"\\u{code:04x}" for code in (*range(0x200E, 0x2010), *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+}  # what moves a terminal's cursor, colours what follows, or turns its direction
+
+
+def seen(text: str) -> str:
+    """Return a text in which letters that a terminal obeys, rather than shows, are named; lines and tabs stay.
+
+    Names of files, and what other programs and stores say, may hold any.
+    """
+    return text.translate(_UNSEEN)
+
+
+class _Console(Console):
+    def print(self, *objects: Any, **how: Any) -> None:
+        super().print(*(seen(each) if isinstance(each, str) else each for each in objects), **how)
+
+
 def _console(name: str) -> Console:
     stream: Any = _Stream(name)
     is_terminal = getattr(sys, name) is not None and getattr(sys, name).isatty()  # whatever FORCE_COLOR says
-    return Console(
+    return _Console(
         file=stream, force_terminal=is_terminal, highlight=False, soft_wrap=True, markup=False, emoji=False
     )  # fmt: skip
 

@@ -13,30 +13,33 @@ _MOST_NAMED = 20  # missing runs that are listed
 
 def verify(store: StoreArgument) -> None:
     """Compare what was planned with what is recorded; read every part and check its checksums."""
+    from relusweep.sweep import kept
     from relusweep.sweep.store.store import TABLES
     from relusweep.sweep.tally import Tally
 
     opened, sweep = open_store(store)
     broken = {part: why for table in TABLES for part, why in opened.broken(table).items()}
-    recorded, tally = opened.recorded(), Tally.of(sweep, opened)
+    data = kept.broken(opened)
+    ledger, tally = opened.ledger(), Tally.of(sweep, opened)
+    recorded = ledger.recorded
     tally.look()
     planned, missing = tally.count, tally.missing
     extra = len(recorded) - (planned - len(missing))
     out.print(f"{store}: planned {planned} = recorded {planned - len(missing)} + missing {len(missing)}")
     if extra:
         out.print(f"{extra} recorded runs belong to an earlier spec of this store")
-    if doubled := opened.doubled():
+    if doubled := ledger.doubled():
         out.print(
             f"{doubled} rows of runs/ are there twice: reports count them once. relusweep compact {quoted(store)}"
         )
     sound = {"trajectories", "weights"} - {part.parent.name for part in broken}
-    lost = {table: count for table in sorted(sound) if (count := len(opened.lost(table)))}
+    lost = {table: count for table in sorted(sound) if (count := len(opened.lost(table, ledger)))}
     for table, count in lost.items():
         out.print(f"{count} recorded runs lack their rows in {table}/. Bring them back, or use another --out.")
-    for part, why in broken.items():
+    for part, why in (broken | data).items():
         out.print(f"broken: {part}: {why}")
     print_failures(each for each in opened.failures() if not set(each["run_ids"]) <= recorded)  # by now, in other packs
-    print_lacking(opened, sweep)
+    print_lacking(opened, sweep, ledger)
     lacking = (run.id for run in chain(sweep.expand(), tally.asked()) if run.id in missing)
     for run_id in islice(lacking, min(_MOST_NAMED, len(missing))):
         out.print(f"missing: {run_id}")
@@ -44,5 +47,5 @@ def verify(store: StoreArgument) -> None:
         out.print(f"missing: … and {len(missing) - _MOST_NAMED} more")
     if missing or broken:
         out.print(f"The same `relusweep run` trains what is missing and sets broken parts aside: --out {quoted(store)}")
-    if missing or broken or lost:
+    if missing or broken or lost or data:
         raise typer.Exit(1)

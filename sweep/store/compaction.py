@@ -1,14 +1,15 @@
 """Compaction: the parts of every table merged into few sorted ones."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
 
 from relusweep.sweep.record import KEYS, SCHEMAS, provenance
 from relusweep.sweep.store.atomic import StoreError
-from relusweep.sweep.store.part import UNREADABLE, check_seal, distinct, patiently, read_part, write_part
+from relusweep.sweep.store.part import UNREADABLE, check_seal, columns_of, distinct, patiently, read_part, write_part
+from relusweep.sweep.store.run_ids import Keys, RunIds, keys_of
 from relusweep.sweep.store.store import TABLES, Store
 
 COMPACT_BYTES = 64 * 2**20  # one part of a compacted store holds about this much; making it took 0.8 GiB
@@ -18,7 +19,9 @@ def compact(store: Store) -> dict[str, tuple[int, int]]:
     """Merge the parts of every table into few sorted ones.
 
     A new part is published, and read back, before its sources are deleted, and readers drop doubles, so that a kill at
-    any moment loses nothing. Broken parts stay where they are; those of earlier schemas become parts of this one.
+    any moment loses nothing. Of rows that are there twice the first is kept; to know those that went into other parts
+    takes 16 bytes a run. (Of trajectories doubles are dropped where they go into one part.) Broken parts stay where
+    they are; those of earlier schemas become parts of this one.
 
     Returns:
         For each table the number of parts before and after.
@@ -29,15 +32,37 @@ def compact(store: Store) -> dict[str, tuple[int, int]]:
     Store.create(store.path)  # a store of an earlier schema becomes one of this, as its parts do
     counts = {}
     for table in TABLES:
-        before = store.parts(table)
-        counts[table] = (len(before), sum(_merge(table, group) for group in _by_size(before)))
+        before, after, known = store.parts(table), 0, RunIds()
+        for group in _by_size(before):
+            if len(group) > 1 or _repeats(table, group[0], known):
+                left, keys = _merge(table, group, known)
+            else:
+                left, keys = 1, _ids(table, group[0])
+            after, known = after + left, RunIds.of(known.keys, keys)
+        counts[table] = (len(before), after)
     return counts
 
 
-def _merge(table: str, parts: list[Path]) -> int:
-    """Merge parts into one; return how many there are afterwards."""
-    if len(parts) < 2:
-        return len(parts)
+def _repeats(table: str, part: Path, known: RunIds) -> bool:
+    return bool(known) and bool(known.find(_ids(table, part))[1].any())
+
+
+def _ids(table: str, part: Path) -> Keys:
+    """Return the runs of a sound part of which no other part may have rows; none of a broken one."""
+    if KEYS[table] != ("run_id",):
+        return RunIds().keys
+    try:
+        return patiently(_sound_ids, part)
+    except UNREADABLE:
+        return RunIds().keys
+
+
+def _merge(table: str, parts: list[Path], known: RunIds) -> tuple[int, Keys]:
+    """Merge parts into one, but for rows of runs that are known to be in others.
+
+    Returns:
+        How many parts there are afterwards, and the runs of which no other part may have rows.
+    """
     found, merged = [], []
     for part in parts:
         try:
@@ -46,8 +71,14 @@ def _merge(table: str, parts: list[Path]) -> int:
         except UNREADABLE:
             continue
     if not merged:
-        return len(parts)
+        return len(parts), RunIds().keys
     rows = distinct(pa.concat_tables(found), KEYS[table])
+    if known:
+        rows = rows.filter(pa.array(~known.find(keys_of(rows["run_id"]))[1]))
+    keys = keys_of(rows["run_id"]) if KEYS[table] == ("run_id",) else RunIds().keys
+    if not len(rows):
+        _delete(merged)
+        return len(parts) - len(merged), keys
     rows = rows.sort_by([(key, "ascending") for key in KEYS[table]])
     digest = hashlib.blake2b("".join(rows["run_id"].to_pylist()).encode(), digest_size=8).hexdigest()
     metadata = {f"relusweep.{key}": value for key, value in provenance().items()}
@@ -57,15 +88,26 @@ def _merge(table: str, parts: list[Path]) -> int:
         raise StoreError(
             f"{target}: not what was written to it; expected the rows of {len(merged)} parts, which are kept."
         )
-    for part in merged:
-        if part != target:
-            part.unlink(missing_ok=True)
-    return 1 + len(parts) - len(merged)
+    _delete(part for part in merged if part != target)
+    return 1 + len(parts) - len(merged), keys
+
+
+def _delete(parts: Iterable[Path]) -> None:
+    for part in parts:
+        part.unlink(missing_ok=True)
+
+
+def _sound_ids(part: Path) -> Keys:
+    check_seal(part)
+    return keys_of(read_part(part, columns_of(part.parent.name, []))["run_id"])
 
 
 def _sound(part: Path) -> pa.Table:
     check_seal(part)
-    return read_part(part, SCHEMAS[part.parent.name])
+    rows = read_part(part, SCHEMAS[part.parent.name])
+    if KEYS[part.parent.name] == ("run_id",):
+        keys_of(rows["run_id"])  # or it is broken
+    return rows
 
 
 def _by_size(parts: list[Path]) -> Iterator[list[Path]]:

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_confi
 from typing_extensions import TypedDict  # which pydantic asks for before Python 3.12
 
 from relusweep.sweep.store.atomic import refusal, replacing, store_errors, write_json
+from relusweep.sweep.store.small_file import content_of
 
 _Count = Annotated[int, Field(ge=0, lt=2**63)]
 _SOUND = ConfigDict(allow_inf_nan=False, extra="ignore")
@@ -84,8 +85,8 @@ class StoreFiles:
 
     def _in_spec(self, key: str) -> str | None:
         try:
-            value = tomllib.loads(self.spec_path.read_text(encoding="utf-8"))[key]
-        except (OSError, ValueError, KeyError):
+            value = tomllib.loads(content_of(self.spec_path).decode("utf-8-sig"))[key]
+        except (OSError, ValueError, KeyError, RecursionError):
             return None
         return value if isinstance(value, str) else None
 
@@ -122,9 +123,12 @@ class StoreFiles:
         found = _read_jsons(self.path / "failures", _failure)
         return [each for each in found if missing is None or any(run_id in missing for run_id in each["run_ids"])]
 
-    def failure_files(self) -> list[Path]:
-        """Return the files of failures, also of those that cannot be read; each is named after its pack."""
-        return listed(self.path / "failures", ".json")
+    def damaged_failures(self) -> list[Path]:
+        """Return the files of failures whose content is none; each is named after its pack.
+
+        One that cannot be read just now is not among them: nothing is known of its content.
+        """
+        return [path for path in listed(self.path / "failures", ".json") if _is_damaged(path, _failure)]
 
     # Workers ---------------------------------------------------------------------------------------------------------
 
@@ -150,11 +154,21 @@ class StoreFiles:
         return _read_jsons(self.path / "progress", _standing)
 
 
+def _is_damaged(path: Path, read: Callable[[bytes], object]) -> bool:
+    try:
+        read(path.read_bytes())
+    except ValidationError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _read_jsons(folder: Path, read: Callable[[bytes], T]) -> list[T]:
     found = []
     for path in listed(folder, ".json"):
         try:
-            found.append(read(path.read_bytes()))
+            found.append(read(content_of(path)))
         except (OSError, ValidationError):
             continue  # being replaced just now, or left half-written by a full disk
     return found

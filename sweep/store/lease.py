@@ -32,7 +32,8 @@ from typing import Any
 from relusweep.sweep.store import clock, process
 from relusweep.sweep.store.atomic import store_errors
 from relusweep.sweep.store.files import listed
-from relusweep.sweep.store.store import Store
+from relusweep.sweep.store.small_file import content_of
+from relusweep.sweep.store.store import CLOCK_SECONDS, Store
 
 RENEWAL_SECONDS = 10.0
 EXPIRY_SECONDS = 120.0
@@ -60,7 +61,7 @@ class Lease:
         """Touch it every few seconds, until it is given up or turns out to be another's."""
         while not self.over.wait(RENEWAL_SECONDS):
             try:
-                if self.path.read_bytes() != self.content:
+                if content_of(self.path) != self.content:
                     self.over.set()
                 else:
                     os.utime(self.path)
@@ -225,13 +226,13 @@ def _content(path: Path) -> bytes | None:
     """
     for wait in _WAITS:
         try:
-            return path.read_bytes()
+            return content_of(path)
         except FileNotFoundError:
             return None
         except OSError:
             time.sleep(wait)
     with store_errors(path):
-        return path.read_bytes()
+        return content_of(path)
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -246,6 +247,7 @@ def _parsed(content: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     sound = isinstance(lease, dict) and all(isinstance(lease.get(name), kind) for name, kind in _FIELDS.items())
+    sound = sound and 0 < lease["pid"] < 2**31 and all(isinstance(run_id, str) for run_id in lease["runs"])
     return lease if sound else None
 
 
@@ -268,6 +270,6 @@ def _is_active(path: Path, lease: dict[str, Any]) -> bool:
 
 def _is_younger(path: Path, seconds: float) -> bool:
     try:
-        return clock.now(path.parent) - path.stat().st_mtime < seconds
+        return -CLOCK_SECONDS < clock.now(path.parent) - path.stat().st_mtime < seconds  # the far future is no renewal
     except OSError:
         return False

@@ -6,6 +6,7 @@ which is what their runs were trained with; a result that they lack is null.
 
 import errno
 import os
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -19,10 +20,14 @@ import pyarrow.parquet as pq
 from relusweep.sweep.record import DEFAULTS, KEYS, SCHEMA_VERSION, SCHEMAS, STATUSES
 from relusweep.sweep.run import PARAMETERS
 from relusweep.sweep.store.atomic import StoreError, replacing, store_errors
-from relusweep.sweep.store.seal import has_seal, is_broken, seal
+from relusweep.sweep.store.outcomes import COLUMNS, NONE, Outcomes, enclosed, outcomes_of, read
+from relusweep.sweep.store.seal import enclosure, is_broken, seal
 
 UNREADABLE = (pa.ArrowException, OSError, ValueError)  # damaged names of columns are not even text
 _SEALED = b"relusweep.sealed"  # key in a footer
+_MOST_BYTES = 2**31  # in memory, of a group of rows; compacted parts have a tenth of that
+_MOST_ROWS_A_BYTE = 64  # of a file: a row has a key of its own, which takes about one
+_MOST_SHOWN = 200  # letters of what is wrong
 _PIECE_ROWS = 2**14  # in memory at once: a compacted part may hold a million
 _OF_CONTENT = {None, errno.ENOENT, errno.EISDIR, errno.EINVAL}  # Arrow's errors about what it has read have no number
 _WAITS = (0.1, 0.2, 0.4, 0.8, 1.6)  # seconds, after a read that the file system refused
@@ -44,7 +49,7 @@ def write_part(path: Path, content: pa.Table, drafts: Path | None = None) -> Non
     with store_errors(path), replacing(path, drafts) as temporary:
         marked = content.replace_schema_metadata((content.schema.metadata or {}) | {_SEALED: b"yes"})
         pq.write_table(marked, temporary, compression="zstd", write_page_checksum=True)
-        seal(temporary)
+        seal(temporary, enclosed(content) if path.parent.name == "runs" else b"")
 
 
 def columns_of(table: str, wanted: list[str] | None) -> pa.Schema:
@@ -73,7 +78,10 @@ def pieces(part: Path, columns: pa.Schema) -> Iterator[pa.Table]:
         UNREADABLE: one of these, if it is damaged, no part of this table or of a later schema; pieces may have been
             read by then.
     """
+    _refuse_strange(part)
     with pq.ParquetFile(part, page_checksum_verification=True) as file:
+        if why := _excess(file.metadata, part.stat().st_size):
+            raise pa.ArrowInvalid(why)
         names = file.schema_arrow.names
         if why := _misfit(part.parent.name, names, _version(file.schema_arrow)):
             raise pa.ArrowInvalid(why)
@@ -88,26 +96,46 @@ def pieces(part: Path, columns: pa.Schema) -> Iterator[pa.Table]:
             raise pa.ArrowInvalid(f"its footer promises {file.metadata.num_rows} rows; {left} are not there")
 
 
-def check_seal(part: Path) -> None:
-    """Read every byte of a part.
+def check_seal(part: Path) -> bytes | None:
+    """Read every byte of a part; return what it encloses, None if it was never sealed.
 
     Raises:
         UNREADABLE: one of these, if it is not what was written.
     """
-    sealed = _SEALED in (pq.read_schema(part).metadata or {})
-    if (sealed and not has_seal(part)) or is_broken(part):
+    _refuse_strange(part)
+    found = enclosure(part)
+    if found is None and _SEALED in (pq.read_schema(part).metadata or {}):
         raise pa.ArrowInvalid("it differs from what was written")
+    return found
 
 
 def check(part: Path) -> None:
-    """Read every byte of a part, and every value.
+    """Read every byte of a part; and every value, where it has no seal that proves them.
 
     Raises:
         UNREADABLE: as `pieces`, and if it is not what was written.
     """
-    check_seal(part)
-    for _ in pieces(part, SCHEMAS[part.parent.name]):
-        pass
+    table, found = part.parent.name, check_seal(part)
+    rows = pieces(part, columns_of(table, None if found is None else COLUMNS))
+    if (said := read(found)) is None:
+        for _ in rows:
+            pass
+    elif not np.array_equal(said, _joined(outcomes_of(piece) for piece in rows)):
+        raise pa.ArrowInvalid("its rows are not those that are named beside its seal")
+
+
+def outcomes(part: Path) -> Outcomes:
+    """Read a part of `runs` for no more than `Outcomes`; of a sealed one every byte is read, and proved.
+
+    Raises:
+        UNREADABLE: as `pieces`, and if it is not what was written.
+    """
+    said = read(enclosure(part))
+    return _joined(outcomes_of(piece) for piece in pieces(part, columns_of("runs", COLUMNS))) if said is None else said
+
+
+def _joined(found: Iterable[Outcomes]) -> Outcomes:
+    return np.concatenate([NONE, *found])
 
 
 def schema_version(part: Path) -> int:
@@ -116,6 +144,7 @@ def schema_version(part: Path) -> int:
     Raises:
         UNREADABLE: one of these, if it is damaged or gone.
     """
+    _refuse_strange(part)
     return _version(pq.read_schema(part))
 
 
@@ -123,6 +152,20 @@ def _version(schema: pa.Schema) -> int:
     """Return the version that a footer names; this one if it names none."""
     named = (schema.metadata or {}).get(b"relusweep.schema_version", b"")
     return int(named) if named.isdigit() else SCHEMA_VERSION
+
+
+def _refuse_strange(part: Path) -> None:
+    """Refuse a pipe or a device, for which a reader would wait for ever, or which never ends."""
+    if not stat.S_ISREG(mode := part.stat().st_mode) and not stat.S_ISDIR(mode):
+        raise pa.ArrowInvalid("it is no file")
+
+
+def _excess(footer: pq.FileMetaData, size: int) -> str | None:
+    """Return why a footer promises more than a part of this size can hold; None if it does not."""
+    if footer.num_rows > _MOST_ROWS_A_BYTE * size:
+        return f"its footer promises {footer.num_rows} rows in {size} bytes"
+    most = max((footer.row_group(group).total_byte_size for group in range(footer.num_row_groups)), default=0)
+    return f"its footer promises {most} bytes at a time" if most > _MOST_BYTES else None
 
 
 def _misfit(table: str, names: list[str], version: int) -> str | None:
@@ -135,7 +178,7 @@ def _misfit(table: str, names: list[str], version: int) -> str | None:
         return f"schema {version}; this version reads up to {SCHEMA_VERSION}. Use the relusweep that wrote it"
     known = SCHEMAS[table].names
     if unknown := sorted(set(names) - set(known)):
-        return f"its columns are not those of this table: unknown {', '.join(unknown)}"
+        return f"its columns are not those of this table: unknown {', '.join(unknown)[:_MOST_SHOWN]}"
     needed = _ALWAYS if version < SCHEMA_VERSION else set(known) - set(DEFAULTS)
     if lacking := [name for name in known if name in needed and name not in names]:
         return f"its columns are not those of this table: it lacks {', '.join(lacking)}"
@@ -206,7 +249,7 @@ def take_each(parts: Callable[[], Iterable[Path]], take: Callable[[Path], None])
             try:
                 patiently(take, part)
             except UNREADABLE as error:
-                broken[part] = (str(error).splitlines() or [type(error).__name__])[0]
+                broken[part] = (str(error).splitlines() or [type(error).__name__])[0][:_MOST_SHOWN]
         there = {part: why for part, why in broken.items() if part.exists()}
         if len(there) == len(broken):
             break

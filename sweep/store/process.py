@@ -40,7 +40,7 @@ def is_alive(named: Mapping[str, Any]) -> bool | None:
 def name(named: Mapping[str, Any]) -> str:
     """Return what people call a process: its host and number, with the namespace if it is not the first one's."""
     spaces = str(named.get("kernel") or _FIRST_NAMESPACE).split()
-    inside = "" if _FIRST_NAMESPACE in spaces else f".{''.join(filter(str.isdigit, spaces[1]))}"
+    inside = "" if _FIRST_NAMESPACE in spaces else f".{''.join(filter(str.isdigit, ''.join(spaces[1:2])))}"
     return f"{named['host']}{inside}-{named['pid']}"
 
 

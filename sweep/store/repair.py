@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from relusweep.sweep.record import SCHEMA_VERSION, SCHEMAS, promised
+from relusweep.sweep.record import SCHEMA_VERSION, SCHEMAS
 from relusweep.sweep.store import clock
 from relusweep.sweep.store.atomic import StoreError, replacing, store_errors
 from relusweep.sweep.store.part import UNREADABLE, columns_of, read_part, schema_version, take_each, write_part
@@ -49,7 +49,7 @@ def repair(store: Store) -> dict[Path, tuple[str, Path]]:
         _refuse_later(part)
     for table in {part.parent.name for part in broken} - {"runs"}:
         # first, so that after a kill the broken part is still there for the next repair
-        forget(store, store.run_ids("runs", promised(table)) - _ids_besides(store, table, broken))
+        forget(store, store.ledger().promised(table) - _ids_besides(store, table, broken))
     now = {part: inode for table in TABLES for part, inode in store.inodes(table).items()}
     moved = set_aside(store, [part for part in broken if part in listed and now.get(part) == listed[part]])
     set_aside(store, [path for path in store.checkpoints() if path.is_dir()])  # no state; a worker could write none
@@ -113,9 +113,11 @@ def forget(store: Store, run_ids: RunIds) -> None:
 
 def remove_leftovers(store: Store) -> None:
     """Delete what killed processes left: temporary files older than an hour, progress older than a day."""
-    now = clock.now(store.path)
+    now, here = clock.now(store.path), store.path.resolve()
     for pattern, age in _LEFTOVERS.items():
         for path in store.path.glob(pattern):
+            if path.parent.resolve() != here / path.parent.relative_to(store.path):
+                continue  # by a link, out of the store
             try:
                 if now - path.stat().st_mtime > age:
                     path.unlink()

@@ -1,6 +1,7 @@
 """Seal: a hash of a whole Parquet file, kept in the file itself. Page checksums do not cover the footer; this does.
 
 It stands between the last page and the footer, where readers of Parquet do not look: they find pages by their offsets.
+Before it there may be an enclosure, bytes that are read without any Parquet.
 """
 
 import hashlib
@@ -9,36 +10,64 @@ from typing import BinaryIO
 
 _MARK = b"relusweep seal: "
 _SIZE = 16
+_ENCLOSED = b"relusweep also: "  # after an enclosure and its length
+_LENGTH = 8
 _END = 8  # bytes after a footer: its length in four of them, and the letters PAR1
 _CHUNK = 2**20
 
 
-def seal(path: Path) -> None:
-    """Insert the hash of everything else in a Parquet file before its footer."""
+def seal(path: Path, enclosure: bytes = b"") -> None:
+    """Insert an enclosure, and the hash of everything else in a Parquet file, before its footer."""
     with path.open("rb+") as file:
         place = _footer(file)
-        digest = _hash(file, place)
         file.seek(place)
         footer = file.read()
+        if enclosure:
+            enclosure += len(enclosure).to_bytes(_LENGTH, "little") + _ENCLOSED
+            file.seek(place)
+            file.write(enclosure + footer)
+            place += len(enclosure)
+        digest = _hash(file, place)
         file.seek(place)
         file.write(_MARK + digest + footer)
 
 
-def has_seal(path: Path) -> bool:
-    """Return whether there is a hash before the footer; parts of earlier versions have none."""
+def enclosure(path: Path) -> bytes | None:
+    """Read every byte of a file; return what is enclosed, which may be nothing; None if it has no seal.
+
+    Raises:
+        ValueError: if it differs from what was sealed.
+    """
     with path.open("rb") as file:
-        return _mark(file) is not None
+        place = _mark(file)
+        if place is None:
+            return None
+        file.seek(place + len(_MARK))
+        digest = file.read(_SIZE)
+        if _hash(file, place, skipped=len(_MARK) + _SIZE) != digest:
+            raise ValueError("it differs from what was written")
+        return _enclosed(file, place)
 
 
 def is_broken(path: Path) -> bool:
     """Return whether a sealed file differs from what was sealed; of one without a seal nothing is known."""
-    with path.open("rb") as file:
-        place = _mark(file)
-        if place is None:
-            return False
-        file.seek(place + len(_MARK))
-        digest = file.read(_SIZE)
-        return _hash(file, place, skipped=len(_MARK) + _SIZE) != digest
+    try:
+        enclosure(path)
+    except ValueError:
+        return True
+    return False
+
+
+def _enclosed(file: BinaryIO, place: int) -> bytes:
+    end = place - _LENGTH - len(_ENCLOSED)
+    if end < 0:
+        return b""
+    file.seek(end)
+    length = int.from_bytes(file.read(_LENGTH), "little")
+    if file.read(len(_ENCLOSED)) != _ENCLOSED or length > end:
+        return b""
+    file.seek(end - length)
+    return file.read(length)
 
 
 def _mark(file: BinaryIO) -> int | None:

@@ -2,7 +2,7 @@
 
     store.json   what makes the directory a store        checkpoints/  packs in training
     spec.toml    the sweep that was last run here         claims/       who trains which runs now
-    planned.ids  the ids of its runs
+    planned.ids  the ids of its runs                     files/        the data files that they are trained on
     runs/ trajectories/ weights/   the three tables       progress/     one small file a worker
     aside/       parts that could not be read             failures/     one file a pack that crashed
     jobs/        what was handed to a cluster             report/       what `relusweep report` wrote
@@ -16,30 +16,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from relusweep.sweep.record import KEYS, SCHEMA_VERSION, SCHEMAS, promised, provenance
+from relusweep.sweep.record import KEYS, SCHEMA_VERSION, SCHEMAS, provenance
 from relusweep.sweep.store.atomic import StoreError, store_errors, write_json
 from relusweep.sweep.store.files import StoreFiles
+from relusweep.sweep.store.ledger import Ledger
+from relusweep.sweep.store.outcomes import Outcomes, keys
 from relusweep.sweep.store.part import (
     check,
     columns_of,
     completed,
     distinct,
+    outcomes,
     pieces,
-    read_part,
     stack,
     take_each,
     write_part,
 )
 from relusweep.sweep.store.run_ids import Keys, RunIds, keys_of
+from relusweep.sweep.store.small_file import content_of
 
 TABLES = tuple(SCHEMAS)
 FOLDERS = (*TABLES, "checkpoints", "claims", "progress", "failures")
 CLOCK_SECONDS = 600  # by which the clocks of a file system's servers may differ
-_ASKED = ["status", "moments", "weights_saved"]  # columns of `runs` that conditions are about
 T = TypeVar("T")
 
 
@@ -55,6 +55,7 @@ class Store(StoreFiles):
             StoreError: if the path is not a store, or one of a later schema version.
         """
         path = Path(path)
+        _refuse_no_text(path)
         if not path.is_dir():
             raise StoreError(f"{path}: no such directory; expected a store written by `relusweep run`.")
         if (schema := _schema(path)) > SCHEMA_VERSION:
@@ -62,6 +63,7 @@ class Store(StoreFiles):
                 f"{path}: schema {schema}, this version reads up to {SCHEMA_VERSION}. "
                 "Use the relusweep that wrote it, or another --out."
             )
+        _refuse_strange(path)
         return Store(path)
 
     @staticmethod
@@ -91,6 +93,7 @@ class Store(StoreFiles):
         Raises:
             StoreError: if something else is there.
         """
+        _refuse_no_text(path)
         with store_errors(path):
             if not path.exists():
                 return None
@@ -196,37 +199,32 @@ class Store(StoreFiles):
         """Read every byte of a table's parts, one after the other; return those that are broken, and why."""
         return take_each(lambda: self.parts(table), check)
 
-    def run_ids(self, table: str, where: pc.Expression | None = None) -> RunIds:
-        """Return the ids of the runs in a table; with `where`, of those rows only. Broken parts count as not there."""
+    def run_ids(self, table: str) -> RunIds:
+        """Return the ids of the runs in a table. Broken parts count as not there."""
 
         def take(rows: Iterator[pa.Table]) -> Keys:
-            chosen = (piece if where is None else piece.filter(where) for piece in rows)
-            return RunIds.of(*(keys_of(piece["run_id"]) for piece in chosen)).keys
+            return RunIds.of(*(keys_of(piece["run_id"]) for piece in rows)).keys
 
-        return RunIds.of(*self.each(table, take, [] if where is None else _ASKED)[0])
+        return RunIds.of(*self.each(table, take, [])[0])
+
+    def ledger(self) -> Ledger:
+        """Read what `runs` says of every run; broken parts count as not there."""
+        found: list[Outcomes] = []
+
+        def listed() -> list[Path]:
+            found.clear()
+            return self.parts()
+
+        take_each(listed, lambda part: found.append(outcomes(part)))
+        return Ledger.of(found)
 
     def recorded(self) -> RunIds:
         """Return the ids of all recorded runs; broken parts count as not recorded."""
-        return self.run_ids("runs")
+        return self.ledger().recorded
 
-    def lacking(self, moments: bool, weights: bool) -> dict[str, int]:
-        """Count the recorded runs that lack moments or weights, where these are wanted."""
-        has_none = pc.field("status") == "diverged"
-        has_moments, has_weights = promised("trajectories"), promised("weights") | has_none
-        counts = {
-            "trajectories": len(self.recorded() - self.run_ids("runs", has_moments)) if moments else 0,
-            "weights": len(self.recorded() - self.run_ids("runs", has_weights)) if weights else 0,
-        }
-        return {table: count for table, count in counts.items() if count}
-
-    def lost(self, table: str) -> RunIds:
+    def lost(self, table: str, ledger: Ledger) -> RunIds:
         """Return the runs that have rows in `trajectories` or `weights`, as `runs` says, of which none are there."""
-        return self.run_ids("runs", promised(table)) - self.run_ids(table)
-
-    def doubled(self) -> int:
-        """Count the rows of `runs` that stand there more than once; readers of ours drop them, others count them."""
-        keys = self.each("runs", lambda rows: np.concatenate([keys_of(piece["run_id"]) for piece in rows]), [])[0]
-        return sum(map(len, keys)) - len(RunIds.of(*keys))
+        return ledger.promised(table) - self.run_ids(table)
 
     def recorded_since(self, moment: float, known: set[Path]) -> RunIds:
         """Return the ids in parts recorded since a moment, not in `known`; add them to `known`.
@@ -238,11 +236,36 @@ class Store(StoreFiles):
         def take(part: Path) -> None:
             stat = part.stat()
             if max(stat.st_mtime, stat.st_ctime) > moment - CLOCK_SECONDS:  # written, moved there
-                found.append(keys_of(read_part(part, columns_of("runs", []))["run_id"]))
+                found.append(keys(outcomes(part)))
             known.add(part)
 
         take_each(lambda: set(self.parts()) - known, take)
         return RunIds.of(*found)
+
+
+def _refuse_no_text(path: Path) -> None:
+    """Refuse names that pyarrow cannot open: it would seem that every part is broken."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise StoreError(
+            f"{path}: a name that is not UTF-8, which libraries of Parquet cannot open; expected one that is. "
+            "Go there and name it from there, or choose another --out."
+        ) from None
+
+
+def _refuse_strange(path: Path) -> None:
+    """Refuse a store by which files elsewhere would be changed, or a command would wait for ever."""
+    with store_errors(path):
+        for folder in (*FOLDERS, "aside", "jobs"):
+            if (path / folder).is_symlink():
+                raise StoreError(
+                    f"{path / folder}: a link; expected a folder, since what a store no longer needs is deleted. "
+                    "Put what it leads to in its place."
+                )
+        spec = path / "spec.toml"
+        if spec.exists() and not spec.is_file():
+            raise StoreError(f"{spec}: no file; expected the spec that was last run here. Delete it, and run it again.")
 
 
 def _schema(path: Path) -> int:
@@ -271,7 +294,7 @@ def _mark(path: Path) -> int | None:
 def _mark_text(path: Path) -> bytes:
     with store_errors(path):
         try:
-            return path.read_bytes()
+            return content_of(path)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return b""
 

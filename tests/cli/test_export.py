@@ -6,8 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from relusweep.sweep.run import Run
+from relusweep.sweep.store.part import write_part
 from relusweep.sweep.store.store import Store
 
 
@@ -62,3 +66,45 @@ def test_infinite_parameter_is_text_in_an_exported_record(
     assert cli("export", out, run_id, tmp_path / "net.npz").code == 0
     record = json.loads(str(np.load(tmp_path / "net.npz")["record"]), parse_constant=pytest.fail)
     assert record["lr_ratio"] == "inf"
+
+
+@pytest.mark.parametrize(("name", "value"), [("w1", []), ("b1", [1.0]), ("w3", [1.0]), ("b2", [1.0, 2.0])])
+def test_weights_of_another_network_are_refused(
+    ids: Callable[..., list[str]], refused: Callable[..., str], store: Path, name: str, value: list[float]
+) -> None:
+    part = Store(store).parts("weights")[0]
+    rows = pq.read_table(part)
+    given = pa.array([value] * len(rows), rows.schema.field(name).type)
+    write_part(part, rows.set_column(rows.schema.names.index(name), name, given))
+    assert "its weights are not those of its network" in refused("export", store, ids()[0], "run.npz")
+
+
+def test_link_is_replaced_and_what_it_leads_to_is_not(
+    ids: Callable[..., list[str]], cli: Callable[..., Any], store: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "run.npz").symlink_to(tmp_path / "mine")
+    assert cli("export", store, ids()[0], "run.npz").code == 0
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert not (tmp_path / "run.npz").is_symlink()
+
+
+def test_record_with_numbers_that_are_none_is_exported(
+    ids: Callable[..., list[str]], cli: Callable[..., Any], store: Path, tmp_path: Path
+) -> None:
+    part = Store(store).parts("runs")[0]
+    rows = pq.read_table(part)
+    write_part(part, rows.set_column(rows.schema.names.index("loss"), "loss", pa.array([float("nan")] * len(rows))))
+    assert cli("export", store, ids()[0], "run.npz").code == 0
+    assert json.loads(str(np.load(tmp_path / "run.npz")["record"]))["loss"] == "nan"
+
+
+@pytest.mark.parametrize("command", ["export", "replay"])
+def test_run_that_does_not_fit_the_memory_is_refused_before_anything_is_made(
+    refused: Callable[..., str], store: Path, command: str
+) -> None:
+    run = Run.model_validate({"problem": "sine", "lr": 0.1, "n": 2**31 - 1, "width": 2**31 - 1})
+    row = run.model_dump() | {"run_id": run.id, "status": "budget", "steps": 1}
+    Store(store).write("large", {"runs": [row]}, {})
+    file = ["run.npz"] if command == "export" else []
+    assert "width = 2147483647 takes " in refused(command, store, run.id, *file)

@@ -62,3 +62,12 @@ def test_report_of_runs_of_earlier_specs_alone_is_refused_with_the_option_that_t
     Store(store).write_spec(tiny("other", width=3).read_text())
     assert "4 runs of earlier specs are recorded; --all takes them" in refused("report", store)
     assert cli("report", store, "--all").code == 0
+
+
+def test_report_is_not_written_through_a_link_of_the_store(
+    refused: Callable[..., str], store: Path, tmp_path: Path
+) -> None:
+    """Who made the store would choose where: its index.html might take the place of one of ours."""
+    (tmp_path / "site").mkdir()
+    (store / "report").symlink_to(tmp_path / "site")
+    assert "report: a link, which leads out of the store; expected a folder" in refused("report", store)

@@ -1,10 +1,13 @@
 """`relusweep run`: makes a store, resumes and extends it."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 
 from relusweep.sweep.store.store import Store
 from tests.conftest import FLIPS
@@ -102,3 +105,31 @@ def test_damaged_plan_of_a_store_is_replaced_by_the_next_run(
     (out / "spec.toml").write_text("x = [")
     assert cli("run", tiny(max_steps=1), "--out", out, "--workers", 1).code == 0
     assert cli("verify", out).code == 0
+
+
+def test_nothing_of_the_environment_is_kept(
+    cli: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Footers and progress say where something was trained, and with what, and nothing that is secret there."""
+    secret = "0fe1a9c3d2b84756"
+    for name in ("RAY_AUTH_TOKEN", "AWS_SECRET_ACCESS_KEY", "RELUSWEEP_SECRET"):
+        monkeypatch.setenv(name, secret)
+    store = tmp_path / "store"
+    assert cli("run", tiny(measure="every = 'log:3'"), "--out", store, "--workers", 1).code == 0
+    assert cli("report", store).code == 0
+    files = [path for path in store.rglob("*") if path.is_file()]
+    assert len(files) > 10
+    assert not [path for path in files if secret.encode() in path.read_bytes()]
+    footers = [pq.read_schema(path).metadata for path in Store(store).parts()]
+    assert footers
+    assert not [footer for footer in footers if any(secret.encode() in value for value in footer.values())]
+    folders = [store, *(path for path in store.rglob("*") if path.is_dir())]
+    assert {path.stat().st_mode & 0o777 for path in folders} == {0o700}
+
+
+def test_folder_that_is_gone_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    command = f"cd '{tmp_path}/gone' && rmdir ../gone && exec '{sys.executable}' -m relusweep run x.toml"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "relusweep: the current folder: No such file or directory. Change to another one.\n"

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from relusweep.cli.terminal import seen
+from relusweep.sweep.spec import Spec
 from relusweep.sweep.store.store import Store
 
 LONG: dict[str, Any] = {"max_steps": 10**9, "tolerance": 0.0}
@@ -115,3 +117,25 @@ def test_sweep_in_a_terminal_that_is_closed_keeps_its_states(
     ended = until(lambda: (found := os.waitpid(child, os.WNOHANG))[0] and found, 60)
     assert os.waitstatus_to_exitcode(ended[1]) == 130
     assert list((store / "checkpoints").iterdir())
+
+
+def test_letters_that_a_terminal_obeys_are_named() -> None:
+    assert seen("a\x1b[31m\x07\u202eb\x9b2J") == "a\\x1b[31m\\x07\\u202eb\\x9b2J"
+    assert seen("λ · é …\n\t") == "λ · é …\n\t"
+
+
+def test_what_a_store_says_cannot_move_the_cursor(
+    cli: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    store = Store.create(tmp_path / "store")
+    store.write_spec(tiny().read_text(encoding="utf-8"))
+    store.write_failure(
+        "\x1b[2Jp", {"pack_id": "\x1b[2Jp", "run_ids": [Spec.read(tiny()).expand().__next__().id], "error": "\x1b]0;x\x07",
+        "trace": "", "attempts": 1, "host": "\x9b31m", "time": 0.0},
+    )  # fmt: skip
+    said = cli("status", store.path)
+    assert "pack \\x1b[2Jp of 1 runs failed on \\x9b31m: \\x1b]0;x\\x07" in said.out
+    strange = tmp_path / "a\nb\x1b[31m"
+    said = cli("status", strange)
+    assert said.err.count("\n") == 1
+    assert r"a\nb\x1b[31m: no such directory" in said.err

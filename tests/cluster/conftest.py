@@ -43,6 +43,18 @@ def on_ray(ray_cluster: RayCluster, monkeypatch: pytest.MonkeyPatch) -> RayClust
 
 
 @pytest.fixture
+def run(launch: Callable[..., Any]) -> Callable[..., tuple[int, str, str]]:
+    """Run a command to its end in a process of its own; gives exit code, output and errors."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        process = launch("run", *arguments)
+        out, err = process.communicate(timeout=100)
+        return process.returncode, out, err
+
+    return call
+
+
+@pytest.fixture
 def training() -> Callable[[Path], list[int]]:
     """Return the ids of the processes that have taken a step in a pack of a store."""
 

@@ -1,5 +1,6 @@
 """Interruptions of every kind, and company: the table stays that of one undisturbed run."""
 
+import errno
 import os
 import random
 import signal
@@ -18,11 +19,13 @@ from relusweep.cluster import launch as launching
 from relusweep.cluster.backend import Assignment, backend
 from relusweep.cluster.launch import train_missing as train
 from relusweep.sweep import tally as tallies
-from relusweep.sweep.execute import load_checkpoint
+from relusweep.sweep.block import Block
+from relusweep.sweep.checkpoint import load_checkpoint
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.store.lease import leased
+from relusweep.sweep.store.part import outcomes
 from relusweep.sweep.store.run_ids import RunIds
 from relusweep.sweep.store.store import Store
 from relusweep.sweep.tally import Tally
@@ -42,18 +45,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_text: Callable[..
     command = [sys.executable, "-m", "relusweep", "run", "long.toml", "--out", "store", "--workers", "1"]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
     return folder / "store"
-
-
-@pytest.fixture
-def run(launch: Callable[..., Any]) -> Callable[..., tuple[int, str, str]]:
-    """Run a command to its end in a process of its own; gives exit code, output and errors."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        process = launch("run", *arguments)
-        out, err = process.communicate(timeout=100)
-        return process.returncode, out, err
-
-    return call
 
 
 def is_training(store: Path) -> bool:
@@ -176,63 +167,8 @@ def test_workers_whose_launcher_was_killed_write_their_state_and_end(
     assert not any((store / "claims").iterdir())
 
 
-def test_two_launchers_on_one_store_share_the_work_and_double_nothing(
-    cli: Callable[..., Any],
-    launch: Callable[..., Any],
-    tiny: Callable[..., Path],
-    tree: Callable[..., Any],
-    tmp_path: Path,
-    rows_on_disk: Callable[..., Any],
-) -> None:
-    store = tmp_path / "store"
-    spec = tiny(grid="lr = [0.05, 0.1], width = [3, 4, 5, 6, 7, 8], seed = [0, 1]", max_steps=60_000, tolerance=0.0)
-    command = ("run", spec, "--out", store, "--workers", 1)
-    first, second = launch(*command), launch(*command)
-    assert [process.wait(timeout=100) for process in (first, second)] == [0, 0]
-    assert rows_on_disk(store)["runs"] == len(Store(store).recorded()) == 24
-    before = tree(store)
-    assert cli(*command).code == 0
-    assert tree(store) == before
-
-
-def test_launcher_that_comes_late_packs_otherwise_waits_and_doubles_nothing(
-    launch: Callable[..., Any],
-    until: Callable[..., Any],
-    tiny: Callable[..., Path],
-    tmp_path: Path,
-    rows_on_disk: Callable[..., Any],
-) -> None:
-    store = tmp_path / "store"
-    spec = tiny(
-        grid="lr = [0.1], seed = { range = [0, 160] }", max_steps=100_000, tolerance=0.0
-    )  # 4 packs of 40; 4 of 32 for the late
-    first = launch("run", spec, "--out", store, "--workers", 1)
-    until(lambda: any((store / "claims").glob("[!.]*.json")))
-    late = launch("run", spec, "--out", store, "--workers", 1)
-    assert [process.wait(timeout=100) for process in (first, late)] == [0, 0]
-    assert rows_on_disk(store)["runs"] == len(Store(store).recorded()) == 160
-
-
-def test_launcher_waits_for_the_last_runs_of_another(
-    cli: Callable[..., Any],
-    launch: Callable[..., Any],
-    until: Callable[..., Any],
-    tiny: Callable[..., Path],
-    tmp_path: Path,
-    rows_on_disk: Callable[..., Any],
-) -> None:
-    store = tmp_path / "store"
-    command = ("run", tiny(max_steps=5_000_000, tolerance=0.0), "--out", store, "--workers", 1)
-    first = launch(*command)
-    until(lambda: any((store / "claims").glob("[!.]*.json")))
-    second = cli(*command)
-    assert (second.code, first.wait(timeout=60)) == (0, 0)
-    assert second.err == f"{store}: another launcher is training the last 4 runs; waiting for it.\n"
-    assert rows_on_disk(store)["runs"] == 4
-
-
 def test_what_dead_workers_have_left_is_deleted_when_all_is_recorded(
-    cli: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path
+    cli: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec, store = tiny(max_steps=10), tmp_path / "store"
     command = ("run", spec, "--out", store, "--workers", 1)
@@ -240,8 +176,19 @@ def test_what_dead_workers_have_left_is_deleted_when_all_is_recorded(
     (store / "progress" / "dead-1.json").write_text("{}")
     (store / "failures" / "unreadable.json").write_text("[]")
     (store / "failures" / "folder.json").mkdir()
+    ours = {"pack_id": "busy", "run_ids": ["f" * 32], "error": "", "trace": "", "attempts": 3, "host": "", "time": 0.0}
+    Store(store).write_failure("busy", ours)
+    genuine = Path.read_bytes
+
+    def refused(path: Path) -> bytes:
+        if path.name == "busy.json":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return genuine(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)  # in passing: nothing is known of its content
     assert cli(*command).code == 0
-    assert [path.name for folder in ("progress", "failures") for path in (store / folder).iterdir()] == ["folder.json"]
+    left = {path.name for folder in ("progress", "failures") for path in (store / folder).iterdir()}
+    assert left == {"folder.json", "busy.json"}
 
 
 def test_a_sweep_whose_runs_are_all_recorded_is_not_expanded_again(
@@ -253,7 +200,12 @@ def test_a_sweep_whose_runs_are_all_recorded_is_not_expanded_again(
     more = tiny("more", max_steps=10, grid="lr = [0.05, 0.1], seed = [0, 1, 2]").read_text().replace("more", "tiny")
     with monkeypatch.context() as patch:
         patch.setattr(Spec, "expand", lambda self: pytest.fail("expanded"))
-        said = [cli(*command), cli("status", store)]
+        patch.setattr(Block, "families", lambda self, free: pytest.fail("named"))
+        read: list[Path] = []
+        patch.setattr(tallies, "outcomes", lambda part: (read.append(part), outcomes(part))[1])
+        said = [cli(*command)]
+        assert sorted(read) == Store(store).parts()  # each once
+        said.append(cli("status", store))
     assert [each.code for each in said] == [0, 0]
     assert "all 4 runs are recorded" in said[0].out
     spec.write_text(more)
@@ -267,61 +219,6 @@ def test_what_a_file_system_cannot_promise_is_said_once(
     said = cli("run", tiny(max_steps=10), "--out", tmp_path / "store", "--workers", 1)
     assert said.code == 0
     assert said.err.count("cannot sync folders: what is recorded just before a loss of power") == 1
-
-
-CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
-
-
-def test_launchers_in_two_containers_on_one_host_share_the_work(
-    launch: Callable[..., Any],
-    until: Callable[..., Any],
-    tiny: Callable[..., Path],
-    tmp_path: Path,
-    rows_on_disk: Callable[..., Any],
-) -> None:
-    store = tmp_path / "store"
-    command = ("run", tiny(max_steps=3_000_000, tolerance=0.0), "--out", store, "--workers", 1)
-    first = launch(*command)
-    until(lambda: is_training(store))
-    (mine,) = (store / "claims").glob("[!.]*.json")
-    content = mine.read_bytes()
-    second = launch(*command, within=CONTAINER)
-    waits = "another launcher is training the last 4 runs; waiting for it."
-    assert second.stderr
-    assert waits in second.stderr.readline()
-    assert mine.read_bytes() == content
-    assert [process.wait(timeout=100) for process in (first, second)] == [0, 0]
-    assert rows_on_disk(store)["runs"] == 4
-
-
-def test_launcher_that_stood_still_beyond_its_lease_doubles_nothing_when_it_goes_on(
-    run: Callable[..., Any],
-    launch: Callable[..., Any],
-    until: Callable[..., Any],
-    tiny: Callable[..., Path],
-    tmp_path: Path,
-    rows_on_disk: Callable[..., Any],
-) -> None:
-    store = tmp_path / "store"
-    command = ("--out", store, "--workers", 1)
-    seeds = "lr = [0.1], seed = {{ range = [0, {}] }}"  # the second launcher's pack is another one
-    first = launch("run", tiny(grid=seeds.format(4), max_steps=1_500_000, tolerance=0.0), *command, within=CONTAINER)
-    until(lambda: is_training(store))
-    (theirs,) = (store / "claims").glob("[!.]*.json")
-    group = [first.pid, *(child.pid for child in psutil.Process(first.pid).children(recursive=True))]
-    for pid in group:
-        os.kill(pid, signal.SIGSTOP)
-    os.utime(theirs, (time.time() - 130,) * 2)
-    code, _, err = run(tiny(grid=seeds.format(6), max_steps=1_500_000, tolerance=0.0), *command)
-    assert (code, err) == (0, "")
-    assert len(Store(store).recorded()) == 6
-    for pid in reversed(group):
-        os.kill(pid, signal.SIGCONT)
-    out, err = first.communicate(timeout=100)
-    assert (first.returncode, err) == (0, "")
-    assert "all 4 runs are recorded" in out
-    assert rows_on_disk(store)["runs"] == len(Store(store).recorded()) == 6
-    assert not [*Store(store).checkpoints(), *(store / "claims").iterdir()]
 
 
 @pytest.fixture
@@ -411,8 +308,7 @@ def test_waiting_launcher_reads_only_what_is_new(
     store.write("b", {"runs": rows(runs[1:2])}, {})
     tally = Tally(store, RunIds(run.id for run in runs))
     read, said, ticks = [], [], []
-    pieces = tallies.pieces
-    monkeypatch.setattr(tallies, "pieces", lambda part, columns: read.append(part.stem) or pieces(part, columns))
+    monkeypatch.setattr(tallies, "outcomes", lambda part: read.append(part.stem) or outcomes(part))
     monkeypatch.setattr(Spec, "expand", lambda self: pytest.fail("expanded while there was nothing to train"))
     monkeypatch.setattr(launching, "_WAIT_SECONDS", 0)
 

@@ -26,7 +26,7 @@ def test_check_counts_every_run_once(tiny: Callable[..., Path]) -> None:
 
 def test_check_that_takes_long_shows_how_far_it_is(tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relusweep.cluster.plan._SILENT_SECONDS", -1.0)
-    monkeypatch.setattr("relusweep.cluster.plan._LOOK_RUNS", 4)
+    monkeypatch.setattr("relusweep.sweep.block._FAMILY", 4)
     shown: list[str] = []
     check(Spec.read(tiny(grid="lr = [0.1], seed = { range = [0, 10] }")), Local(1), shown.append)
     assert shown == [f"checked {number} of 10 runs …" for number in (0, 4, 8)]

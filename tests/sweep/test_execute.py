@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from relusweep.sweep.checkpoint import load_checkpoint
 from relusweep.sweep.data import dataset
-from relusweep.sweep.execute import Interrupted, execute, load_checkpoint
+from relusweep.sweep.execute import Interrupted, execute
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.record import MOMENT_MEASURES, RESULTS
 from relusweep.sweep.run import PARAMETERS, Run
@@ -276,7 +277,7 @@ def test_checkpoint_as_earlier_versions_wrote_it_is_gone_on_from(tmp_path):
 def test_slow_checkpoints_are_written_rarely(tmp_path, monkeypatch):
     """A state that takes a second to write may cost a twentieth of the time, whatever the interval asked for."""
     written = []
-    monkeypatch.setattr("relusweep.sweep.execute.replacing", lambda path: written.append(path) or replacing(path))
+    monkeypatch.setattr("relusweep.sweep.checkpoint.replacing", lambda path: written.append(path) or replacing(path))
     monkeypatch.setattr("relusweep.sweep.execute._SAVING_SHARE", 1e-9)
     rows_of(Pack(runs(tolerance=0.0)), Measure(), CPU, "test", checkpoint=tmp_path / "p.pt", checkpoint_seconds=0.0)
     assert len(written) == 1

@@ -40,13 +40,17 @@ def tally(store):
 @pytest.fixture
 def read(monkeypatch):
     """Names of the parts that a tally reads, as often as it does."""
-    names, pieces = [], tallies.pieces
+    names = []
 
-    def reading(part, columns):
-        names.append(part.name)
-        return pieces(part, columns)
+    def noting(genuine):
+        def reading(part, *columns):
+            names.append(part.name)
+            return genuine(part, *columns)
 
-    monkeypatch.setattr(tallies, "pieces", reading)
+        return reading
+
+    for function in ("outcomes", "pieces"):
+        monkeypatch.setattr(tallies, function, noting(getattr(tallies, function)))
     return names
 
 

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from relusweep.sweep.run import PARAMETERS, Run
 from relusweep.sweep.spec import Spec
+from relusweep.sweep.store.run_ids import RunIds
 from relusweep.sweep.template import FREE, Template
 
 POSITIVE = st.floats(1e-6, 1e6)
@@ -78,6 +79,19 @@ def test_a_run_with_other_free_values_is_what_validation_makes_of_them(bound, so
     assert made.model_copy() == expected
 
 
+def test_ids_of_all_combinations_are_those_of_their_runs():
+    run = Run.model_validate({"problem": "sine", "lr": 0.1, "width": 3})
+    factors = [(("seed",), range(3)), (("lr", "tolerance"), [(0.5, 1e-8), (1.0, 0.0)]), (("warmup_steps",), [0, 7])]
+    template = Template(run, ["seed", "lr", "tolerance", "warmup_steps"])
+    expected = [
+        Run.model_validate(
+            {"problem": "sine", "width": 3, "lr": lr, "tolerance": tolerance, "seed": s, "warmup_steps": warmup}
+        ).id
+        for s in range(3) for lr, tolerance in [(0.5, 1e-8), (1.0, 0.0)] for warmup in (0, 7)
+    ]  # fmt: skip
+    assert [name.hex() for name in template.ids(factors)] == expected
+
+
 TEXT = """
 name = "x"
 fixed = { problem = "sine", lr = 0.1 }
@@ -99,3 +113,16 @@ def test_expansion_is_that_of_validating_every_run_in_the_same_order():
     assert [run.id for run in expanded] == [run.id for run in one_by_one]
     again = [Run.model_validate(run.model_dump()) for run in expanded]
     assert [run.id for run in again] == [run.id for run in expanded]
+
+
+@pytest.mark.parametrize("free", [FREE, FREE - {"max_steps", "noise"}, frozenset()])
+def test_families_name_every_run_and_differ_from_their_example_in_what_is_free_alone(free):
+    spec = Spec.parse(TEXT, "x.toml")
+    runs = {run.id: run for run in spec.expand()}
+    named = []
+    for run, keys in (family for block in spec.blocks for family in block.families(free)):
+        for run_id in RunIds.of(keys):
+            named.append(run_id)
+            differ = {key for key in PARAMETERS if getattr(runs[run_id], key) != getattr(run, key)}
+            assert differ <= free
+    assert sorted(named) == sorted(run.id for block in spec.blocks for run in block.expand())

@@ -47,10 +47,12 @@ class _Cache(FunctionCache):
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
-        kept, beside = Path(self._cache_path), Path(inspect.getfile(function)).parent
+        # what was checked is what is used: a link on the way there could be changed afterwards
+        kept, beside = Path(self._cache_path).resolve(), Path(inspect.getfile(function)).resolve().parent
         if not kept.is_relative_to(beside) and weakness(kept):  # what lies there is unpickled
             raise RuntimeError(f"{kept} can be written by others")
         own = hashlib.blake2b(Path(inspect.getfile(function)).read_bytes(), digest_size=8).hexdigest()
+        self._cache_path = str(kept)
         self._cache_file = _Files(self._cache_path, self._impl.filename_base, (own, sources()))
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:

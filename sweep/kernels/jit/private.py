@@ -18,6 +18,13 @@ def weakness(folder: Path) -> str | None:
 
     Root is no other user, nor is the owner of `/`, as whom a container may show root. A folder such as /tmp, in which
     everybody may write and rename what is his own, may lie on the way; the last one may not be of that kind.
+
+    **Why that is enough**, though it is looked at first and opened afterwards, by name: to exchange a name takes leave
+    to write in the folder that it is in. The whole way is looked at, without links, and in each of its folders no
+    other user has that leave, nor the right to take it; below /tmp and its like a name is its owner's, one of us. So
+    what was found is there until we or root change it, and opening each folder relative to the one before would find
+    the same. Who asks has to go on with the path without links (`Path.resolve`): a link may lie in a folder of
+    another user's.
     """
     last = Path(os.path.realpath(folder))
     trusted = {0, os.getuid(), os.stat("/").st_uid}
@@ -32,9 +39,17 @@ def weakness(folder: Path) -> str | None:
             continue
         if status.st_mode & stat.S_IWOTH:
             return f"{each} can be written by everyone"
-        if status.st_mode & stat.S_IWGRP and not _is_of_one(status.st_gid):
+        if status.st_mode & stat.S_IWGRP and (_has_list(each) or not _is_of_one(status.st_gid)):
             return f"{each} can be written by its group, {status.st_gid}"
     return None
+
+
+def _has_list(folder: Path) -> bool:
+    """Return whether an access control list may give others what the mode shows as the group's."""
+    try:
+        return "system.posix_acl_access" in os.listxattr(folder)
+    except (AttributeError, OSError):  # not on Linux; a file system without lists
+        return False
 
 
 def _is_of_one(group: int) -> bool:

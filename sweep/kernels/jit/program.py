@@ -57,10 +57,10 @@ def user_cache() -> Path | None:
         asked = Path(os.environ.get("XDG_CACHE_HOME", ""))
         folder = (asked if asked.is_absolute() else Path.home() / ".cache") / "relusweep" / "kernels"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder = folder.resolve()
-        folder.chmod(0o700)  # what lies there is executed; fails if it is another user's
-        if weakness(folder):
+        folder = folder.resolve()  # before it is looked at: links on the way there may be changed
+        if weakness(folder):  # also if it could be written by others until now: who knows what they left there
             return None
+        folder.chmod(0o700)
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except (OSError, RuntimeError):  # the latter where the user has no home
@@ -69,7 +69,7 @@ def user_cache() -> Path | None:
 
 @cache
 def _own() -> Path:
-    own = Path(tempfile.mkdtemp(prefix="relusweep-kernels-"))
+    own = Path(tempfile.mkdtemp(prefix="relusweep-kernels-", dir=os.path.realpath(tempfile.gettempdir())))
     if why := weakness(own):
         shutil.rmtree(own, ignore_errors=True)
         raise CacheError(f"TMPDIR: {why}; expected a folder of yours: programs are executed from there. Set another.")

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from relusweep.cluster.backend import ATTEMPTS, Assignment, backend
-from relusweep.sweep.execute import load_checkpoint
+from relusweep.sweep.checkpoint import load_checkpoint
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.store.store import Store

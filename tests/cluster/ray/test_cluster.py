@@ -63,6 +63,21 @@ def test_address_where_nothing_answers_is_refused_at_once(monkeypatch: pytest.Mo
         backend("ray", None)
 
 
+def test_ray_that_does_not_start_here_is_one_line(
+    launch: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "0")
+    refused = launch("run", tiny(), "--on", "ray", "--workers", 1, "--out", tmp_path / "store")
+    _, err = refused.communicate()
+    assert refused.returncode == 2, err
+    assert err.startswith("BackendError: --on ray: Ray did not start on this machine: The current node timed out"), err
+    assert err.endswith(
+        "; expected it to. The same command tries again; relusweep doctor --on ray looks for what is missing.\n"
+    )
+    assert err.count("\n") == 1
+
+
 def test_machine_file_is_refused() -> None:
     with pytest.raises(BackendError, match=r"^--machine m.toml: a file of SLURM's; expected --on slurm with it"):
         backend("ray", None, Path("m.toml"))

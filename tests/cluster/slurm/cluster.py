@@ -124,6 +124,15 @@ class Cluster:
         self._start_node(node)
         self._wait(lambda: not self.states()[node].startswith("down"), f"{node} is back")
 
+    def kill_controller(self) -> None:
+        """Kill slurmctld; jobs go on, and nobody can ask about them."""
+        self._end("slurmctld")
+
+    def restart_controller(self) -> None:
+        """Start a killed slurmctld again, from the state that it saved."""
+        self._start("slurmctld", "-D", "-i")
+        self._wait(lambda: self._succeeds("scontrol", "ping"), "slurmctld answers again")
+
     def clear(self) -> None:
         """Cancel every job, switch on every node that was killed, and wait until all are idle."""
         if left := self.run("squeue", "-h", "-a", "-o", "%A").split():
@@ -159,13 +168,13 @@ class Cluster:
 
     def _kill(self, node: str) -> None:
         self._end(node)
-        while found := list(self._processes(node)):  # again, as one may have been starting another
+        while found := list(self.processes(node)):  # again, as one may have been starting another
             for process in found:
                 process.kill()
             psutil.wait_procs(found, timeout=0.1)
         shutil.rmtree(self.folder / "spool" / node, ignore_errors=True)  # else a job that returns finds its old script
 
-    def _processes(self, node: str) -> Iterator[psutil.Process]:
+    def processes(self, node: str) -> Iterator[psutil.Process]:
         """Find the jobs of a node: step daemons by the log that they hold open, the others by their environment."""
         log = str(self._log(node))
         for process in psutil.process_iter():

@@ -14,15 +14,12 @@ from typing import Any
 
 import psutil
 import pytest
-import torch
 
 from relusweep.cluster.backend import BackendError
 from relusweep.cluster.ray import job as ray_job
 from relusweep.cluster.ray.job import Nodes
 from relusweep.cluster.slurm.submission import Submission
-from relusweep.sweep.execute import CHECKPOINT_FORMAT, load_checkpoint
-from relusweep.sweep.pack import Pack
-from relusweep.sweep.spec import Spec
+from relusweep.sweep.checkpoint import load_checkpoint
 from relusweep.sweep.store.store import Store
 from tests.cluster.conftest import ROOT
 from tests.cluster.slurm.cluster import Cluster
@@ -90,15 +87,6 @@ def on_their_nodes(pids: list[int]) -> dict[str, psutil.Process]:
     return {each.environ()["SLURMD_NODENAME"]: each for each in found}
 
 
-def write_damaged_state(store: Store, spec: Spec) -> None:
-    """Leave a state of one pack with all runs, from which no worker can go on."""
-    runs = list(spec.expand())
-    saved: dict[str, Any] = {"format": CHECKPOINT_FORMAT, "measure": spec.measure.model_dump()}
-    saved |= {"runs": [run.model_dump() for run in runs], "training": {"step": 0, "cursor": 0}}
-    saved["training"]["ids"] = [run.id for run in runs]
-    torch.save(saved, store.checkpoint(Pack(tuple(runs)).id))
-
-
 def exit_code(slurm: Cluster, job: str) -> str:
     return re.findall(r"ExitCode=(\d+):", slurm.run("scontrol", "show", "job", job))[0]
 
@@ -109,10 +97,11 @@ def test_sweep_on_three_nodes_loses_a_raylet_and_a_node_beside_another_cluster_a
     equal_tables: Callable[[Path, Path], None], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     spec, store = tiny(grid=PACK_A_NODE, **LONG), tmp_path / "store"
-    other, failing = tiny("other"), Store.create(tmp_path / "failing")
-    write_damaged_state(failing, Spec.read(other))
+    other, taken = tiny("other"), tmp_path / "taken"
+    taken.mkdir()
+    (taken / "notes").touch()  # no store, so that nothing can be trained there
     job = submit(spec, "--out", store, "--checkpoint-minutes", 0, nodes=3)
-    beside = submit(other, "--out", failing.path, options=("--nodelist=node1",))  # at the same time, on the same node
+    beside = submit(other, "--out", taken, options=("--nodelist=node1",))  # at the same time, on the same node
     found: Any = until(
         lambda: re.search(r"Ray on node1, node2, node3: RAY_ADDRESS=(\S+:\d+) RAY_AUTH_TOKEN_PATH=(\S+)\n", log(job)),
         seconds=120,
@@ -164,8 +153,8 @@ def test_sweep_on_three_nodes_loses_a_raylet_and_a_node_beside_another_cluster_a
 
     # The other sweep cannot be trained: its exit code is that of its job
     until(lambda: slurm.jobs()[beside] == "FAILED", seconds=120)
-    assert exit_code(slurm, beside) == "1"
-    assert f"{failing.path}: 4 runs failed; see {failing.path}/failures." in log(beside)
+    assert exit_code(slurm, beside) == "2"
+    assert f"StoreError: {taken}: a directory with other files in it" in log(beside)
 
     until(lambda: slurm.jobs()[job] == "COMPLETED", seconds=240)
     assert f"{node}: Ray has died there, and is started again: raylet [exit code=-9" in log(job)

@@ -1,14 +1,31 @@
 """Submission: a folder that holds what was submitted, and what became of it."""
 
-import pytest
+import json
+import shutil
 
-from relusweep.cluster.slurm.submission import open_submissions
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from relusweep.cluster.slurm.submission import Submission, open_submissions, submissions
 from relusweep.sweep.pack import make_packs
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.store.atomic import StoreError
 from relusweep.sweep.store.run_ids import RunIds
 
 SIX_PACKS = {"grid": "lr = [0.1, 0.2], seed = { range = [0, 10] }, lr_ratio = [1, inf]", "measure": "every = 'log:3'"}
+
+KEYS = st.sampled_from(
+    ["job", "packs", "elements", "arrays", "machine", "time", "jobs", "why", "outcomes", "error", "taken", "measure"]
+)  # fmt: skip
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=8,
+)
+JSON = VALUES.map(lambda value: json.dumps(value).encode()) | st.dictionaries(KEYS, VALUES).map(
+    lambda value: json.dumps(value).encode()
+) | st.binary(max_size=20) | st.just(b"[" * 10**5)  # fmt: skip
 
 
 @pytest.fixture
@@ -92,3 +109,54 @@ def test_files_are_named_as_ever(submission):
 def test_folder_is_its_owners_alone(submission):
     folders = [submission.path.parent, submission.path, *(path for path in submission.path.iterdir() if path.is_dir())]
     assert {path.stat().st_mode & 0o777 for path in folders} == {0o700}
+
+
+@given(
+    st.sampled_from(["submission.json", "jobs.json", "ended.json", "elements/0.json", "elements/0.ended.json"]), JSON
+)
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_lies_in_its_files_it_is_described_or_refused_in_one_line(submission, name, content):
+    path = submission.path / name
+    before = path.read_bytes() if path.exists() else None
+    path.write_bytes(content)
+    looked_at = Submission(submission.path)
+    message = ""
+    try:
+        look(looked_at)
+    except StoreError as error:
+        message = str(error)
+    finally:
+        path.write_bytes(before) if before is not None else path.unlink()
+    assert "\n" not in message
+    assert bool(message) <= (name == "submission.json")
+
+
+def look(submission):
+    """Ask everything that commands ask."""
+    assert submission.content["job"]["measure"]
+    assert submission.assignment.measure
+    assert submission.job_names
+    assert all(number in range(len(submission.tasks)) for number in submission.ended_tasks())
+    for number, task in enumerate(submission.tasks):
+        history, ending = submission.history(number), submission.ending(number)
+        assert [submission.bundles[pack] for pack in (*task.packs, *history.get("taken", []))]
+        assert isinstance(ending.get("error", ""), str)
+        assert all(len(outcome) == 2 for outcome in ending.get("outcomes", {}).values())
+        submission.slurm_id(number)
+    assert submission.ended is None or isinstance(submission.ended, str)
+    assert submission.task_number(f"relusweep-{submission.id}.²", 0) is None
+
+
+def test_names_of_strange_files_are_no_tasks(submission):
+    for name in ("x", "²", "-1", "7000000000000", "99", "0.1"):
+        (submission.path / "elements" / f"{name}.ended.json").touch()
+    assert submission.ended_tasks() <= {0}
+
+
+def test_folders_of_other_names_and_links_are_no_submissions(submission, tmp_path):
+    """By a name with a comma, jobs of another sweep would be cancelled."""
+    jobs = submission.path.parent
+    shutil.copytree(submission.path, jobs / f"{submission.id},x")
+    shutil.copytree(submission.path, tmp_path / "elsewhere")
+    (jobs / "0123456789ab").symlink_to(tmp_path / "elsewhere")
+    assert submissions(submission.store) == [submission]

@@ -1,8 +1,10 @@
 """Compaction: fewer parts, the same rows."""
 
 import pyarrow.parquet as pq
+import pytest
 
 from relusweep.sweep.record import SCHEMA_VERSION
+from relusweep.sweep.store import compaction
 from relusweep.sweep.store.compaction import compact
 from relusweep.sweep.store.part import schema_version
 from relusweep.sweep.store.store import Store
@@ -23,6 +25,34 @@ def test_compaction_keeps_every_row_once_and_few_parts(store):
         ("x", 2),
     ]
     assert compact(store)["runs"] == (1, 1)
+
+
+@pytest.mark.parametrize("together", [1, 2])
+def test_rows_that_are_there_twice_are_dropped_though_they_go_into_different_parts(store, monkeypatch, together):
+    """Parts a, b, c and d of equal size are merged one by one, or two by two."""
+    store.write("c", {"runs": rows(2, 7, loss=9.0)}, {})
+    store.write("d", {"runs": rows(0, 1, loss=9.0)}, {})
+    largest = max(part.stat().st_size for part in store.parts())
+    monkeypatch.setattr(compaction, "COMPACT_BYTES", together * largest)
+    before = {row["run_id"]: row for row in store.read()[0].to_pylist()}
+    assert store.ledger().doubled() == 3
+    assert compact(store)["runs"] == (4, 3 if together == 1 else 2)
+    assert store.ledger().doubled() == 0
+    assert {row["run_id"]: row for row in store.read()[0].to_pylist()} == before
+    assert [row["loss"] for row in before.values()].count(9.0) == 1  # of seed 7, which is there once
+    assert compact(store)["runs"][1] <= 3
+    assert not [part for part in store.parts() if part in store.broken("runs")]
+
+
+def test_rows_that_are_there_twice_stay_where_the_other_part_is_broken(store, monkeypatch):
+    store.write("c", {"runs": rows(0, 1, 2)}, {})
+    content = bytearray(store.parts()[0].read_bytes())
+    content[len(content) // 3] ^= 1
+    store.parts()[0].write_bytes(content)
+    monkeypatch.setattr(compaction, "COMPACT_BYTES", 1)
+    compact(store)
+    assert len(store.parts()) == 3
+    assert len(store.recorded()) == 5
 
 
 def test_compaction_leaves_broken_parts_where_they_are(store):

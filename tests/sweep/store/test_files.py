@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +44,24 @@ def test_name_and_study_are_those_of_the_spec_if_it_can_be_read(store, text, nam
         store.write_spec(text)
         assert store.spec_path.read_text() == text
     assert (store.sweep_name(), store.study()) == (name, study)
+
+
+def test_failure_that_cannot_be_read_just_now_is_not_damaged(store, monkeypatch):
+    store.write_failure("p", FAILURE)
+    (store.path / "failures" / "q.json").write_text("[]")
+    (store.path / "failures" / "folder.json").mkdir()
+    damaged = [store.path / "failures" / "q.json"]
+    assert store.damaged_failures() == damaged
+    genuine = Path.read_bytes
+
+    def refused(path):
+        if path.name == "p.json":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return genuine(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    assert store.failures() == []
+    assert store.damaged_failures() == damaged
 
 
 def test_failures_can_be_asked_for_by_the_runs_that_are_missing(store):
@@ -104,3 +123,10 @@ def test_an_error_of_the_file_system_about_a_file_of_the_store_is_the_store_s(st
     store.refuse(OSError(errno.EROFS, os.strerror(errno.EROFS), "/elsewhere"))
     store.refuse(OSError("no file at all"))
     store.refuse(ValueError(str(path)))
+
+
+@pytest.mark.parametrize("folder", ["failures", "progress"])
+def test_a_pipe_or_a_device_keeps_nobody_waiting(store, folder):
+    os.mkfifo(store.path / folder / "x.json")
+    (store.path / folder / "y.json").symlink_to("/dev/zero")
+    assert store.failures() == store.progress() == []

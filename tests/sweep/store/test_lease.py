@@ -269,7 +269,7 @@ def test_who_stood_still_for_longer_than_his_lease_can_record_nothing(
                 store.write("theirs", {"runs": [A, B]}, {}, theirs.drafts)
             store.write("ours", {"runs": [B, C]}, {}, ours.drafts)
     assert set(store.recorded()) == {B["run_id"], C["run_id"]}
-    assert store.doubled() == 0
+    assert store.ledger().doubled() == 0
     assert files(store) == []
     assert drafts(store) == []
 
@@ -357,7 +357,7 @@ def test_lease_that_the_file_system_does_not_show_is_not_taken_over(
             raise OSError(errno.EACCES, "Permission denied")
         return read(self)
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(lease, "content_of", refuse)
     with pytest.raises(StoreError, match="permission denied"), leased(store, "pack", ["a"]):
         pytest.fail("leased what could not be read")
     with pytest.raises(StoreError, match="permission denied"):
@@ -390,3 +390,31 @@ def test_takeover_of_a_damaged_lease_leaves_its_owner_nothing_to_record(
             assert theirs.is_lost
             assert drafts(store) == [ours.drafts]
             assert not ours.is_lost
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"pid": 10**30}, {"pid": -1}, {"pid": 2**31}, {"runs": [["a"]]}, {"runs": [None]}, {"started": float("nan")},
+     {"kernel": "x"}, {"kernel": 3}, {"host": "\x1b[31m\n"}],
+)  # fmt: skip
+def test_lease_that_nobody_of_ours_wrote_stops_no_command(tmp_path: Path, changed: dict[str, Any]) -> None:
+    store = Store.create(tmp_path / "store")
+    path = store.path / "claims" / "p.json"
+    for identity in (process.identity(), {"host": "elsewhere", "pid": 1, "started": 0.0}):
+        path.write_text(json.dumps(identity | {"runs": []} | changed))
+        assert leased_runs(store) <= {"a"}
+        assert len(active_packs(store)) <= 1
+        os.utime(path, (0, 0))
+        remove_expired(store)
+
+
+def test_lease_of_the_far_future_is_nobody_s(tmp_path: Path) -> None:
+    """By a file of next year, a store would never be trained."""
+    store = Store.create(tmp_path / "store")
+    path = store.path / "claims" / "p.json"
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "started": 0.0, "runs": ["a"]}))
+    assert leased_runs(store) == {"a"}
+    os.utime(path, (2**33, 2**33))
+    assert leased_runs(store) == set()
+    with leased(store, "p", ["a"]) as lease:
+        assert lease is not None

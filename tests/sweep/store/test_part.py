@@ -3,14 +3,19 @@
 import errno
 import os
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from relusweep.sweep.record import SCHEMA_VERSION
+from relusweep.sweep.record import SCHEMA_VERSION, SCHEMAS
 from relusweep.sweep.store.atomic import StoreError
 from relusweep.sweep.store.compaction import compact
+from relusweep.sweep.store.part import write_part
 from relusweep.sweep.store.repair import repair, set_aside
+from relusweep.sweep.store.seal import enclosure
 from relusweep.sweep.store.store import Store
 from tests.sweep.store.conftest import rows
 
@@ -102,18 +107,21 @@ def test_part_of_a_later_schema_is_broken_and_says_so(store):
 def refusing(monkeypatch):
     """Have the file system refuse so many reads of parts, with this error."""
     monkeypatch.setattr("relusweep.sweep.store.part._WAITS", (0.0, 0.0, 0.0))
-    genuine = pq.ParquetFile
 
     def refuse(number, times):
         left = [times]
 
-        def opened(*given, **options):
-            if left[0]:
-                left[0] -= 1
-                raise MemoryError if number is None else OSError(number, os.strerror(number))
-            return genuine(*given, **options)
+        def unless_refused(genuine):
+            def opened(*given, **options):
+                if left[0]:
+                    left[0] -= 1
+                    raise MemoryError if number is None else OSError(number, os.strerror(number))
+                return genuine(*given, **options)
 
-        monkeypatch.setattr("relusweep.sweep.store.part.pq.ParquetFile", opened)
+            return opened
+
+        monkeypatch.setattr("relusweep.sweep.store.part.pq.ParquetFile", unless_refused(pq.ParquetFile))
+        monkeypatch.setattr("relusweep.sweep.store.part.enclosure", unless_refused(enclosure))
 
     return refuse
 
@@ -169,3 +177,81 @@ def test_part_of_a_colleague_that_cannot_be_read_is_left_alone(store, monkeypatc
     finally:
         os.seteuid(0)
     assert part.exists()
+
+
+def flipped(content: bytes, at: list[tuple[int, int]]) -> bytes:
+    damaged = bytearray(content)
+    for place, bit in at:
+        damaged[place] ^= 1 << bit
+    return bytes(damaged)
+
+
+def hostile(content: bytes) -> st.SearchStrategy[bytes]:
+    """Flipped bits, cuts, and pieces that stand twice."""
+    places = st.integers(0, len(content) - 1)
+    flips = st.lists(st.tuples(places, st.integers(0, 7)), min_size=1, max_size=3)
+    return st.one_of(
+        flips.map(lambda at: flipped(content, at)),
+        places.map(lambda end: content[:end]),
+        st.tuples(places, places).map(lambda ends: content[: max(ends)] + content[min(ends) :]),
+    )
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_lies_in_a_part_it_is_read_as_written_or_broken(store, data):
+    part = store.path / "runs" / "pack-a.parquet"
+    kept = store.path / "kept"
+    content = (kept if kept.exists() else part).read_bytes()
+    kept.write_bytes(content)
+    part.write_bytes(data.draw(hostile(content)))
+    rows, broken = store.read(columns=["seed"])
+    assert sorted(rows["seed"].to_pylist()) == ([3, 4] if broken else [0, 1, 2, 3, 4])
+    assert len(store.recorded()) == len(rows)
+    assert len(store.broken("runs")) == (part.read_bytes() != content)
+    assert all("\n" not in why and len(why) <= 200 for why in broken.values())
+
+
+VALUES = st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(), st.text(max_size=40))
+
+
+@given(st.sampled_from(SCHEMAS["runs"].names), VALUES)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_column_of_other_values_is_taken_or_names_its_part_as_broken(store, name, value):
+    part = store.path / "runs" / "pack-a.parquet"
+    table = pq.read_table(part)
+    kept = table.filter([True, False, False])
+    place = table.schema.names.index(name)
+    write_part(part, kept.set_column(place, name, pa.array([value])))
+    try:
+        rows, broken = store.read()
+        assert (len(rows), len(broken)) in {(3, 0), (2, 1)}
+        assert len(store.recorded()) in {2, 3}
+    finally:
+        write_part(part, table)
+
+
+def test_part_that_promises_more_than_it_can_hold_is_broken_before_it_is_read(store, monkeypatch):
+    """A thousand million equal rows take a kilobyte, and hours to read; a gigabyte of zeros a hundred kilobytes."""
+    part = store.path / "runs" / "pack-a.parquet"
+    rows = pq.read_table(part)
+    write_part(part, rows.take(pa.array(np.zeros(40_000, np.int64))))
+    assert store.broken("runs") == {}
+    monkeypatch.setattr("relusweep.sweep.store.part._MOST_ROWS_A_BYTE", 1)
+    assert store.broken("runs")[part].startswith("its footer promises 40000 rows in ")
+    monkeypatch.setattr("relusweep.sweep.store.part._MOST_BYTES", 2**20)
+    large = rows.slice(0, 1)
+    write_part(part, large.set_column(large.schema.names.index("device"), "device", pa.array(["0" * 2**20])))
+    assert part.stat().st_size < 2**17
+    assert store.broken("runs")[part].endswith("bytes at a time")
+    assert len(store.recorded()) == 2
+
+
+def test_pipes_devices_and_folders_are_broken_parts(store):
+    os.mkfifo(store.path / "runs" / "pipe.parquet")
+    (store.path / "runs" / "device.parquet").symlink_to("/dev/zero")
+    (store.path / "runs" / "folder.parquet").mkdir()
+    assert {part.stem for part in store.broken("runs")} == {"pipe", "device", "folder"}
+    assert len(store.recorded()) == 5
+    repair(store)
+    assert store.broken("runs") == {}

@@ -66,8 +66,8 @@ def test_sound_store_is_left_as_it_is(store):
 
 
 def test_recorded_runs_without_what_is_asked_are_counted(store):
-    assert store.lacking(moments=False, weights=False) == {}
-    assert store.lacking(moments=True, weights=True) == {"trajectories": 3, "weights": 2}
+    assert store.ledger().lacking(moments=False, weights=False) == {}
+    assert store.ledger().lacking(moments=True, weights=True) == {"trajectories": 3, "weights": 2}
 
 
 # Killed half-way -----------------------------------------------------------------------------------------------------
@@ -276,3 +276,18 @@ def test_folder_in_the_place_of_a_state_is_set_aside(store):
     repair(store)
     assert store.checkpoints() == []
     assert [path.name for path in (store.path / "aside").glob("checkpoints-*/*")] == ["notes.txt"]
+
+
+def test_leftovers_are_not_looked_for_behind_links(store, tmp_path):
+    mine = tmp_path / "mine"
+    (mine / "inside").mkdir(parents=True)
+    kept = [mine / ".x.tmp", mine / "inside" / ".y.tmp"]
+    (store.path / "jobs").mkdir()
+    (store.path / "linked").symlink_to(mine)
+    (store.path / "jobs" / "linked").symlink_to(mine)
+    left = store.path / "runs" / ".z.tmp"
+    for path in (*kept, left):
+        path.touch()
+        os.utime(path, (0, 0))
+    remove_leftovers(store)
+    assert [path.exists() for path in (*kept, left)] == [True, True, False]

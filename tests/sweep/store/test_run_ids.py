@@ -58,3 +58,9 @@ def test_column_of_run_ids_is_read_in_its_order():
 def test_column_of_something_else_is_refused(ids):
     with pytest.raises(ValueError, match=r"run_id|hexadecimal|element size"):
         keys_of(pa.chunked_array([ids], pa.string()))
+
+
+@pytest.mark.parametrize("ids", [["ab" * 15 + "a", "ab" * 16 + "a"], ["", "ab" * 32], ["ab" * 15 + " a", "b" * 32]])
+def test_column_whose_ids_would_run_into_each_other_is_refused(ids):
+    with pytest.raises(ValueError, match=r"run_id|hexadecimal"):
+        keys_of(pa.chunked_array([ids], pa.string()))

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -124,14 +123,38 @@ def test_store_that_has_lost_its_mark_is_given_it_anew_by_run_and_named_by_other
 
 
 def test_mark_that_cannot_be_read_just_now_is_not_written_anew(store, monkeypatch):
-    read = Path.read_bytes
-
     def refuse(path):
-        if path.name == "store.json":
-            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
-        return read(path)
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr("relusweep.sweep.store.store.content_of", refuse)
     for use in (Store.open, Store.create):
         with pytest.raises(StoreError, match=r"store\.json: Stale file handle\. Correct it, then run the same"):
             use(store.path)
+
+
+@pytest.mark.parametrize("folder", ["runs", "checkpoints", "progress", "claims", "jobs", "aside"])
+def test_store_whose_folder_is_a_link_is_refused(store, tmp_path, folder):
+    """What a store no longer needs is deleted: by a link, files of its user would be."""
+    if (store.path / folder).exists():
+        (store.path / folder).rename(store.path / "moved")
+    (tmp_path / "mine").mkdir()
+    (store.path / folder).symlink_to(tmp_path / "mine")
+    for use in (Store.open, Store.create):
+        with pytest.raises(StoreError, match=f"{folder}: a link; expected a folder"):
+            use(store.path)
+
+
+def test_spec_that_is_a_pipe_keeps_nobody_waiting(store):
+    os.mkfifo(store.path / "spec.toml")
+    with pytest.raises(StoreError, match=r"spec\.toml: no file; expected the spec"):
+        Store.open(store.path)
+    assert store.sweep_name() is None
+
+
+def test_name_that_parquet_s_library_cannot_open_is_refused(tmp_path):
+    """Every part would seem to be broken, and be trained again."""
+    path = tmp_path / os.fsdecode(b"\xff")
+    for use in (Store.open, Store.create):
+        with pytest.raises(StoreError, match="a name that is not UTF-8"):
+            use(path)
+    assert not path.exists()

@@ -1,4 +1,6 @@
+import contextlib
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +58,49 @@ def test_groups_of_many_are_other_users(folder: Path, monkeypatch: pytest.Monkey
 def test_a_folder_that_another_user_made_first_is_his(folder: Path) -> None:
     os.chown(folder.parent, 12345, 12345)
     assert weakness(folder) == f"{folder.parent} belongs to another user, 12345"
+
+
+def test_a_list_of_others_counts_though_the_group_is_one_s_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an access control list, what the mode shows as the group's is what any of its entries may have."""
+    monkeypatch.setattr("relusweep.sweep.kernels.jit.private._is_of_one", lambda group: True)
+    folder.chmod(0o770)
+    assert weakness(folder) is None
+    entries = [(0x01, 7, -1), (0x02, 7, 12345), (0x04, 7, -1), (0x10, 7, -1), (0x20, 0, -1)]
+    packed = b"\2\0\0\0" + b"".join(struct.pack("<HHi", *each) for each in entries)
+    with contextlib.suppress(OSError):  # a file system without lists
+        os.setxattr(folder, "system.posix_acl_access", packed)
+    if "system.posix_acl_access" not in os.listxattr(folder):
+        monkeypatch.setattr(os, "listxattr", lambda path: ["system.posix_acl_access"])
+    assert "can be written by its group" in str(weakness(folder))
+
+
+def test_what_was_checked_is_what_is_used(folder: Path, tmp_path: Path) -> None:
+    """A link in a folder of somebody else's may lead elsewhere a moment later."""
+    kept = tmp_path / "ours"
+    kept.mkdir(mode=0o700)
+    (folder / "link").symlink_to(kept)
+    folder.chmod(0o777)
+    code = (
+        "from relusweep.sweep.kernels.jit.compiled import cache_directory\n"
+        "from relusweep.sweep.kernels.jit.program import user_cache, _own\n"
+        "print(user_cache(), cache_directory(), _own(), sep='\\n')\n"
+    )
+    link = str(folder / "link")
+    where = os.environ | {"XDG_CACHE_HOME": link, "NUMBA_CACHE_DIR": link, "TMPDIR": link}
+    done = subprocess.run([sys.executable, "-c", code], env=where, capture_output=True, text=True, check=True)
+    for used in done.stdout.splitlines():
+        assert Path(used).is_relative_to(kept), used
+
+
+def test_a_folder_that_others_could_write_until_now_is_not_taken(tmp_path: Path) -> None:
+    """Closing it would keep what they have put there."""
+    kernels = tmp_path / "relusweep" / "kernels"
+    kernels.mkdir(parents=True)
+    kernels.chmod(0o777)
+    code = "from relusweep.sweep.kernels.jit.program import user_cache\nprint(user_cache())"
+    where = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=where, capture_output=True, text=True, check=True)
+    assert done.stdout == "None\n"
 
 
 def test_programs_are_neither_kept_in_nor_loaded_from_where_others_write(folder: Path, tmp_path: Path) -> None:

@@ -1,0 +1,13 @@
+"""Stages: the literal list of them, and which back-end each is about."""
+
+from chaos import earlier, faults, many, ray, slurm
+from chaos.stage import Stage
+
+STAGES: dict[str, Stage] = {
+    "local": faults.STAGE,
+    "many parts": many.STAGE,
+    "an earlier version beside": earlier.STAGE,
+    "slurm": slurm.STAGE,
+    "ray": ray.STAGE,
+}
+BACKENDS = {"local": ("local", "many parts", "an earlier version beside"), "slurm": ("slurm",), "ray": ("ray",)}
