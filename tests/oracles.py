@@ -57,6 +57,12 @@ def heavy_ball(curvature: float, lr: float, momentum: float) -> np.ndarray:
     return np.stack([np.array([1, 0]) - lr * m, m])
 
 
+def nesterov(curvature: float, lr: float, momentum: float) -> np.ndarray:
+    """One step of m ← μ m + λ θ, θ ← θ - η (λ θ + μ m) on the quadratic of curvature λ, as `heavy_ball`."""
+    m = np.array([curvature, momentum])
+    return np.stack([np.array([1, 0]) - lr * (np.array([curvature, 0]) + momentum * m), m])
+
+
 def growth(step: np.ndarray) -> float:
     """Largest |eigenvalue|: the factor by which a deviation grows a step in the end."""
     return float(np.abs(np.linalg.eigvals(step)).max())

@@ -30,11 +30,12 @@ def test_norm_limit_is_half_smaller_with_an_output_bias(frame, row, name, bias, 
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
-def test_momentum_has_the_limit_beyond_which_heavy_ball_is_unstable(frame, row, momentum):
-    heavy = row(lr=0.2, optimizer="momentum", momentum=momentum)
+@pytest.mark.parametrize(("optimizer", "oracle"), [("momentum", oracles.heavy_ball), ("nesterov", oracles.nesterov)])
+def test_momentum_has_the_limit_beyond_which_it_is_unstable(frame, row, momentum, optimizer, oracle):
+    heavy = row(lr=0.2, optimizer=optimizer, momentum=momentum)
     limit = outcome(frame, heavy)["limit"]
-    assert oracles.growth(oracles.heavy_ball(limit * (1 - 1e-6), 0.2, momentum)) < 1
-    assert oracles.growth(oracles.heavy_ball(limit * (1 + 1e-6), 0.2, momentum)) > 1
+    assert oracles.growth(oracle(limit * (1 - 1e-6), 0.2, momentum)) < 1
+    assert oracles.growth(oracle(limit * (1 + 1e-6), 0.2, momentum)) > 1
     for name in ("stability_norm", "oriented_stability_norm"):
         assert outcome(frame, heavy, name)["limit"] == pytest.approx((limit - 1) / 2)
 
@@ -48,6 +49,7 @@ def test_run_with_momentum_is_judged_by_its_own_edge(frame, row):
 
 
 HEAVY = {"optimizer": "momentum", "momentum": 0.5}
+NESTEROV = {"optimizer": "nesterov", "momentum": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -59,6 +61,7 @@ HEAVY = {"optimizer": "momentum", "momentum": 0.5}
         ([{}, {"bias": False}], "2/η", "1/η − ½ (without biases 1/η)"),
         ([HEAVY], "2(1+μ)/η", "(1+μ)/η − ½"),
         ([HEAVY, {}], "2(1+μ)/η", "(1+μ)/η − ½"),
+        ([NESTEROV, {}], "2(1+μ)/(1+2μ)/η", "(1+μ)/(1+2μ)/η − ½"),
         ([HEAVY, {"bias": False}], "2(1+μ)/η", "(1+μ)/η − ½ (without biases (1+μ)/η)"),
         ([{**HEAVY, "bias": False}], "2(1+μ)/η", "(1+μ)/η"),
         ([{}, {"bias": False, "status": "budget"}, {**HEAVY, "status": "diverged"}], "2/η", "1/η − ½"),
@@ -107,6 +110,10 @@ def test_run_on_kinks_is_judged_on_its_flattest_side(frame, row, name):
         ({"lr_ratio": float("inf")}, "different step sizes"),
         ({"weight_decay": 1e-3}, "weight decay"),
         ({"warmup_steps": 6000}, "warm-up"),
+        ({"optimizer": "adamw"}, "threshold is not one of λ_max"),
+        ({"schedule": "cosine"}, "falls until the end"),
+        ({"optimizer": "sgd", "batch_size": 8, "sampling": "epoch"}, "depend on each other"),
+        ({"label_noise": 0.1}, "labels change"),
         ({"sharpness": None}, "sharpness not recorded"),
         ({"sharpness": float("nan")}, "sharpness not recorded"),
     ],

@@ -61,6 +61,22 @@ def test_initial_weights_have_the_stated_spread(init, spread, bias_spread):
     assert weights["b1"].std() == pytest.approx(3 * bias_spread, rel=0.15)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_outputs_of_balanced_weights_are_as_large_as_their_units_and_of_dominated_ones_larger(bias):
+    shape = {"problem": "sine", "d": 3, "width": 4000, "bias": bias, "lr": 0.1, "init_scale": 0.5}
+    drawn = {}
+    for init in ("balanced", "dominated"):
+        run = Run.model_validate(shape | {"init": init})
+        weights = weights_of(initial_parameters(run), run)
+        rows = torch.cat([weights["w1"], weights["b1"][:, None]], 1) if bias else weights["w1"]
+        assert float(rows.std()) == pytest.approx(0.5 / np.sqrt(4000), rel=0.03)
+        assert abs(float(weights["w2"].sign().mean())) < 4.5 / np.sqrt(4000)
+        assert float(weights.get("b2", torch.tensor(0.0))) == 0
+        drawn[init] = weights["w2"].abs() / rows.norm(dim=1)
+    torch.testing.assert_close(drawn["balanced"], torch.ones(4000).double())
+    assert bool((drawn["dominated"] > 1).all())
+
+
 def test_output_scale_acts_on_the_output_weights_alone():
     plain = Run.model_validate({"problem": "sine", "lr": 0.1, "depth": 2})
     scaled = Run.model_validate({"problem": "sine", "lr": 0.1, "depth": 2, "output_scale": 0.25})

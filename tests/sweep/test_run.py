@@ -60,7 +60,14 @@ def test_defaults_follow_the_problem_the_depth_and_the_optimizer():
         ({"problem": "digits", "d": 3}, "d = 3; digits has d = 64"),
         ({"width2": 3}, "width2 = 3; it needs depth = 2"),
         ({"negative_slope": 0.1}, "it needs activation = 'leaky_relu'"),
-        ({"momentum": 0.9}, "it needs optimizer = 'momentum'"),
+        ({"momentum": 0.9}, "it needs optimizer = 'momentum' or 'nesterov'"),
+        ({"beta1": 0.8}, "it needs optimizer = 'adam' or 'adamw'"),
+        ({"optimizer": "adam", "beta2": 1.0}, "less than 1"),
+        ({"sampling": "epoch"}, "sampling = 'epoch'; it needs a batch_size"),
+        ({"schedule": "step"}, "it needs schedule_every, the steps after which"),
+        ({"schedule": "cosine", "schedule_every": 5}, "it needs schedule = 'step'"),
+        ({"init": "balanced", "depth": 2}, "init = 'balanced' with depth = 2; it is a law of one hidden layer"),
+        ({"clip": 0.0}, "greater than 0"),
         ({"batch_size": 8}, "gd takes all samples. Use optimizer = 'sgd'"),
         ({"optimizer": "sgd", "batch_size": 0}, "sgd takes at least 1 sample"),
         ({"optimizer": "sgd", "batch_size": 65}, "expected at most n = 64"),
@@ -79,6 +86,13 @@ def test_impossible_parameters_are_refused_with_the_cure(parameters, message):
         run(**parameters)
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_adam_with_its_usual_numbers_is_the_run_that_does_not_name_them(optimizer):
+    plain, named = run(optimizer=optimizer), run(optimizer=optimizer, beta1=0.9, beta2=0.999, epsilon=1e-8)
+    assert (named, named.id) == (plain, plain.id)
+    assert len({run(optimizer=optimizer, **{key: 0.5}).id for key in ("beta1", "beta2", "epsilon")} | {plain.id}) == 4
+
+
 def test_lr_ratio_may_be_infinite():
     assert run(lr_ratio=float("inf")).lr_ratio == float("inf")
 
@@ -90,6 +104,7 @@ def test_every_parameter_says_what_it_means():
 @pytest.mark.parametrize(
     "rule",
     [{}, {"depth": 2}, {"optimizer": "momentum"}, {"optimizer": "sgd"}, {"activation": "leaky_relu"},
+     {"optimizer": "nesterov", "clip": 1.0}, {"optimizer": "adamw", "beta1": 0.5}, {"schedule": "step", "schedule_every": 5},
      {"problem": "digits", "d": 64}, {"problem": "teacher", "d": 3}],
     ids=str,
 )  # fmt: skip

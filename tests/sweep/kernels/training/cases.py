@@ -64,6 +64,11 @@ def rules(batches=1):
     ]
 
 
+def samplings(batches=1):
+    """Mini-batches of the other kinds."""
+    return [{"optimizer": "sgd", "batch_size": batches, "sampling": kind} for kind in ("replacement", "epoch")]
+
+
 def begun(runs, kernel):
     """The training of a pack by this kernel, at its first step."""
     training = Training(Pack(tuple(runs)), CPU)

@@ -15,6 +15,7 @@ from tests.sweep.kernels.training.cases import (
     by_id,
     make,
     rules,
+    samplings,
     trained,
     various,
 )
@@ -28,7 +29,7 @@ def test_equals_autograd_on_each_run_alone(shape):
 
 
 @pytest.mark.parametrize("shape", [SHAPES[4], SHAPES[11]], ids=str)
-@pytest.mark.parametrize("rule", RULES[1:], ids=str)
+@pytest.mark.parametrize("rule", [*RULES[1:], *samplings()], ids=str)
 def test_every_rule_equals_torch_optim(shape, rule):
     batch = {"batch_size": shape["n"] // 2 + 1} if "batch_size" in rule else {}
     against_autograd(make(**shape | rule | batch), fused)
@@ -50,7 +51,7 @@ def test_random_shapes_equal_autograd(shape, depth, activation, rule):
     against_autograd(make(3, **shape | depth | activation | rule | small), fused, tolerance)
 
 
-@pytest.mark.parametrize("rule", [{}, {"optimizer": "sgd", "batch_size": 5}], ids=str)
+@pytest.mark.parametrize("rule", [{}, {"optimizer": "sgd", "batch_size": 5}, *samplings(5)[1:]], ids=str)
 @pytest.mark.parametrize("depth", [{"width": 20}, {"depth": 2, "width": 7}], ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_run_is_the_same_bit_for_bit_in_any_pack(rule, depth, dtype):

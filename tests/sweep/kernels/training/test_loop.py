@@ -14,7 +14,7 @@ def tile_of(**parameters):
 
 def test_arguments_are_the_memory_of_the_tile_that_is_changed_in_place():
     tile = tile_of(optimizer="momentum", momentum=0.5)
-    arguments = loop.arguments(tile)
+    arguments = loop.arguments(tile, 0, 3, 0)
     for tensor, array in ((tile.theta, arguments[0]), (tile.buffers[0], arguments[1]), (tile.peak, arguments[-1])):
         array[...] = 7
         assert bool((tensor == 7).all())
@@ -23,18 +23,23 @@ def test_arguments_are_the_memory_of_the_tile_that_is_changed_in_place():
 def test_rows_that_are_no_memory_of_their_own_are_refused():
     tile = tile_of()
     with pytest.raises(AssertionError, match="changed in place"):
-        loop.arguments(tile._replace(theta=tile.theta.T.contiguous().T))
+        loop.arguments(tile._replace(theta=tile.theta.T.contiguous().T), 0, 3, 0)
 
 
 def test_inputs_have_no_column_of_ones_and_what_runs_have_none_of_is_empty():
     tile = tile_of(**LEAKY)
-    _, memory, _, decays, momenta, warmups, slopes, _, xs, ys, _ = loop.arguments(tile)
+    _, memory, _, factors, decays, momenta, clips, slopes, _, xs, ys, _ = loop.arguments(tile, 0, 3, 3)
     assert xs.shape == (1, 5, 2)
     assert ys.shape == (3, 5)
-    assert len(memory) == len(decays) == 0
+    assert len(memory) == len(factors) == len(decays) == len(clips) == 0
     assert not momenta.any()
-    assert not warmups.any()
     np.testing.assert_array_equal(slopes, [0.2] * 3)
+
+
+def test_factors_of_the_rates_are_there_until_they_are_what_they_stay():
+    tile = tile_of(warmup_steps=4)
+    np.testing.assert_array_equal(loop.arguments(tile, 2, 6, 4)[3], [[0.75, 1.0, 1.0, 1.0]] * 3)
+    assert len(loop.arguments(tile, 4, 6, 4)[3]) == 0
 
 
 def test_losses_are_a_step_of_no_length_that_changes_nothing():
