@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
+from relusweep.cluster.announcement import announced
 from relusweep.cluster.backend import Assignment, Backend, Outcome
 from relusweep.cluster.jobs.queue import Queues
 from relusweep.cluster.plan import check
@@ -84,7 +85,9 @@ def launch(
         say(f"{store.path}: {UNSYNCED}.")
     # made before the first look at what is recorded: it holds the time
     assignment = Assignment(store.path, spec.measure, name, checkpoint_seconds, clock.now(store.path))
-    for part, (why, moved) in repair(store).items():
+    with announced(f"{store.path}: what is recorded is being checked.", say):
+        repaired = repair(store)
+    for part, (why, moved) in repaired.items():
         say(f"{part}: broken ({why}); set aside as {moved}, its runs are trained again.")
     store.write_spec(spec.text)
     if not tally:  # else they are kept, and what was read need not be read again

@@ -8,12 +8,12 @@ import logging
 import os
 import platform
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from relusweep.cluster.announcement import announced
 from relusweep.cluster.backend import BackendError
 from relusweep.cluster.host.safe_path import Secured
 from relusweep.cluster.host.signals import restored
@@ -22,7 +22,6 @@ from relusweep.cluster.ray.token import ask_for_token, check_token, has_token
 
 STORE_BYTES = 80 * 2**20  # of shared memory: packs travel through files, and Ray asks for 75 MiB at least
 _CONNECT_SECONDS = 5.0
-_STARTING_SECONDS = 20.0  # between lines while Ray is starting
 
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -121,7 +120,7 @@ def started(cpus: int, gpus: int, say: Callable[[str], None], title: str = "") -
                 _away_from_signals(),
                 _temporary_files_in(home),
                 _nowhere(),
-                _announced(say),
+                announced("Ray is starting.", say),
                 _in_one_line(),
             ):
                 cluster = ray.init(
@@ -134,24 +133,6 @@ def started(cpus: int, gpus: int, say: Callable[[str], None], title: str = "") -
         finally:
             ray.shutdown()
             os.environ.pop("RAY_AUTH_TOKEN_PATH", None)
-
-
-@contextmanager
-def _announced(say: Callable[[str], None]) -> Iterator[None]:
-    """Report now and then that Ray is starting: on a machine that is busy it takes minutes, and blocks all else."""
-    over = threading.Event()
-
-    def report() -> None:
-        while not over.wait(_STARTING_SECONDS):
-            say("Ray is starting.")
-
-    reporting = threading.Thread(target=report, daemon=True)
-    reporting.start()
-    try:
-        yield
-    finally:
-        over.set()
-        reporting.join()
 
 
 @contextmanager
