@@ -66,6 +66,7 @@ bench: install
 	$(BIN)/python bench/measures.py
 	$(BIN)/python bench/sweeps.py
 	$(BIN)/python bench/expand.py
+	$(BIN)/python bench/own_data.py
 	$(BIN)/python bench/gpu.py
 	$(BIN)/python bench/many.py
 	$(BIN)/python bench/stores.py $(RUNS)

@@ -7,7 +7,7 @@ import polars as pl
 from pydantic import ValidationError
 
 from relusweep.sweep.record import RESULTS, STATUSES
-from relusweep.sweep.run import PARAMETERS, Run
+from relusweep.sweep.run import NAMES, PARAMETERS, Run
 
 _MOST_LETTERS = 200  # of a text
 _SWITCHES = (
@@ -50,7 +50,7 @@ def _is_wrong(name: str, kind: pl.DataType) -> pl.Expr:
     column = pl.col(name)
     wrong = pl.lit(False)
     if kind == pl.String:
-        wrong |= column.str.len_bytes() > 4 * _MOST_LETTERS if name != "store" else False
+        wrong |= column.str.len_bytes() > 4 * _MOST_LETTERS if name not in ("store", *NAMES) else False
     if name in PARAMETERS:
         return wrong | _is_no_parameter(name, column)
     if name == "run_id":

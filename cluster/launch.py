@@ -15,6 +15,7 @@ from relusweep.cluster.jobs.queue import Queues
 from relusweep.cluster.plan import check
 from relusweep.sweep.bracket import Brackets
 from relusweep.sweep.checkpoint import load_checkpoint
+from relusweep.sweep.kept import keep_data, refuse_other_images
 from relusweep.sweep.pack import Pack, make_packs
 from relusweep.sweep.planned import keep, kept_ids
 from relusweep.sweep.run import Run
@@ -73,6 +74,7 @@ def launch(
         StoreError: if the store is another sweep's, or cannot be written.
         KeyboardInterrupt: if a signal asked to stop; all states are written, or jobs go on.
     """
+    refuse_other_images(spec, Store(path))
     tally, brackets = _all_recorded(spec, path), Brackets.of(spec)
     planned = tally.planned if tally else check(spec, backend, say)
     if (former := Store.at(path)) and (sweep := former.sweep_name()) not in (None, spec.name):
@@ -89,6 +91,7 @@ def launch(
         repaired = repair(store)
     for part, (why, moved) in repaired.items():
         say(f"{part}: broken ({why}); set aside as {moved}, its runs are trained again.")
+    keep_data(spec, store)
     store.write_spec(spec.text)
     if not tally:  # else they are kept, and what was read need not be read again
         keep(spec, store, planned)

@@ -12,6 +12,7 @@ import torch
 
 from relusweep.cluster.backend import Assignment, Outcome
 from relusweep.cluster.host.signals import answered
+from relusweep.sweep import contents
 from relusweep.sweep.errors import RelusweepError
 from relusweep.sweep.execute import Interrupted, Progress, execute
 from relusweep.sweep.kernels.jit.compiled import announcing
@@ -41,6 +42,7 @@ class Worker:
         """
         self.assignment, self.device, self.gone = assignment, device, gone
         self.store = Store(assignment.store)
+        contents.look_in(self.store.path)
         self.name = worker_name()
         self.stop = threading.Event()
         self.lease: Lease | None = None  # of the pack in training, or the last one

@@ -3,14 +3,15 @@
 import itertools
 import math
 import zlib
-from collections.abc import Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from relusweep.sweep.run import PARAMETERS, Run
+from relusweep.sweep.run import NAMES, PARAMETERS, Run
+from relusweep.sweep.sources import Named, Sources
 from relusweep.sweep.spec_error import SpecError, checked, nearest, sentence, shown
 from relusweep.sweep.store.run_ids import Keys, keys_from
 from relusweep.sweep.template import FREE, Template
@@ -59,12 +60,30 @@ class Block:
     place: str
     fixed: dict[str, Any]
     factors: tuple[Factor, ...]
+    contents: Mapping[Named, str] = field(default_factory=dict)  # of the data files that it names
 
     def __len__(self) -> int:
         return math.prod(len(factor.rows) for factor in self.factors)
 
+    @property
+    def may_repeat(self) -> bool:
+        """Whether a run may come twice: where data files may hold the same under two names."""
+        return any(key in NAMES for factor in self.factors for key in factor.keys)
+
+    def settings(self, keys: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
+        """Yield the values that some parameters have together, each once; None for one that is not given."""
+        involved = [factor for factor in self.factors if not set(keys).isdisjoint(factor.keys)]
+        columns = []
+        for names, rows in involved:
+            places = [place for place, name in enumerate(names) if name in keys]
+            columns.append(dict.fromkeys((row,) if len(names) == 1 else tuple(row[k] for k in places) for row in rows))
+        varied = [name for names, _ in involved for name in names if name in keys]
+        for rows in itertools.product(*columns):
+            values = self.fixed | dict(zip(varied, itertools.chain(*rows), strict=True))
+            yield tuple(values.get(key) for key in keys)
+
     def expand(self) -> Iterator[Run]:
-        """Yield the block's runs; no run twice, since the rows of every factor differ."""
+        """Yield the block's runs; no run twice, since the rows of every factor differ, unless it `may_repeat`."""
         free = [FREE.issuperset(factor.keys) for factor in self.factors]
         keys = [key for factor, is_free in zip(self.factors, free, strict=True) if is_free for key in factor.keys]
         templates: dict[tuple[Any, ...], Template] = {}
@@ -117,32 +136,40 @@ class Block:
     def _run(self, rows: Iterable[Any]) -> Run:
         return self._valid(self._values(rows, [True] * len(self.factors)))
 
-    def _valid(self, values: dict[str, Any]) -> Run:
+    def _valid(self, varied: dict[str, Any]) -> Run:
+        values = self.fixed | varied
+        file, x_columns, y_column = map(values.get, NAMES)
+        content = self.contents.get((file, x_columns, y_column)) if file else None
+        if content and values.setdefault("content", content) != content:
+            raise SpecError(
+                f"{self.place}: content = {values['content']!r}; {file} holds {content!r}. Leave content out."
+            )
         try:
-            return Run.model_validate(self.fixed | values)
+            return Run.model_validate(values)
         except ValidationError as error:
             raise SpecError(sentence(self.place, error, PARAMETERS)) from None
 
 
-def lay_out(shared: dict[str, Any], raw: RawBlock, place: str) -> Block:
+def lay_out(shared: dict[str, Any], raw: RawBlock, place: str, sources: Sources) -> Block:
     """Check a block of a file, and lay its axes out.
 
     Args:
         shared: Fixed parameters of the whole file.
         raw: What stands there.
         place: What errors call it.
+        sources: Reads the data files that it names.
 
     Raises:
         SpecError: for the first thing in it that is wrong.
+        DataError: for the first data file that cannot be read.
     """
     drawn = set(raw.random) - {"count", "seed"}  # these two are how to draw
-    sources = {"fixed": set(raw.fixed), "grid": set(raw.grid), "zip": set(raw.zip), "random": drawn}
-    for (one, keys), (other, others) in itertools.combinations(sources.items(), 2):
+    given = {"fixed": set(raw.fixed), "grid": set(raw.grid), "zip": set(raw.zip), "random": drawn}
+    for (one, keys), (other, others) in itertools.combinations(given.items(), 2):
         for key in sorted(keys & others):
             raise SpecError(f"{place}: {key} is given in both {one} and {other}; expected it once. Remove one.")
-    for key, value in raw.fixed.items():
-        checked(key, value, f"{place}.fixed.{key}")
-    for key in sorted(sources["grid"] | sources["zip"] | drawn):
+    fixed = shared | {key: checked(key, value, f"{place}.fixed.{key}") for key, value in raw.fixed.items()}
+    for key in sorted(given["grid"] | given["zip"] | drawn):
         if key not in PARAMETERS:
             raise SpecError(f"{place}: unknown parameter `{shown(key)[1:-1]}`; {nearest(key, PARAMETERS)}")
     factors = [Factor.of({key: _axis(key, axis, f"{place}.grid.{key}")}) for key, axis in raw.grid.items()]
@@ -154,7 +181,9 @@ def lay_out(shared: dict[str, Any], raw: RawBlock, place: str) -> Block:
         factors.append(Factor.of(columns))
     if raw.random:
         factors.append(Factor.of(_draws(raw.random, f"{place}.random")))
-    return Block(place, shared | raw.fixed, tuple(factors))
+    block = Block(place, fixed, tuple(factors))
+    of_files = [names for problem, *names in block.settings(("problem", *NAMES)) if problem == "file" and names[0]]
+    return replace(block, contents=sources.look_up(map(tuple, of_files)))
 
 
 def _axis(key: str, raw: Any, place: str) -> Sequence[Any]:

@@ -4,44 +4,28 @@ A data set is a pure function of a run's parameters; its random numbers are keye
 where the run stands in a sweep. To add a problem, write its function and add a row to `PROBLEMS` at the foot.
 """
 
-import gzip
-import io
-import math
-import os
-import struct
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from pathlib import Path
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from relusweep.sweep.errors import RelusweepError
-from relusweep.sweep.store.small_file import content_of
+from relusweep.sweep import contents, own_data
+from relusweep.sweep.dataset import (
+    TARGET,
+    TEST,
+    TRAIN,
+    TRAIN_NOISE,
+    Array,
+    DataError,
+    Dataset,
+    Parameters,
+    stream,
+)
+from relusweep.sweep.images import digits, idx_content, idx_folder, mnist
 
-Array = NDArray[np.float64]
-Parameters = Mapping[str, Any]
-
-TRAIN, TEST, TARGET, TRAIN_NOISE = 1, 2, 3, 4  # purposes: one independent random stream each
-_MOST_BYTES = 2**28  # of a file of images, packed or not; MNIST has 2**25.5
 PYRAMID_MASS = 0.3  # share of the default l1 ball that the pyramid's support fills, in every dimension
-
-
-class DataError(RelusweepError):
-    """A data set cannot be had: the message says which, why, and what would help."""
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Inputs and targets, float64: x (n, d), y (n,), x_test (n_test, d), y_test (n_test,)."""
-
-    x: Array
-    y: Array
-    x_test: Array
-    y_test: Array
 
 
 @dataclass(frozen=True)
@@ -70,22 +54,23 @@ def dataset(parameters: Parameters) -> Dataset:
         DataError: if files are missing or broken, or hold too few images.
     """
     try:
-        return _dataset(tuple(parameters[key] for key in DATA_KEYS))
+        content = parameters["content"]
+        if parameters["problem"] == "mnist":
+            content = idx_content(idx_folder(), parameters["split"])
+            contents.refuse_other_images(idx_folder(), parameters["split"], content)
+        return _dataset(tuple(parameters[key] for key in DATA_KEYS), content)
     except MemoryError:
         sizes = ", ".join(f"{key} = {parameters[key]}" for key in ("n", "n_test", "d"))
         raise DataError(f"{parameters['problem']}: {sizes} do not fit in memory; expected smaller ones.") from None
 
 
 @lru_cache(maxsize=16)
-def _dataset(key: tuple[Any, ...]) -> Dataset:
+def _dataset(key: tuple[Any, ...], content: str | None) -> Dataset:
+    """Draw a data set that is named by its parameters and, where it is of files, by what is in these."""
     parameters: Parameters = dict[str, Any](zip(DATA_KEYS, key, strict=True))
     data = PROBLEMS[parameters["problem"]].draw(parameters)
-    noise = parameters["noise"] * _rng(parameters, TRAIN_NOISE).standard_normal(data.y.shape)
+    noise = parameters["noise"] * stream(parameters, TRAIN_NOISE).standard_normal(data.y.shape)
     return Dataset(data.x, data.y + noise, data.x_test, data.y_test)
-
-
-def _rng(p: Parameters, purpose: int) -> np.random.Generator:
-    return np.random.default_rng([p["data_seed"], purpose])
 
 
 # Synthetic problems: inputs from a domain, targets from a function ---------------------------------------------------
@@ -108,8 +93,8 @@ def inputs(domain: str, radius: float, d: int, count: int, rng: np.random.Genera
 
 def _synthetic(target: Callable[[Array, Parameters], Array]) -> Callable[[Parameters], Dataset]:
     def draw(p: Parameters) -> Dataset:
-        train = inputs(p["domain"], p["radius"], p["d"], p["n"], _rng(p, TRAIN))
-        test = inputs(p["domain"], p["radius"], p["d"], p["n_test"], _rng(p, TEST))
+        train = inputs(p["domain"], p["radius"], p["d"], p["n"], stream(p, TRAIN))
+        test = inputs(p["domain"], p["radius"], p["d"], p["n_test"], stream(p, TEST))
         return Dataset(train, target(train, p), test, target(test, p))
 
     return draw
@@ -132,7 +117,7 @@ def bump(x: Array, p: Parameters) -> Array:
 
 def teacher(x: Array, p: Parameters) -> Array:
     """Return a shallow ReLU network drawn from data_seed: unit directions, offsets in the domain, mean output."""
-    rng, k = _rng(p, TARGET), p["teacher_width"]
+    rng, k = stream(p, TARGET), p["teacher_width"]
     directions = rng.standard_normal((k, x.shape[1]))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     offsets = rng.uniform(-p["radius"], p["radius"], k)
@@ -141,7 +126,7 @@ def teacher(x: Array, p: Parameters) -> Array:
 
 def affine(x: Array, p: Parameters) -> Array:
     """Return v·x + c with a random unit vector v and c ~ N(0, 1), both from data_seed."""
-    rng = _rng(p, TARGET)
+    rng = stream(p, TARGET)
     v = rng.standard_normal(x.shape[1])
     return x @ (v / np.linalg.norm(v)) + rng.standard_normal()
 
@@ -149,90 +134,6 @@ def affine(x: Array, p: Parameters) -> Array:
 def zero(x: Array, p: Parameters) -> Array:
     """Return zeros, so nothing to learn: what remains of the labels is their noise."""
     return np.zeros(len(x))
-
-
-# Images: two classes, labels ±1 --------------------------------------------------------------------------------------
-
-
-def _two_classes(images: NDArray[Any], white: int, labels: NDArray[Any], p: Parameters, origin: str) -> Dataset:
-    """Choose n + n_test images, half of each class, at random by data_seed; the first class is -1, the second +1.
-
-    Pixels are divided by `white`, so that they lie in [0, 1].
-    """
-    rng, (low, high) = _rng(p, TRAIN), (int(c) for c in p["classes"].split(","))
-    train, test = [], []
-    for label, sign in ((low, -1), (high, 1)):
-        # an odd count gives the extra image to the second class
-        n, n_test = ((p[key] + (sign > 0)) // 2 for key in ("n", "n_test"))
-        rows = rng.permutation(np.flatnonzero(labels == label))
-        if len(rows) < n + n_test:
-            raise DataError(
-                f"{origin}: class {label} has {len(rows)} images, got n = {p['n']} and n_test = {p['n_test']}; "
-                f"expected at most {len(rows)} of each class. Lower n or n_test."
-            )
-        train += [(row, sign) for row in rows[:n]]
-        test += [(row, sign) for row in rows[n : n + n_test]]
-    (rows, y), (rows_test, y_test) = (np.array(pairs, int).reshape(-1, 2).T for pairs in (train, test))
-    return Dataset(images[rows] / white, y.astype(float), images[rows_test] / white, y_test.astype(float))
-
-
-def digits(p: Parameters) -> Dataset:
-    """Load scikit-learn's 1,797 real handwritten digits, 8×8 pixels scaled to [0, 1]."""
-    images, labels = _bundled_digits()
-    return _two_classes(images, 16, labels, p, "digits")
-
-
-@cache
-def _bundled_digits() -> tuple[Array, NDArray[Any]]:
-    from sklearn.datasets import load_digits  # slow to import, and wanted by one problem only
-
-    images, labels = load_digits(return_X_y=True)
-    return np.asarray(images), np.asarray(labels)
-
-
-def mnist(p: Parameters) -> Dataset:
-    """Load MNIST images from IDX files in the folder RELUSWEEP_DATA (or --data), pixels scaled to [0, 1]."""
-    folder = Path(os.environ.get("RELUSWEEP_DATA", "data/mnist"))
-    images = _read_idx(folder, f"{p['split']}-images-idx3-ubyte", dimensions=3)
-    labels = _read_idx(folder, f"{p['split']}-labels-idx1-ubyte", dimensions=1)
-    if len(images) != len(labels):
-        raise DataError(
-            f"{folder}: the {p['split']} files do not belong together, got {len(images)} images and "
-            f"{len(labels)} labels; expected one label an image. Fetch both files again."
-        )
-    if images.shape[1:] != (28, 28):
-        raise DataError(
-            f"{folder}: images of {images.shape[1]} × {images.shape[2]} pixels, expected 28 × 28. "
-            "Fetch the MNIST files again."
-        )
-    return _two_classes(images.reshape(len(images), 784), 255, labels, p, str(folder))
-
-
-@cache
-def _read_idx(folder: Path, name: str, dimensions: int) -> NDArray[Any]:
-    """Read an IDX file of bytes, gzip-compressed or not."""
-    found = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
-    if not found:
-        raise DataError(
-            f"{folder}: no file {name} or {name}.gz; expected MNIST in IDX format. "
-            "Name its folder with --data DIR or RELUSWEEP_DATA=DIR."
-        )
-    try:
-        raw = content_of(found[0], _MOST_BYTES)
-        if raw.startswith(b"\x1f\x8b"):  # whatever its name says
-            raw = gzip.GzipFile(fileobj=io.BytesIO(raw)).read(_MOST_BYTES + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{found[0]}: cannot be read ({error}); expected an IDX file. Fetch it again.") from None
-    if len(raw) > _MOST_BYTES:
-        raise DataError(f"{found[0]}: more than {_MOST_BYTES // 2**20} MiB; expected an IDX file. Fetch it again.")
-    header = 4 + 4 * dimensions
-    if len(raw) < header or raw[:4] != bytes([0, 0, 8, dimensions]):
-        raise DataError(f"{found[0]}: not an IDX file of bytes with {dimensions} dimension(s). Fetch it again.")
-    shape = struct.unpack(f">{dimensions}I", raw[4:header])
-    values = np.frombuffer(raw, np.uint8, offset=header)
-    if values.size != math.prod(shape):
-        raise DataError(f"{found[0]}: cut short, got {values.size} bytes; expected {math.prod(shape)}. Fetch it again.")
-    return values.reshape(shape) if values.size else np.zeros((0,) * dimensions, np.uint8)
 
 
 def _domain(name: str) -> dict[str, Any]:
@@ -257,8 +158,12 @@ PROBLEMS: Mapping[str, Problem] = {
     "teacher": Problem("random shallow ReLU network", _synthetic(teacher), _domain("ball") | {"teacher_width": 4}),
     "affine": Problem("random affine function", _synthetic(affine), _domain("ball")),
     "noise": Problem("zero: labels are pure noise", _synthetic(zero), _domain("ball") | {"noise": 1.0}),
+    "file": Problem("your own data, from a .npz, .csv or .parquet file", own_data.draw, own_data.DEFAULTS),
 }
 
 # Parameters that some problems read and others ignore; giving one to a problem that ignores it is an error.
-PROBLEM_KEYS = ("domain", "radius", "frequency", "bandwidth", "teacher_width", "classes", "split")
+PROBLEM_KEYS = (
+    "domain", "radius", "frequency", "bandwidth", "teacher_width", "classes", "split",
+    "file", "x_columns", "y_column", "standardize", "content",
+)  # fmt: skip
 DATA_KEYS = ("problem", "d", "n", "n_test", "data_seed", "noise", *PROBLEM_KEYS)

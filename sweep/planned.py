@@ -51,7 +51,7 @@ def _file(store: Store) -> Path:
 
 
 def _digest(spec: Spec, keys: bytes) -> bytes:
-    parts = [spec.text.encode(), _sources(), hashlib.blake2b(keys).digest()]
+    parts = [spec.text.encode(), spec.sources.digest, _sources(), hashlib.blake2b(keys).digest()]
     return hashlib.blake2b(
         b"".join(hashlib.blake2b(part).digest() for part in parts), digest_size=_DIGEST_BYTES
     ).digest()

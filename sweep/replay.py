@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 from pydantic import ValidationError
 
+from relusweep.sweep import contents
 from relusweep.sweep.data import dataset
 from relusweep.sweep.device import devices
 from relusweep.sweep.execute import Tables, execute
@@ -74,10 +75,11 @@ def recorded_run(row: dict[str, Any]) -> Run:
     return run
 
 
-def train_alone(row: dict[str, Any], measure: Measure, say: Callable[[str], None]) -> Tables:
+def train_alone(store: Store, row: dict[str, Any], measure: Measure, say: Callable[[str], None]) -> Tables:
     """Train the run of a recorded row in a pack of its own, on this machine.
 
     Args:
+        store: Where it is recorded, and its data kept.
         row: A row of the table `runs`.
         measure: What to record besides the end.
         say: Receives a line for the user if that takes a while.
@@ -86,6 +88,7 @@ def train_alone(row: dict[str, Any], measure: Measure, say: Callable[[str], None
         StoreError: if the row's parameters are not those of its id.
     """
     run = recorded_run(row)
+    contents.look_in(store.path)
     torch.set_num_threads(1)
     with announced_once(say):
         return execute(Pack((run,)), measure, devices()[0], "replay")
@@ -117,12 +120,13 @@ def write_npz(store: Store, run_id: str, file: Path, say: Callable[[str], None])
         raise StoreError(f"{file}: expected a name that ends in .npz")
     row = find(store, run_id)
     run = recorded_run(row)
+    contents.look_in(store.path)
     if row["status"] == "diverged":
         raise StoreError(
             f"run {row['run_id']}: it diverged after {row['steps']} steps; there are no weights to export."
         )
     saved = _rows(store, "weights", row["run_id"])
-    weights = saved[0] if saved else train_alone(row, Measure(save_weights=True), say)["weights"].to_pylist()[0]
+    weights = saved[0] if saved else train_alone(store, row, Measure(save_weights=True), say)["weights"].to_pylist()[0]
     data = dataset(run.model_dump())
     arrays: dict[str, Any] = {"x": data.x, "y": data.y, "x_test": data.x_test, "y_test": data.y_test}
     shapes = _shapes(run)

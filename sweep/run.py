@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from relusweep.sweep.data import PROBLEM_KEYS, PROBLEMS
+from relusweep.sweep.own_data import columns_text
 from relusweep.sweep.witness import fault
 
 Count = Annotated[int, Field(ge=1, lt=2**31)]
@@ -44,6 +45,21 @@ class Run(BaseModel):
         default=None, description="the two digits, `0,1`"
     )
     split: Literal["train", "t10k"] | None = Field(default=None, description="the MNIST files to read")
+    file: Annotated[str, Field(min_length=1, max_length=1000)] | None = Field(
+        default=None, description="your data, relative to the spec; a name for `content`, and no part of the `run_id`"
+    )
+    x_columns: Annotated[str, BeforeValidator(columns_text), Field(min_length=1)] | None = Field(
+        default=None, description="of a .csv or .parquet file: the features; without, all columns but the target"
+    )
+    y_column: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="of a .csv or .parquet file: the target; without, `y`"
+    )
+    standardize: bool | None = Field(
+        default=None, description="shift and scale your features to mean 0 and variance 1 over the training set"
+    )
+    content: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None = Field(
+        default=None, description="hash of all numbers that were read from `file`; found by relusweep"
+    )
 
     depth: Literal[1, 2] = Field(default=1, description="hidden layers")
     width: Count = Field(default=64, description="units of the first hidden layer")
@@ -126,7 +142,8 @@ class Run(BaseModel):
     def id(self) -> str:
         """32 hexadecimal digits: the hash of all parameters that differ from the fixed defaults, by sorted key.
 
-        Defaults are left out so that a parameter added to relusweep later does not rename the runs of old stores.
+        Defaults are left out so that a parameter added to relusweep later does not rename the runs of old stores; and
+        `NAMES`, so that the same data under another name make the same run.
         """
         return run_id(self.__dict__)
 
@@ -139,6 +156,7 @@ CONDITIONAL: Mapping[str, tuple[str, Any, Any]] = {
     "batch_size": ("optimizer", "sgd", 16),
 }
 PARAMETERS: tuple[str, ...] = tuple(Run.model_fields)
+NAMES = ("file", "x_columns", "y_column")  # what `content` was called when it was read
 _DEFAULTS = {key: Run.model_fields[key].get_default() for key in sorted(PARAMETERS)}
 
 
@@ -149,7 +167,7 @@ def run_id(values: Mapping[str, Any]) -> str:
 
 
 def written(key: str, value: Any) -> str:
-    """Return how a parameter stands in what is hashed: not at all, if it has its default."""
-    if value == _DEFAULTS[key]:
+    """Return how a parameter stands in what is hashed: not at all, if it has its default or is but a name."""
+    if value == _DEFAULTS[key] or key in NAMES:
         return ""
     return f"{key}={json.dumps(value) if isinstance(value, str) else repr(value)}"

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from relusweep.sweep.block import MAX_RUNS, Block, RawBlock, lay_out
 from relusweep.sweep.refine import Refine
 from relusweep.sweep.run import Run
+from relusweep.sweep.sources import Sources
 from relusweep.sweep.spec_error import SpecError, checked, first_of, sentence
 from relusweep.sweep.toml_file import parsed, text_of
 
@@ -67,14 +68,15 @@ class Spec:
     refine: Refine | None
     blocks: tuple[Block, ...]
     text: str
+    sources: Sources  # what the data files hold that it names
 
     def expand(self) -> Iterator[Run]:
         """Yield every run once, in the order of the file.
 
-        Memory does not grow with the number of runs where there is one block; several need 16 bytes a run and the
-        overhead of a set, to drop what they share.
+        Memory does not grow with the number of runs where there is one block; several, or several names of data files,
+        need 16 bytes a run and the overhead of a set, to drop what they share.
         """
-        if len(self.blocks) == 1:
+        if len(self.blocks) == 1 and not self.blocks[0].may_repeat:
             yield from self.blocks[0].expand()
             return
         seen: set[bytes] = set()
@@ -98,6 +100,7 @@ class Spec:
 
         Raises:
             SpecError: if there is no such file, or the first thing in it that is wrong.
+            DataError: for the first data file that it names and that cannot be read.
         """
         path = Path(path)
         shipped = SHIPPED / f"{path}.toml"
@@ -112,22 +115,24 @@ class Spec:
             raise SpecError(
                 f"{path}: no spec ({error.strerror}); {hint}expected a TOML file or one of {', '.join(names)}."
             ) from None
-        return Spec.parse(text, str(path))
+        return Spec.parse(text, str(path), path.parent)
 
     @staticmethod
-    def parse(text: str, place: str) -> "Spec":
-        """Read a spec from its text; `place` is what errors call it."""
+    def parse(text: str, place: str, folder: Path = Path()) -> "Spec":
+        """Read a spec from its text; `place` is what errors call it, and data files are relative to the folder."""
         try:
             file = _File.model_validate(parsed(text, place, SpecError))
         except ValidationError as error:
             raise SpecError(sentence(place, error, _known(first_of(error)["loc"]))) from None
-        for key, value in file.fixed.items():
-            checked(key, value, f"{place}: fixed.{key}")
+        fixed = {key: checked(key, value, f"{place}: fixed.{key}") for key, value in file.fixed.items()}
         if (count := sum(block.count for block in file.block)) > MAX_RUNS:
             many = f"{count:,}" if count < 10**18 else "more than 10^18"
             raise SpecError(f"{place}: {many} runs; expected at most {MAX_RUNS:,}. Thin out an axis.")
-        blocks = tuple(lay_out(file.fixed, block, f"{place}: block[{index}]") for index, block in enumerate(file.block))
-        return Spec(place, file.name, file.study, file.measure, file.refine, blocks, text)
+        sources = Sources(folder)
+        blocks = tuple(
+            lay_out(fixed, block, f"{place}: block[{index}]", sources) for index, block in enumerate(file.block)
+        )
+        return Spec(place, file.name, file.study, file.measure, file.refine, blocks, text, sources)
 
 
 def _known(location: tuple[Any, ...]) -> tuple[str, ...]:

@@ -61,6 +61,7 @@ ELSEWHERE = {
     "relusweep/cli/doctor.py": "cluster/test_doctor.py",
     "relusweep/cli/store_lines.py": "cli/test_status.py",
     "relusweep/cli/watch.py": "cli/test_status.py",
+    "sweep/dataset.py": "sweep/test_data.py",
     "sweep/derivatives.py": "sweep/test_measure.py",
     "sweep/device.py": "sweep/test_execute.py",
     "sweep/errors.py": "cli/test_misuse.py",

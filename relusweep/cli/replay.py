@@ -12,7 +12,7 @@ def replay(store: StoreArgument, run_id: RunArgument, data: DataOption = None) -
     opened, sweep = open_store(store)
     check_that_it_fits(opened, run_id, sweep.measure)
     row = find(opened, run_id)
-    again = train_alone(row, sweep.measure, err.print)["runs"].to_pylist()[0]
+    again = train_alone(opened, row, sweep.measure, err.print)["runs"].to_pylist()[0]
     out.print(f"run {row['run_id']}, recorded in a pack of {row['pack_size']} on {row['device']}")
     out.print(f"{'measure':26}{'recorded':>16}{'replayed':>16}  relative difference")
     for name, old, new, gap in difference(row, again):

@@ -16,5 +16,8 @@ def report(
 ) -> None:
     """Turn stores into tables, figures and verdicts: report/index.html. Offline; trains nothing."""
     from relusweep.analysis.report import write
+    from relusweep.sweep import contents
 
+    for store in stores:
+        contents.look_in(store)
     out.print(f"wrote {write(stores, study, out_dir, every_run=every_run)}")

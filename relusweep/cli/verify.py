@@ -13,11 +13,13 @@ _MOST_NAMED = 20  # missing runs that are listed
 
 def verify(store: StoreArgument) -> None:
     """Compare what was planned with what is recorded; read every part and check its checksums."""
+    from relusweep.sweep import kept
     from relusweep.sweep.store.store import TABLES
     from relusweep.sweep.tally import Tally
 
     opened, sweep = open_store(store)
     broken = {part: why for table in TABLES for part, why in opened.broken(table).items()}
+    data = kept.broken(opened)
     ledger, tally = opened.ledger(), Tally.of(sweep, opened)
     recorded = ledger.recorded
     tally.look()
@@ -34,7 +36,7 @@ def verify(store: StoreArgument) -> None:
     lost = {table: count for table in sorted(sound) if (count := len(opened.lost(table, ledger)))}
     for table, count in lost.items():
         out.print(f"{count} recorded runs lack their rows in {table}/. Bring them back, or use another --out.")
-    for part, why in broken.items():
+    for part, why in (broken | data).items():
         out.print(f"broken: {part}: {why}")
     print_failures(each for each in opened.failures() if not set(each["run_ids"]) <= recorded)  # by now, in other packs
     print_lacking(opened, sweep, ledger)
@@ -45,5 +47,5 @@ def verify(store: StoreArgument) -> None:
         out.print(f"missing: … and {len(missing) - _MOST_NAMED} more")
     if missing or broken:
         out.print(f"The same `relusweep run` trains what is missing and sets broken parts aside: --out {quoted(store)}")
-    if missing or broken or lost:
+    if missing or broken or lost or data:
         raise typer.Exit(1)

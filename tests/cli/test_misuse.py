@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from relusweep.sweep.record import SCHEMA_VERSION
+
 
 @pytest.mark.parametrize(
     ("command", "words"),
@@ -48,9 +50,12 @@ import pytest
         (["export", "folder", "abc", "x.npz"], "folder: not a relusweep store"),
         (
             ["status", "other-version"],
-            "other-version: schema 999, this version reads up to 2. Use the relusweep that wrote it",
+            f"other-version: schema 999, this version reads up to {SCHEMA_VERSION}. Use the relusweep that wrote it",
         ),
-        (["run", "tiny.toml", "--out", "other-version"], "other-version: schema 999, this version reads up to 2"),
+        (
+            ["run", "tiny.toml", "--out", "other-version"],
+            f"other-version: schema 999, this version reads up to {SCHEMA_VERSION}",
+        ),
         (["status", "broken-marker"], "broken-marker: not a relusweep store (no readable store.json)"),
         (["status", "list-marker"], "list-marker: not a relusweep store (no readable store.json)"),
     ],

@@ -10,11 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
 from relusweep.cluster.backend import ATTEMPTS, BACKENDS, Assignment, Backend, Outcome, backend
 from relusweep.cluster.launch import train_missing
+from relusweep.sweep import contents
+from relusweep.sweep.kept import keep_data
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.store.store import Store
@@ -120,6 +123,27 @@ def test_trajectory_moments_and_pack_mates_leave_a_run_as_it_is(
     (same,) = [other for other in many.read("runs", columns)[0].to_pylist() if other["run_id"] == row["run_id"]]
     assert [same[key] for key in columns[:3]] == [row[key] for key in columns[:3]]
     assert [same[key] for key in columns[3:]] == pytest.approx([row[key] for key in columns[3:]], rel=1e-9)
+
+
+def test_workers_have_the_data_of_a_users_file_from_the_store_alone(
+    train: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = tmp_path / "points.npz"
+    np.savez(points, x=np.arange(12).reshape(6, 2) / 10, y=[1, 0, 1, 0, 1, 0])
+    given = {"problem": "'file'", "file": "'points.npz'", "n": 5, "n_test": 1, "standardize": "true"}
+    planned, store = Spec.read(tiny(**given, grid=WIDTHS)), Store.create(tmp_path / "store")
+    ids = {run.id for run in planned.expand()}
+    store.write_spec(planned.text)
+    keep_data(planned, store)
+    points.unlink()
+    for name in ("_known", "_folders"):
+        monkeypatch.setattr(contents, name, {})  # the launcher, too, is one that has never seen it
+    store, failed = train(store.spec_path, 2)
+    assert (failed, store.failures()) == ([], [])
+    rows = store.read("runs", ["run_id", "file", "content", "train_rmse"])[0].to_pylist()
+    assert {row["run_id"] for row in rows} == ids
+    assert {(row["file"], row["content"]) for row in rows} == {("points.npz", next(planned.expand()).content)}
+    assert all(0 < row["train_rmse"] < 1 for row in rows)
 
 
 def test_runs_are_added_where_the_outcome_flips(

@@ -29,7 +29,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Printed:
 
     def run(words: list[str], what: str) -> str:
         done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-        refused = done.stderr.startswith("SpecError") and not done.stdout
+        refused = done.stderr.startswith(("SpecError", "DataError")) and not done.stdout
         assert refused or (done.returncode, done.stderr) == (0, ""), f"{what}: {done.stdout}{done.stderr}"
         return done.stdout or done.stderr
 

@@ -1,11 +1,13 @@
 import time
 import tracemalloc
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relusweep.sweep.block import MAX_RUNS, RawBlock, lay_out
+from relusweep.sweep.sources import Sources
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.spec_error import SpecError
 
@@ -31,7 +33,7 @@ def test_a_block_has_as_many_runs_as_were_counted_and_each_at_its_position(seeds
         zip={"width": [2, 3], "d": [1, 2]},
         random={"count": drawn, "data_seed": {"integers": [0, 10**6]}},
     )
-    block = lay_out({"problem": "sine", "lr": 0.1}, raw, "here")
+    block = lay_out({"problem": "sine", "lr": 0.1}, raw, "here", Sources(Path()))
     found = list(block.expand())
     assert len(found) == len({run.id for run in found}) == len(block) == raw.count
     assert [block.run(position).id for position in range(len(block))] == [run.id for run in found]

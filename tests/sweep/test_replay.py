@@ -59,7 +59,7 @@ def test_row_whose_parameters_are_not_those_of_its_id_is_refused(store, tmp_path
     spoiled = find(store, RUNS[0].id) | change
     with pytest.raises(StoreError, match=f"^run {RUNS[0].id}: .*{message}"):
         if use == "train":
-            train_alone(spoiled, Measure(), print)
+            train_alone(store, spoiled, Measure(), print)
         else:
             monkeypatch.setattr("relusweep.sweep.replay.find", lambda *_: spoiled)
             write_npz(store, RUNS[0].id, tmp_path / "run.npz", print)

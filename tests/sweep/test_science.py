@@ -14,7 +14,7 @@ from relusweep.sweep.model import Architecture, with_ones
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.point import Point
 from relusweep.sweep.run import Run
-from relusweep.sweep.spec import Measure
+from relusweep.sweep.spec import Measure, Spec
 from tests import oracles
 
 
@@ -239,3 +239,13 @@ def test_10_at_a_large_step_deep_networks_learn_the_pyramid_and_shallow_ones_do_
         losses[name] = np.median([moment["loss"] for moment in moments])
     assert losses["deep"] < 1e-4
     assert losses["shallow"] > 1e-3
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_five_points_of_wu_simsek_and_ged_come_to_their_loss_at_every_seed():
+    pack = Pack(tuple(Spec.read("wu_five_points").expand()))
+    rows = execute(pack, Measure(), torch.device("cpu"), "local")["runs"].to_pylist()
+    assert [row["steps"] for row in rows] == [60_000] * 8
+    losses = sorted(row["loss"] / 0.01394298056 for row in rows)
+    assert losses == pytest.approx([1] * 8, rel=1e-4)
+    assert losses[1:] == pytest.approx([1] * 7, rel=1e-9)  # one is about to leave

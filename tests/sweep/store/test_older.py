@@ -103,7 +103,7 @@ def test_every_run_replays_to_what_was_recorded(older: Store, unchecked_shapes: 
     measure = Spec.read(older.spec_path).measure
     moments, weights = rows(older, "trajectories"), rows(older, "weights")
     for (run_id, _), row in rows(older).items():
-        again = {table: found.to_pylist() for table, found in train_alone(row, measure, print).items()}
+        again = {table: found.to_pylist() for table, found in train_alone(older, row, measure, print).items()}
         near = near_to(1e-9 if row["dtype"] == "float64" else 1e-4)
         for name, old, new, _ in difference(row, again["runs"][0]):
             assert near(old, new), (run_id, name, old, new)

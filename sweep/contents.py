@@ -1,0 +1,166 @@
+"""Contents: the points of data files by the hash of their numbers, in memory and in the stores that keep them.
+
+A store keeps in `files/` what its runs were trained on, `<content>.npz`, and in `names.json` what the files are called
+in its spec. So whoever has the store needs no other file. Each is read once a process.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from relusweep.sweep import data_file
+from relusweep.sweep.dataset import DataError, Dataset
+from relusweep.sweep.store.atomic import replacing, store_errors, write_json
+
+Content = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+
+
+class Name(TypedDict):
+    """What a data file is called in a spec, how its columns were chosen, and what it held."""
+
+    file: str
+    x_columns: str | None
+    y_column: str | None
+    content: Content
+
+
+_names = TypeAdapter(list[Name])
+_known: dict[str, Dataset] = {}  # all that was read
+_folders: dict[Path, None] = {}  # where what was not may be
+_images: dict[str, str] = {}  # of each split of MNIST, the content that the store in use was trained on
+
+
+def content_of(data: Dataset) -> str:
+    """Return 32 hexadecimal digits: the hash of the shapes and the numbers of all four arrays, in their order.
+
+    It is one of numbers, not of bytes: a table and arrays with the same points are one data set.
+    """
+    digest = hashlib.blake2b(b"relusweep data 1", digest_size=16)
+    for array in (data.x, data.y, data.x_test, data.y_test):
+        digest.update(repr(array.shape).encode())
+        digest.update(np.ascontiguousarray(array, "<f8"))
+    return digest.hexdigest()
+
+
+def remember(data: Dataset) -> str:
+    """Keep points in memory, and return their content."""
+    content = content_of(data)
+    _known.setdefault(content, data)
+    return content
+
+
+def look_in(store: Path) -> None:
+    """Find from now on what a store keeps, and refuse images that are not those that it was trained on."""
+    _folders.setdefault(store / "files")
+    _images.clear()
+    _images.update({each["file"]: each["content"] for each in names(store)})
+
+
+def find(content: str, name: str) -> Dataset:
+    """Return points by their content.
+
+    Args:
+        content: The hash of their numbers.
+        name: What errors call them.
+
+    Raises:
+        DataError: if no store that was looked in keeps them, or what it keeps is damaged.
+    """
+    if content not in _known:
+        kept = [folder / f"{content}.npz" for folder in _folders]
+        path = next((path for path in kept if path.is_file()), None)
+        if path is None:
+            places = ", ".join(str(each.parent) for each in kept) or "no store was opened"
+            raise DataError(
+                f"{name}: the points of content {content} are not there ({places}); expected a store that keeps them. "
+                "Put the file back, and run its spec with this --out."
+            )
+        _known[content] = read_kept(path)
+    return _known[content]
+
+
+def read_kept(path: Path) -> Dataset:
+    """Read what a store keeps.
+
+    Raises:
+        DataError: if it is not what was written.
+    """
+    try:
+        data = data_file.read(path)
+    except DataError as error:
+        raise DataError(_damaged(path, str(error).removeprefix(f"{path}: "))) from None
+    if content_of(data) != path.stem:
+        raise DataError(_damaged(path, "its numbers are others"))
+    return data
+
+
+def _damaged(path: Path, why: str) -> str:
+    return (
+        f"{path}: differs from what was written ({why.partition(';')[0]}); expected the points of its name. "
+        "Run the spec with the original file again, and it is written anew."
+    )
+
+
+# What a store keeps --------------------------------------------------------------------------------------------------
+
+
+def keep(content: str, store: Path, name: str) -> None:
+    """Write points into a store, compressed, unless it has them.
+
+    Raises:
+        StoreError: if the store cannot be written.
+        DataError: if they are nowhere else.
+    """
+    path = store / "files" / f"{content}.npz"
+    try:
+        _known.setdefault(content, read_kept(path))
+    except DataError:
+        data = find(content, name)
+        with store_errors(path):
+            path.parent.mkdir(exist_ok=True, mode=0o700)
+            with replacing(path) as temporary, open(temporary, "wb") as file:
+                np.savez_compressed(file, x=data.x, y=data.y, x_test=data.x_test, y_test=data.y_test)
+
+
+def names(store: Path) -> list[Name]:
+    """Return what a store remembers of the names in its spec; nothing if that is missing or damaged."""
+    try:
+        return _names.validate_json((store / "files" / "names.json").read_bytes())
+    except (OSError, ValidationError):
+        return []
+
+
+def keep_names(store: Path, named: list[Name]) -> None:
+    """Add to what a store remembers; of what had been called the same, the new is meant from now on.
+
+    Raises:
+        StoreError: if the store cannot be written.
+    """
+    former = {(each["file"], each["x_columns"], each["y_column"]): each for each in names(store)}
+    now = former | {(each["file"], each["x_columns"], each["y_column"]): each for each in named}
+    if now != former:
+        with store_errors(store):
+            (store / "files").mkdir(exist_ok=True, mode=0o700)
+            write_json(store / "files" / "names.json", list(now.values()))
+
+
+def refuse_other_images(folder: Path, split: str, content: str) -> None:
+    """Refuse MNIST files that are not those that the store in use was trained on.
+
+    Raises:
+        DataError: if they are others.
+    """
+    if (expected := _images.get(image_name(split), content)) != content:
+        raise DataError(
+            f"{folder}: the {split} files hold other images than those that the store was trained on (content "
+            f"{content[:8]}, expected {expected[:8]}). Name the folder of those with --data, or choose another --out."
+        )
+
+
+def image_name(split: str) -> str:
+    """Return what `names.json` calls the images of a split of MNIST; no data file can have the name."""
+    return f"mnist/{split}"

@@ -1,0 +1,80 @@
+"""Kept: the data files that a store keeps beside its tables, so that what it was trained on comes along with it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from relusweep.sweep import contents
+from relusweep.sweep.contents import Name
+from relusweep.sweep.dataset import DataError
+from relusweep.sweep.images import idx_content, idx_folder
+from relusweep.sweep.spec import Spec
+from relusweep.sweep.store.files import listed
+from relusweep.sweep.store.store import Store
+
+
+def keep_data(spec: Spec, store: Store) -> None:
+    """Keep what the data files of a spec hold, and remember which images of MNIST it is trained on.
+
+    Raises:
+        StoreError: if the store cannot be written.
+        DataError: if the images are others than those that it was trained on.
+    """
+    named: list[Name] = []
+    for (file, x_columns, y_column), content in spec.sources.contents.items():
+        contents.keep(content, store.path, file)
+        named.append({"file": file, "x_columns": x_columns, "y_column": y_column, "content": content})
+    remembered = {each["file"] for each in contents.names(store.path)}
+    for split in _splits(spec):
+        name = contents.image_name(split)
+        if name not in remembered and (content := _images(split)):
+            named.append({"file": name, "x_columns": None, "y_column": None, "content": content})
+    contents.keep_names(store.path, named)
+    contents.look_in(store.path)
+
+
+def refuse_other_images(spec: Spec, store: Store) -> None:
+    """Look at the MNIST files, where they are there and the spec has runs on them.
+
+    Raises:
+        DataError: if they are others than those that the store was trained on.
+    """
+    contents.look_in(store.path)
+    for split in _splits(spec):
+        if content := _images(split):
+            contents.refuse_other_images(idx_folder(), split, content)
+
+
+def _splits(spec: Spec) -> list[str]:
+    settings = {pair for block in spec.blocks for pair in block.settings(("problem", "split"))}
+    return sorted({split or "train" for problem, split in settings if problem == "mnist"})
+
+
+def _images(split: str) -> str | None:
+    try:
+        return idx_content(idx_folder(), split)
+    except DataError:
+        return None  # nothing will be trained on them, or that names them
+
+
+def broken(store: Store) -> dict[Path, str]:
+    """Read all that a store keeps; return what is damaged, or missing though runs were trained on it, and why."""
+    found = dict.fromkeys(listed(store.path / "files", ".npz"), "")
+    for path in found:
+        try:
+            contents.read_kept(path)
+        except DataError as error:
+            found[path] = str(error).removeprefix(f"{path}: ")
+    needed = {store.path / "files" / f"{content}.npz" for content in trained_on(store)}
+    missing = dict.fromkeys(sorted(needed - set(found)), "not there. Run the spec with the original file again.")
+    return {path: why for path, why in (found | missing).items() if why}
+
+
+def trained_on(store: Store) -> set[str]:
+    """Return the contents of the data files that recorded runs were trained on."""
+
+    def take(pieces: Iterator[pa.Table]) -> set[str]:
+        return {content for piece in pieces for content in piece["content"].unique().to_pylist() if content}
+
+    return set().union(*store.each("runs", take, ["content"])[0])

@@ -1,0 +1,182 @@
+"""Kept: a store goes on without the files that it was trained on, and says what has become of them."""
+
+import gzip
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from relusweep.sweep import contents, data, kept
+from relusweep.sweep.store.store import Store
+
+OWN: dict[str, Any] = {
+    "problem": "'file'",
+    "file": "'points.csv'",
+    "max_steps": 20,
+    "n": 4,
+    "d": 2,
+    "n_test": 0,
+    "grid": "lr = [0.1], seed = [0, 1]",
+}
+POINTS = "u,v,y\n0.1,1,0.5\n0.2,1,0.7\n0.3,0,-0.2\n0.9,1,0.1\n"
+
+
+@pytest.fixture(autouse=True)
+def _other_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("_known", "_folders", "_images"):
+        monkeypatch.setattr(contents, name, {})
+
+
+@pytest.fixture
+def forgetting(cli: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a command as a process does that has read nothing yet."""
+
+    def call(*arguments: object) -> Any:
+        contents._known.clear()
+        contents._folders.clear()
+        data._dataset.cache_clear()
+        return cli(*arguments)
+
+    return call
+
+
+@pytest.fixture
+def spec(tmp_path: Path, tiny: Callable[..., Path]) -> Path:
+    (tmp_path / "points.csv").write_text(POINTS)
+    return tiny(**OWN)
+
+
+def row_of(store: Path) -> dict[str, Any]:
+    return Store(store).read()[0].to_pylist()[0]
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_store_needs_the_file_no_more(
+    forgetting: Callable[..., Any], spec: Path, tmp_path: Path, equal_tables: Callable[[Path, Path], None]
+) -> None:
+    text = spec.read_text()
+    spec.write_text(text.replace("[0, 1]", "[0]"))
+    assert forgetting("run", spec, "--out", "store", "--workers", 1).code == 0
+    (tmp_path / "points.csv").unlink()
+    gone = forgetting("run", spec, "--out", "store", "--workers", 1)
+    assert (gone.code, gone.out, gone.err.count("\n")) == (2, "", 1)
+    assert "points.csv: no such file; expected one with the points, relative to the spec." in gone.err
+    Path("store").rename("elsewhere")
+    own = Path("elsewhere/spec.toml")
+    own.write_text(text)
+    more = forgetting("run", own, "--out", "elsewhere", "--workers", 1)
+    assert (more.code, more.err) == (0, "")
+    row = row_of(Path("elsewhere"))
+    commands = {
+        "status": "2/2 runs",
+        "verify": "elsewhere: planned 2 = recorded 2 + missing 0",
+        "replay": row["run_id"],
+        "export": "wrote a.npz",
+        "report": "wrote elsewhere/report/index.html",
+        "compact": "runs: 2 parts → 1",
+    }
+    for command, says in commands.items():
+        more_words = {"replay": [row["run_id"]], "export": [row["run_id"], "a.npz"]}.get(command, [])
+        said = forgetting(command, "elsewhere", *more_words)
+        assert (said.code, said.err) == (0, ""), command
+        assert says in said.out
+    with np.load("a.npz") as file:
+        assert file["x"].tolist() == [[0.1, 1], [0.2, 1], [0.3, 0], [0.9, 1]]
+    (tmp_path / "points.csv").write_text(POINTS)
+    assert forgetting("run", spec.rename("again.toml"), "--out", "whole", "--workers", 1).code == 0
+    assert row_of(Path("whole"))["file"] == row["file"] == "points.csv"
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_changed_file_is_another_run_and_the_former_stays(
+    forgetting: Callable[..., Any], spec: Path, tmp_path: Path
+) -> None:
+    assert forgetting("run", spec, "--out", "store", "--workers", 1).code == 0
+    former = row_of(Path("store"))
+    (tmp_path / "points.csv").write_text(POINTS.replace("0.9", "0.8"))
+    assert "to train          2" in forgetting("plan", spec, "--out", "store").out
+    assert forgetting("run", spec, "--out", "store", "--workers", 1).code == 0
+    rows = Store(Path("store")).read()[0].to_pylist()
+    assert len({row["content"] for row in rows}) == 2
+    assert len(rows) == 4
+    assert "2 recorded runs belong to an earlier spec" in forgetting("verify", "store").out
+    replayed = forgetting("replay", "store", former["run_id"])
+    assert (replayed.code, replayed.err) == (0, "")
+    assert "0.0e+00" in next(line for line in replayed.out.splitlines() if line.startswith("loss"))
+    (tmp_path / "points.csv").rename(tmp_path / "moved.csv")
+    spec.write_text(spec.read_text().replace("points.csv", "moved.csv"))
+    assert "to train          0" in forgetting("plan", spec, "--out", "store").out
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_damaged_and_missing_data_are_named_by_verify_and_written_anew_by_run(
+    forgetting: Callable[..., Any], spec: Path
+) -> None:
+    assert forgetting("run", spec, "--out", "store", "--workers", 1).code == 0
+    (path,) = Path("store/files").glob("*.npz")
+    assert kept.broken(Store(Path("store"))) == {}
+    path.write_bytes(path.read_bytes()[:-20])
+    said = forgetting("verify", "store")
+    assert said.code == 1
+    assert f"broken: {path}: differs from what was written (" in said.out
+    alone = forgetting("run", "store/spec.toml", "--out", "store")
+    assert (alone.code, alone.err.count("\n")) == (2, 1)
+    assert "Run the spec with the original file again, and it is written anew." in alone.err
+    replayed = forgetting("replay", "store", row_of(Path("store"))["run_id"])
+    assert (replayed.code, replayed.err.count("\n")) == (2, 1)
+    assert forgetting("run", spec, "--out", "store").code == 0
+    assert forgetting("verify", "store").code == 0
+    path.unlink()
+    assert f"broken: {path}: not there. Run the spec with the original file again." in forgetting("verify", "store").out
+    assert forgetting("run", spec, "--out", "store").code == 0
+    assert forgetting("verify", "store").code == 0
+
+
+# Images --------------------------------------------------------------------------------------------------------------
+
+
+def idx_files(folder: Path, seed: int) -> Path:
+    folder.mkdir()
+    images = np.random.default_rng(seed).integers(0, 256, (40, 28, 28), dtype=np.uint8)
+    content = struct.pack(">4B3I", 0, 0, 8, 3, 40, 28, 28) + images.tobytes()
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(content))
+    labels = (np.arange(40) % 2).astype(np.uint8).tobytes()
+    (folder / "train-labels-idx1-ubyte").write_bytes(struct.pack(">4BI", 0, 0, 8, 1, 40) + labels)
+    return folder
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+@pytest.mark.parametrize("earlier", [False, True])
+def test_store_of_images_takes_no_others_under_the_same_names(
+    cli: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, earlier: bool
+) -> None:
+    monkeypatch.setenv("RELUSWEEP_DATA", "none")
+    mine, others = idx_files(tmp_path / "mine", 0), idx_files(tmp_path / "others", 1)
+    few: dict[str, Any] = {"problem": "'mnist'", "d": 784, "n": 8, "n_test": 4, "max_steps": 3}
+    spec = tiny(**few, grid="lr = [0.01], seed = [0]")
+    assert cli("run", spec, "--out", "store", "--workers", 1, "--data", mine).code == 0
+    row = row_of(Path("store"))
+    assert row["content"] is None  # so that ids of stores of every earlier version stay what they were
+    if earlier:  # it remembers nothing
+        (Path("store") / "files" / "names.json").unlink()
+        assert cli("run", spec, "--out", "store", "--data", mine).code == 0
+    more = tmp_path / "more.toml"
+    more.write_text(spec.read_text().replace("[0]", "[0, 1]"))
+    line = "others: the train files hold other images than those that the store was trained on"
+    for arguments in (
+        ("run", spec, "--out", "store"),
+        ("run", more, "--out", "store"),
+        ("replay", "store", row["run_id"]),
+        ("export", "store", row["run_id"], "a.npz"),
+    ):
+        said = cli(*arguments, "--data", others)
+        assert (said.code, said.out, said.err.count("\n")) == (2, "", 1), arguments
+        assert line in said.err
+    assert cli("run", spec, "--out", "store", "--data", tmp_path / "none").code == 0  # all recorded: none are needed
+    assert cli("run", more, "--out", "store", "--workers", 1, "--data", mine).code == 0
+    assert cli("verify", "store").code == 0
+    assert cli("run", spec, "--out", "new", "--workers", 1, "--data", others).code == 0
