@@ -130,6 +130,7 @@ def outcomes(part: Path) -> Outcomes:
     Raises:
         UNREADABLE: as `pieces`, and if it is not what was written.
     """
+    _refuse_strange(part)
     said = read(enclosure(part))
     return _joined(outcomes_of(piece) for piece in pieces(part, columns_of("runs", COLUMNS))) if said is None else said
 
