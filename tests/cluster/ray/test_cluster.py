@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from relusweep.cluster.backend import BackendError, backend
-from relusweep.cluster.ray.cluster import dashboard
+from relusweep.cluster.ray.cluster import _in_one_line, dashboard
 from tests.cluster.ray.cluster import ROOT, Cluster
 
 
@@ -63,19 +63,21 @@ def test_address_where_nothing_answers_is_refused_at_once(monkeypatch: pytest.Mo
         backend("ray", None)
 
 
-def test_ray_that_does_not_start_here_is_one_line(
-    launch: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "0")
-    refused = launch("run", tiny(), "--on", "ray", "--workers", 1, "--out", tmp_path / "store")
-    _, err = refused.communicate()
-    assert refused.returncode == 2, err
-    assert err.startswith("BackendError: --on ray: Ray did not start on this machine: The current node timed out"), err
-    assert err.endswith(
-        "; expected it to. The same command tries again; relusweep doctor --on ray looks for what is missing.\n"
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (RuntimeError("a page of a log\nand another\n\nThe current node timed out.\n"), "The current node timed out"),
+        (ConnectionError(), "ConnectionError"),
+    ],
+    ids=str,
+)
+def test_start_of_ray_that_fails_is_one_line(error: Exception, problem: str) -> None:
+    with pytest.raises(BackendError) as caught, _in_one_line():
+        raise error
+    assert str(caught.value) == (
+        f"--on ray: Ray did not start on this machine: {problem}; expected it to. The same command tries again; "
+        "relusweep doctor --on ray looks for what is missing."
     )
-    assert err.count("\n") == 1
 
 
 def test_machine_file_is_refused() -> None:
