@@ -48,6 +48,21 @@ def test_more_workers_than_the_cluster_has_are_refused(on_ray: Cluster) -> None:
         backend("ray", 3)
 
 
+def test_process_that_had_imported_ray_gets_in(ray_cluster: Cluster) -> None:
+    code = """
+import os, sys, ray
+os.environ |= zip(("RAY_ADDRESS", "RAY_AUTH_TOKEN_PATH"), sys.argv[1:], strict=True)
+from relusweep.cluster.ray.cluster import connected
+with connected():
+    print(int(ray.cluster_resources()["CPU"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, ray_cluster.address, ray_cluster.token],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
+
+
 def test_address_where_nothing_answers_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
