@@ -53,8 +53,10 @@ def load() -> Any:
     try:
         import ray
         import ray.tune
+        from ray._raylet import Config
     except ImportError as error:
         raise BackendError(f"--on ray: {error}; expected Ray. pip install 'relusweep[ray]'") from None
+    Config.initialize("")  # read the settings again: a notebook may have imported Ray before they were made
     return ray
 
 

@@ -156,7 +156,7 @@ class StoreFiles:
 
 def _is_damaged(path: Path, read: Callable[[bytes], object]) -> bool:
     try:
-        read(path.read_bytes())
+        read(content_of(path))
     except ValidationError:
         return True
     except OSError:

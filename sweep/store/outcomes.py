@@ -48,7 +48,7 @@ def enclosed(rows: pa.Table) -> bytes:
     """Return what a part of these rows encloses; nothing if they are none of this table."""
     try:
         return SCHEMA_VERSION.to_bytes(_VERSION_BYTES, "little") + outcomes_of(rows).tobytes()
-    except (pa.ArrowException, ValueError, KeyError):
+    except (pa.ArrowException, TypeError, ValueError, KeyError):
         return b""
 
 

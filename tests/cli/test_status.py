@@ -108,15 +108,13 @@ def test_failure_of_runs_that_others_have_recorded_is_none_any_more(cli, tiny, t
 
 
 def submission(store, text):
-    folder = store / "jobs" / "abc"
+    folder = store / "jobs" / "0123456789ab"
     folder.mkdir(parents=True)
     (folder / "submission.json").write_text(text, encoding="utf-8")
     return folder
 
 
-@pytest.mark.parametrize(
-    ("text", "problem"), [('{"half', "Expecting|Unterminated"), ("{}", "arrays, elements, job, machine, packs, time")]
-)
+@pytest.mark.parametrize(("text", "problem"), [('{"half', "Invalid JSON"), ("{}", "job: Field required")])
 @pytest.mark.parametrize("command", ["status", "cancel"])
 def test_damaged_submission_is_named_in_one_line(cli, tiny, tmp_path, command, text, problem):
     assert cli("run", tiny(), "--out", tmp_path / "store", "--workers", 1).code == 0

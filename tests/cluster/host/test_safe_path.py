@@ -17,7 +17,7 @@ from relusweep.cluster.local.forks import CONTEXT
 from relusweep.sweep.store.store import Store
 from tests.cluster.slurm.cluster import Cluster
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # What users call files of their own, and something of Python, of a library or of ours is called as well.
 NAMES = (
     "analysis", "bisect", "cluster", "copy", "dataclasses", "hashlib", "inspect", "json", "logging", "numpy",

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from relusweep.cluster import worker
+from relusweep.cluster.host.memory import kills
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.store.store import Store
 
@@ -90,7 +91,8 @@ def test_after_a_kill_for_want_of_memory_the_next_attempt_takes_half(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     killed: list[int] = []
-    monkeypatch.setattr("relusweep.cluster.local.pool.kills", lambda: len(killed))
+    before = kills()  # on this machine, since its boot
+    monkeypatch.setattr("relusweep.cluster.local.pool.kills", lambda: before + len(killed))
     store, spec = (
         tmp_path / "store",
         tiny(grid="lr = [0.05], seed = { range = [0, 5] }", max_steps=1_000_000, tolerance=0.0),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from relusweep.cluster.backend import BackendError, backend
-from relusweep.cluster.ray.cluster import dashboard
+from relusweep.cluster.ray.cluster import _in_one_line, dashboard
 from tests.cluster.ray.cluster import ROOT, Cluster
 
 
@@ -48,6 +48,21 @@ def test_more_workers_than_the_cluster_has_are_refused(on_ray: Cluster) -> None:
         backend("ray", 3)
 
 
+def test_process_that_had_imported_ray_gets_in(ray_cluster: Cluster) -> None:
+    code = """
+import os, sys, ray
+os.environ |= zip(("RAY_ADDRESS", "RAY_AUTH_TOKEN_PATH"), sys.argv[1:], strict=True)
+from relusweep.cluster.ray.cluster import connected
+with connected():
+    print(int(ray.cluster_resources()["CPU"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, ray_cluster.address, ray_cluster.token],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
+
+
 def test_address_where_nothing_answers_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -63,19 +78,21 @@ def test_address_where_nothing_answers_is_refused_at_once(monkeypatch: pytest.Mo
         backend("ray", None)
 
 
-def test_ray_that_does_not_start_here_is_one_line(
-    launch: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "0")
-    refused = launch("run", tiny(), "--on", "ray", "--workers", 1, "--out", tmp_path / "store")
-    _, err = refused.communicate()
-    assert refused.returncode == 2, err
-    assert err.startswith("BackendError: --on ray: Ray did not start on this machine: The current node timed out"), err
-    assert err.endswith(
-        "; expected it to. The same command tries again; relusweep doctor --on ray looks for what is missing.\n"
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (RuntimeError("a page of a log\nand another\n\nThe current node timed out.\n"), "The current node timed out"),
+        (ConnectionError(), "ConnectionError"),
+    ],
+    ids=str,
+)
+def test_start_of_ray_that_fails_is_one_line(error: Exception, problem: str) -> None:
+    with pytest.raises(BackendError) as caught, _in_one_line():
+        raise error
+    assert str(caught.value) == (
+        f"--on ray: Ray did not start on this machine: {problem}; expected it to. The same command tries again; "
+        "relusweep doctor --on ray looks for what is missing."
     )
-    assert err.count("\n") == 1
 
 
 def test_machine_file_is_refused() -> None:

@@ -3,10 +3,10 @@
 import errno
 import json
 import os
-from pathlib import Path
 
 import pytest
 
+from relusweep.sweep.store import files
 from relusweep.sweep.store.atomic import StoreError
 from relusweep.sweep.store.files import listed
 
@@ -52,14 +52,14 @@ def test_failure_that_cannot_be_read_just_now_is_not_damaged(store, monkeypatch)
     (store.path / "failures" / "folder.json").mkdir()
     damaged = [store.path / "failures" / "q.json"]
     assert store.damaged_failures() == damaged
-    genuine = Path.read_bytes
+    genuine = files.content_of
 
     def refused(path):
         if path.name == "p.json":
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return genuine(path)
 
-    monkeypatch.setattr(Path, "read_bytes", refused)
+    monkeypatch.setattr(files, "content_of", refused)
     assert store.failures() == []
     assert store.damaged_failures() == damaged
 
