@@ -26,6 +26,7 @@ _MOMENTUM = pl.col("momentum").fill_null(0)
 _NESTEROV = pl.when(pl.col("optimizer") == "nesterov").then(1 + 2 * _MOMENTUM).otherwise(1.0)
 EDGE = (1 + _MOMENTUM) / _NESTEROV  # λη/2 at the edge of stability
 GD_STEP = pl.col("lr") / EDGE
+OUTPUT_BIAS = pl.col("bias") & pl.col("output_bias").is_null()
 
 OUTCOMES = ("holds", "on_kinks", "violates", "not_covered")
 
@@ -40,7 +41,7 @@ class Bound:
         direction: `upper`: the column is at most the limit.
         column: The bounded measure.
         limit: The right-hand side as a function of the step size of gradient descent; decreasing in it.
-        words: The same in the symbols of the glossary, of a run with biases or without, and of a kind of momentum.
+        words: The same in the symbols of the glossary, of a run with output bias or without, and of a kind of momentum.
         limit_words: The limit of the runs that are spoken of.
         exclusions: (reason, condition): a run for which a condition is true is not covered.
         assumptions: The same in words, for a reader.
@@ -67,12 +68,13 @@ class Bound:
         """Return this bound, stated with the limits that it sets the runs it covers; all of them, if it covers none."""
         covered = runs.filter(self.applies)
         subjects = covered if len(covered) else runs
-        biases, moving = subjects["bias"], subjects.filter(_MOMENTUM > 0)["optimizer"].unique().sort()
+        biases = subjects.select(OUTPUT_BIAS).to_series()
+        moving = subjects.filter(_MOMENTUM > 0)["optimizer"].unique().sort()
         rule = moving[-1] if len(moving) else "gd"
         with_biases, without = self.words(True, rule), self.words(False, rule)
         if with_biases == without or biases.all():
             return replace(self, limit_words=with_biases)
-        return replace(self, limit_words=f"{with_biases} (without biases {without})" if biases.any() else without)
+        return replace(self, limit_words=f"{with_biases} (without output bias {without})" if biases.any() else without)
 
     @property
     def reason(self) -> pl.Expr:
@@ -135,12 +137,12 @@ def check_chain(runs: pl.DataFrame) -> pl.DataFrame:
     """Check 1+2S ≤ 1+2S̃ ≤ ‖mean ∇f‖² ≤ λ_max(Gauss–Newton), which holds at every point, minimum or not.
 
     And, for points that do not interpolate, 1+2S̃ ≤ λ_max(H) + √(1+R²) mean |r|. Both need one hidden ReLU layer and
-    nothing of the training: a break means that a measure is wrong, not a theorem. Without biases the 1 is absent.
+    nothing of the training: a break means that a measure is wrong, not a theorem. Without output bias the 1 is absent.
 
     Returns:
         One row a link: `link, runs, violations, worst_excess` (largest lower/upper - 1, null without runs).
     """
-    one = pl.col("bias").cast(pl.Float64)
+    one = OUTPUT_BIAS.cast(pl.Float64)
     steps = (
         ("1+2S", one + 2 * pl.col("stability_norm")),
         ("1+2S̃", one + 2 * pl.col("oriented_stability_norm")),
@@ -197,7 +199,7 @@ _STABLE_WORDS = (
 _SHALLOW_WORDS = (
     *_STABLE_WORDS,
     "one hidden ReLU layer, all parameters trained, residuals near 0, so that the Hessian is the Gauss–Newton matrix",
-    "without biases the limit has no ½, since it is the output bias that contributes it",
+    "without output bias the limit has no ½, which it contributes",
 )
 _CHAIN_SOURCE = (
     "From 1+2S ≤ 1+2S̃ ≤ ‖mean ∇f‖² ≤ λ_max(Gauss–Newton) ≤ 2(1+μ)/η, derived in this project and checked on random "
@@ -207,7 +209,7 @@ _CHAIN_SOURCE = (
 
 
 def _norm_limit(lr: pl.Expr) -> pl.Expr:
-    return pl.when(pl.col("bias")).then(1 / lr - 0.5).otherwise(1 / lr)
+    return pl.when(OUTPUT_BIAS).then(1 / lr - 0.5).otherwise(1 / lr)
 
 
 # What η is divided by to be the step size of gradient descent with the same threshold.

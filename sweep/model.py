@@ -4,9 +4,9 @@
     f(x) = a·σ(W₂ σ(W₁ x + b₁) + b₂) + c       depth 2
     L = (1/2n) Σ_j (f(x_j) - y_j)²             the ½ is in the loss
 
-B networks are one matrix `theta` (B, p). A layer with q outputs is a block of q rows [w_i, b_i]; without biases the
-rows are [w_i]. Inputs come with a column of ones in the first case, so that a first layer is one matrix product, of all
-networks at once where they share their inputs.
+B networks are one matrix `theta` (B, p). A layer with q outputs is a block of q rows [w_i, b_i], or [w_i] where it has
+no biases: hidden units alone may have them. Inputs come with a column of ones where these do, so that a first layer is
+one matrix product, of all networks at once where they share their inputs.
 """
 
 import math
@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from relusweep.sweep.run import Run
-from relusweep.sweep.shape import layer_sizes
+from relusweep.sweep.shape import has_output_bias, layer_sizes
 from relusweep.sweep.witness import witness
 
 INIT, BATCHES, LABEL_NOISE = 11, 12, 13  # purposes of a run's own random numbers
@@ -31,20 +31,26 @@ Slope = Float[Tensor, "B 1 1"] | None  # of the leaky ReLU; None is the ReLU
 
 @dataclass(frozen=True)
 class Architecture:
-    """Sizes (d, width[, width2], 1) and whether units have biases."""
+    """Sizes (d, width[, width2], 1), and whether hidden units have biases, and the output."""
 
     sizes: tuple[int, ...]
     bias: bool
+    output_bias: bool
 
     @staticmethod
     def of(run: Run) -> "Architecture":
         """Return the architecture of a run."""
-        return Architecture(layer_sizes(run), run.bias)
+        return Architecture(layer_sizes(run), run.bias, has_output_bias(run))
 
     @cached_property
     def shapes(self) -> tuple[tuple[int, int], ...]:
         """(outputs, inputs + bias) of each layer."""
-        return tuple((q, i + self.bias) for i, q in zip(self.sizes, self.sizes[1:], strict=False))
+        return tuple((q, i + bias) for i, q, bias in zip(self.sizes, self.sizes[1:], self.biases, strict=False))
+
+    @property
+    def biases(self) -> tuple[bool, ...]:
+        """Whether there are biases, layer by layer."""
+        return (*[self.bias] * (len(self.sizes) - 2), self.output_bias)
 
     @property
     def count(self) -> int:
@@ -63,7 +69,7 @@ class Architecture:
             last = index == len(self.shapes)
             weights = rows[..., : self.sizes[index - 1]]
             named[f"w{index}"] = weights[:, 0] if last else weights
-            if self.bias:
+            if self.biases[index - 1]:
                 named[f"b{index}"] = rows[:, 0, -1] if last else rows[..., -1]
         return named
 
@@ -82,9 +88,8 @@ class Architecture:
     def is_bias(self) -> Tensor:
         """Mark the biases among the p parameters."""
         masks = [torch.zeros(q, i, dtype=torch.bool) for q, i in self.shapes]
-        if self.bias:
-            for mask in masks:
-                mask[:, -1] = True
+        for mask, bias in zip(masks, self.biases, strict=True):
+            mask[:, mask.shape[1] - bias :] = True
         return torch.cat([mask.flatten() for mask in masks])
 
 
@@ -113,7 +118,7 @@ def initial_parameters(run: Run) -> Float[np.ndarray, " p"]:
         weights, biases = _draw(run.init, rng, q, m)
         if index == len(architecture.shapes) - 1:
             weights = weights * run.output_scale
-        layers.append(np.concatenate([weights, biases], 1) if run.bias else weights)
+        layers.append(np.concatenate([weights, biases], 1) if architecture.biases[index] else weights)
     return run.init_scale * np.concatenate([layer.ravel() for layer in layers])
 
 
@@ -122,7 +127,7 @@ def _with_outputs_as_large(run: Run, rng: np.random.Generator) -> np.ndarray:
     rows = rng.standard_normal((run.width, run.d + run.bias)) / math.sqrt(run.width)
     signs, further = rng.choice([-1.0, 1.0], run.width), rng.standard_normal(run.width) / math.sqrt(run.width)
     outputs = signs * np.hypot(np.linalg.norm(rows, axis=1), further if run.init == "dominated" else 0.0)
-    return np.concatenate([rows.ravel(), run.output_scale * outputs, np.zeros(int(run.bias))])
+    return np.concatenate([rows.ravel(), run.output_scale * outputs, np.zeros(int(has_output_bias(run)))])
 
 
 def _draw(init: str, rng: np.random.Generator, q: int, m: int) -> tuple[np.ndarray, np.ndarray]:
@@ -167,7 +172,7 @@ def forward(
     for rows in others:
         before.append(z)
         after.append(z.relu_() if in_place and slope is None else activate(z, slope))
-        if architecture.bias:
+        if rows.shape[-1] > after[-1].shape[1]:
             z = torch.baddbmm(rows[..., -1:], rows[..., :-1], after[-1])
         else:
             z = torch.bmm(rows, after[-1])
@@ -188,7 +193,7 @@ def gradient(
     layers, blocks = architecture.split(theta), []
     for rows, h, z in zip(layers[:0:-1], after[::-1], before[::-1], strict=True):
         block = torch.bmm(delta, h.mT)
-        if architecture.bias:
+        if rows.shape[-1] > h.shape[1]:
             block = torch.cat([block, delta.sum(-1, keepdim=True)], -1)
         blocks.append(_scaled(block, gain).flatten(1))
         weights = _scaled(rows[..., : h.shape[1]], gain)

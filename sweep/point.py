@@ -44,9 +44,10 @@ class Point:
 
     @cached_property
     def inputs_of_layers(self) -> list[Float[Tensor, "B _ n"]]:
-        """What each layer's rows multiply: x, then the activations, with a row of ones where units have biases."""
-        ones = [torch.ones_like(self.y)[:, None, :]] if self.architecture.bias else []
-        return [self.x.mT.expand(len(self.theta), -1, -1), *(torch.cat([h, *ones], 1) for h in self.after)]
+        """What each layer's rows multiply: x, then the activations, with a row of ones where it has biases."""
+        ones, biases = torch.ones_like(self.y)[:, None, :], self.architecture.biases[1:]
+        above = (torch.cat([h, ones], 1) if bias else h for h, bias in zip(self.after, biases, strict=True))
+        return [self.x.mT.expand(len(self.theta), -1, -1), *above]
 
     @property
     def networks(self) -> Networks:

@@ -65,7 +65,12 @@ class Run(BaseModel):
     depth: Literal[1, 2] = Field(default=1, description="hidden layers")
     width: Count = Field(default=64, description="units of the first hidden layer")
     width2: Count | None = Field(default=None, description="units of the second hidden layer")
-    bias: bool = Field(default=True, description="trained biases on hidden and output units")
+    bias: bool = Field(
+        default=True, description="trained biases on hidden and output units; `'hidden'`: on hidden units alone"
+    )
+    output_bias: bool | None = Field(
+        default=None, description="false where hidden units alone have biases; null: as `bias`"
+    )
     activation: Literal["relu", "leaky_relu"] = Field(default="relu", description="of the hidden units")
     negative_slope: Annotated[float, Field(ge=0, lt=1)] | None = Field(default=None, description="of the leaky ReLU")
     init: Literal["pytorch", "kaiming", "xavier", "lecun", "normal", "balanced", "dominated", "witness"] = Field(
@@ -129,6 +134,12 @@ class Run(BaseModel):
             got = "problem is missing" if name is None else f"problem = {name!r} is unknown"
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"{got}; expected one of {', '.join(PROBLEMS)}.{hint}")
+        if p.get("bias") in WORDS["bias"]:
+            if p.get("output_bias") is not None:
+                raise ValueError(f"output_bias = {p['output_bias']!r} beside bias = 'hidden'. Leave output_bias out.")
+            p |= {"bias": True, "output_bias": False}
+        elif p.get("output_bias", ...) == p.get("bias", True):
+            p["output_bias"] = None
         if problem.d is not None:
             p.setdefault("d", problem.d)
         for key, default in problem.defaults.items():
@@ -159,6 +170,8 @@ class Run(BaseModel):
             raise ValueError(f"batch_size = {self.batch_size}; gd takes all samples. Use optimizer = 'sgd'.")
         if self.optimizer == "sgd" and not self.batch_size:
             raise ValueError("batch_size = 0; sgd takes at least 1 sample a step. Use optimizer = 'gd' for all.")
+        if self.output_bias is not None and not self.bias:
+            raise ValueError(f"output_bias = {self.output_bias!r} with bias = {self.bias!r}. Leave output_bias out.")
         if self.batch_size > self.n:
             raise ValueError(f"batch_size = {self.batch_size}; expected at most n = {self.n}")
         if self.sampling != "subset" and not self.batch_size:
@@ -183,6 +196,8 @@ class Run(BaseModel):
         return run_id(self.__dict__)
 
 
+# parameter: what a spec may say instead of its value, which stands for values of several
+WORDS: Mapping[str, tuple[str, ...]] = {"bias": ("hidden",)}
 # parameter: (switch, settings at which it applies, default there)
 CONDITIONAL: Mapping[str, tuple[str, tuple[Any, ...], Any]] = {
     "width2": ("depth", (2,), 16),

@@ -11,8 +11,8 @@ Shape = tuple[Any, ...]
 
 # What has to be equal in a pack: everything that sets a tensor's shape, the program or the number of steps.
 SHAPE_KEYS = (
-    "d", "n", "n_test", "depth", "width", "width2", "bias", "activation", "optimizer", "batch_size", "sampling",
-    "label_noise", "max_steps", "dtype",
+    "d", "n", "n_test", "depth", "width", "width2", "bias", "output_bias", "activation", "optimizer", "batch_size",
+    "sampling", "label_noise", "max_steps", "dtype",
 )  # fmt: skip
 _shape = attrgetter(*SHAPE_KEYS)  # asked of every run of a sweep: a loop over the keys takes twice as long
 
@@ -35,9 +35,15 @@ def hidden_units(run: Run) -> int:
     return sum(layer_sizes(run)[1:-1])
 
 
+def has_output_bias(run: Run) -> bool:
+    """Return whether the output unit has a trained bias."""
+    return run.bias and run.output_bias is None
+
+
 def parameter_count(run: Run) -> int:
     """Count the trained numbers of one network."""
-    return sum((inputs + run.bias) * outputs for inputs, outputs in itertools.pairwise(layer_sizes(run)))
+    weights = sum((inputs + run.bias) * outputs for inputs, outputs in itertools.pairwise(layer_sizes(run)))
+    return weights - (run.bias and not has_output_bias(run))
 
 
 def number_bytes(run: Run) -> int:

@@ -8,12 +8,13 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from relusweep.sweep.errors import RelusweepError
-from relusweep.sweep.run import PARAMETERS, Run
+from relusweep.sweep.run import PARAMETERS, WORDS, Run
 
 _FORMS = {  # of texts that have one, in words: a regular expression is no help to who got it wrong
     "block": "one table or more. Write [[block]].",
     "name": "letters, digits, '_', '-' and '.', a letter or digit first. It becomes the name of a directory.",
     "every": "'end', 'log:N' or 'tail:N' with N from 1 to 999. Write 'log:20' for 20 log-spaced moments.",
+    "bias": "true, false, or 'hidden' for biases on hidden units alone.",
     "classes": "two digits with a comma between them. Write '0,1'.",
 }
 _SHORT = reprlib.Repr()
@@ -29,6 +30,8 @@ def checked(key: str, value: Any, place: str) -> Any:
     """Check the value of a parameter alone, so that the error can name its very place; return it as `Run` takes it."""
     if key not in PARAMETERS:
         raise SpecError(f"{place}: unknown parameter; {nearest(key, PARAMETERS)}")
+    if value in WORDS.get(key, ()):
+        return value
     try:
         return _validator(key).validate_python(value)
     except ValidationError as error:

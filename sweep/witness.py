@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 def fault(parameters: Mapping[str, Any]) -> str | None:
     """Return why a run cannot start at the witness; None if it can."""
-    wanted = {"problem": "pyramid", "depth": 2, "bias": True, "activation": "relu"}
+    wanted = {"problem": "pyramid", "depth": 2, "bias": True, "output_bias": None, "activation": "relu"}
     for key, value in wanted.items():
         if parameters[key] != value:
             return f"{key} = {parameters[key]!r}; init = 'witness' needs {key} = {value!r}"

@@ -152,12 +152,13 @@ def weights_of(theta: np.ndarray, run: Run) -> Weights:
     """Read a flat parameter vector: rows [w_i, b_i] of each layer in turn."""
     sizes, weights, start = [run.d, run.width, *([run.width2] if run.width2 else []), 1], {}, 0
     for index, (inputs, units) in enumerate(itertools.pairwise(sizes), 1):
-        columns = inputs + run.bias
+        bias = run.bias and (index < len(sizes) - 1 or run.output_bias is None)
+        columns = inputs + bias
         rows = torch.tensor(theta[start : start + units * columns], dtype=torch.float64).reshape(units, columns)
         start += units * columns
         last = index == len(sizes) - 1
         weights[f"w{index}"] = rows[0, :inputs] if last else rows[:, :inputs]
-        if run.bias:
+        if bias:
             weights[f"b{index}"] = rows[0, -1] if last else rows[:, -1]
     return weights
 

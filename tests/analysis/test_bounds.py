@@ -58,11 +58,11 @@ NESTEROV = {"optimizer": "nesterov", "momentum": 0.5}
         ([{}], "2/η", "1/η − ½"),
         ([{"optimizer": "sgd", "batch_size": 8}], "2/η", "1/η − ½"),
         ([{"bias": False}], "2/η", "1/η"),
-        ([{}, {"bias": False}], "2/η", "1/η − ½ (without biases 1/η)"),
+        ([{}, {"bias": False}], "2/η", "1/η − ½ (without output bias 1/η)"),
         ([HEAVY], "2(1+μ)/η", "(1+μ)/η − ½"),
         ([HEAVY, {}], "2(1+μ)/η", "(1+μ)/η − ½"),
         ([NESTEROV, {}], "2(1+μ)/(1+2μ)/η", "(1+μ)/(1+2μ)/η − ½"),
-        ([HEAVY, {"bias": False}], "2(1+μ)/η", "(1+μ)/η − ½ (without biases (1+μ)/η)"),
+        ([HEAVY, {"bias": False}], "2(1+μ)/η", "(1+μ)/η − ½ (without output bias (1+μ)/η)"),
         ([{**HEAVY, "bias": False}], "2(1+μ)/η", "(1+μ)/η"),
         ([{}, {"bias": False, "status": "budget"}, {**HEAVY, "status": "diverged"}], "2/η", "1/η − ½"),
         ([{"bias": False, "status": "budget"}], "2/η", "1/η"),  # none is covered

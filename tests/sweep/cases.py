@@ -10,7 +10,7 @@ from relusweep.sweep.run import Run
 CASES = [
     {"depth": depth, "bias": bias, "activation": activation, "width": 5, "d": d, "n": 7}
     for depth in (1, 2)
-    for bias in (True, False)
+    for bias in (True, False, "hidden")
     for activation in ("relu", "leaky_relu")
     for d in (1, 3)
 ] + [{"width": 1, "n": 1, "d": 1}]

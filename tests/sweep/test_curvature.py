@@ -97,7 +97,7 @@ def test_barely_trained_networks_with_large_residuals_record_their_largest_eigen
 
 
 @pytest.mark.parametrize("case", [{"width": 30}, {"depth": 2, "width": 9, "width2": 5}, {"width": 9, "d": 20}], ids=str)
-@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("bias", [True, False, "hidden"])
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
 def test_residual_term_is_bounded_and_the_closer_bound_is_closer(case, bias, activation):
     _, _, at = point_of({"n": 12, "bias": bias, "activation": activation} | case)
@@ -111,7 +111,12 @@ def test_residual_term_is_bounded_and_the_closer_bound_is_closer(case, bias, act
 
 
 def test_trace_of_gauss_newton():
-    for case in ({"width": 9, "d": 2}, {"depth": 2}, {"width": 9, "d": 20, "bias": False}):
+    for case in (
+        {"width": 9, "d": 2},
+        {"depth": 2},
+        {"width": 9, "d": 2, "bias": "hidden"},
+        {"width": 9, "d": 20, "bias": False},
+    ):
         _, _, at = point_of(case | {"n": 12})
         expected = torch.einsum("bii->b", dense(at, derivatives.gauss_newton_product))
         torch.testing.assert_close(derivatives.gauss_newton_trace(at), expected)
@@ -121,7 +126,7 @@ def test_trace_of_gauss_newton():
         assert (pair.rest <= expected).all()
 
 
-@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("bias", [True, False, "hidden"])
 @pytest.mark.parametrize("exact", [True, False])
 def test_inertia_bounds_the_spectrum_from_the_largest_eigenvalue_on(bias, exact):
     at = point({"depth": 1, "width": 24, "d": 2}, bias=bias, scale=30.0, steps=1, seed=1)

@@ -27,7 +27,8 @@ def layered(architecture: Architecture, weights: dict, matrix: torch.Tensor) -> 
     order = []
     for index in range(1, len(architecture.shapes) + 1):
         w = numbers[f"w{index}"].reshape(-1, architecture.sizes[index - 1])
-        order.append(torch.cat([w, numbers[f"b{index}"].reshape(-1, 1)], 1) if architecture.bias else w)
+        bias = f"b{index}" in numbers
+        order.append(torch.cat([w, numbers[f"b{index}"].reshape(-1, 1)], 1) if bias else w)
     return matrix[..., torch.cat([block.reshape(-1) for block in order])]
 
 
@@ -117,7 +118,7 @@ def test_dead_units_count_nothing_and_are_counted():
 @pytest.mark.parametrize("compiled", [True, False])
 def test_datum_on_a_kink_is_counted_and_the_flatter_side_found(compiled, monkeypatch):
     """Two units, two data, one datum on the first unit's kink: its active side is the flatter one here."""
-    architecture = Architecture((1, 2, 1), bias=True)
+    architecture = Architecture((1, 2, 1), bias=True, output_bias=True)
     w, b, a = np.array([0.1, 2.0]), np.array([0.1, 3.0]), np.array([1.0, 0.2])
     x = np.array([-1.0, 5.0])  # w x + b = 0 at the first datum
     theta = torch.tensor([[w[0], b[0], w[1], b[1], a[0], a[1], 0.0]], dtype=torch.float64)
@@ -141,7 +142,7 @@ def test_datum_on_a_kink_is_counted_and_the_flatter_side_found(compiled, monkeyp
 
 
 def test_datum_that_the_next_step_takes_across_counts_as_on_the_kink():
-    architecture = Architecture((1, 1, 1), bias=True)
+    architecture = Architecture((1, 1, 1), bias=True, output_bias=True)
     theta = torch.tensor([[1.0, 1e-4, 1.0, 0.0]], dtype=torch.float64)
     x = with_ones(torch.tensor([[0.0], [1.0]], dtype=torch.float64), True)
     y = torch.tensor([[-0.1, 0.9]], dtype=torch.float64)  # pushes the bias down
@@ -176,10 +177,10 @@ def test_sharpness_is_found_where_gauss_newton_points_elsewhere(steps):
 
 
 def test_residual_correction_bounds_the_gap_between_the_two_sharpnesses():
-    for case in ({"width": 9, "n": 14, "d": 3}, {"width": 9, "n": 14, "d": 3, "bias": False}):
+    for case in ({"width": 9, "n": 14, "d": 3}, {"width": 9, "n": 14, "d": 3, "bias": False}, {"bias": "hidden"}):
         _, _, point = point_of(case, count=20)
         values, _ = measure.moment(point)
         correction = curvature.residual_correction(point)
         assert ((values["sharpness"] - values["gn_sharpness"]).abs() <= correction * (1 + 1e-9)).all()
-        one = 1.0 if point.architecture.bias else 0.0
+        one = 1.0 if point.architecture.output_bias else 0.0
         assert (one + 2 * values["oriented_stability_norm"] <= values["sharpness"] + correction).all()

@@ -43,10 +43,10 @@ def test_named_weights_are_the_rows_of_the_layers():
 
 
 def test_count_and_bias_mask_agree_with_the_architecture():
-    architecture = Architecture((3, 5, 4, 1), bias=True)
+    architecture = Architecture((3, 5, 4, 1), bias=True, output_bias=True)
     assert architecture.count == 5 * 4 + 4 * 6 + 5
     assert int(architecture.is_bias().sum()) == 5 + 4 + 1
-    assert int(Architecture((3, 5, 1), bias=False).is_bias().sum()) == 0
+    assert int(Architecture((3, 5, 1), bias=False, output_bias=False).is_bias().sum()) == 0
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ TWISTS = [
     {},
     {"depth": 2, "width2": 3},
     {"bias": False},
+    {"bias": "hidden"},
     {"activation": "leaky_relu", "negative_slope": 0.2},
     {"lr_ratio": 0.3, "weight_decay": 0.05, "warmup_steps": 20},
     {"depth": 2, "width2": 3, "lr_ratio": 2.0, "weight_decay": 0.05, "decay_bias": True},

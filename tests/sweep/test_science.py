@@ -24,7 +24,7 @@ def shallow(w, b, a, c, x, y=None) -> Point:
     theta = torch.cat([torch.cat([w, b[:, None]], 1).flatten(), a, torch.tensor([float(c)])])[None].double()
     weights = {"w1": w, "b1": b, "w2": a, "b2": torch.tensor(float(c))}
     y = oracles.output(weights, x) if y is None else torch.as_tensor(y)
-    return Point(Architecture((x.shape[1], len(a), 1), True), theta, with_ones(x, True), y[None].double(), None)
+    return Point(Architecture((x.shape[1], len(a), 1), True, True), theta, with_ones(x, True), y[None].double(), None)
 
 
 def chain(point: Point) -> tuple[float, float, float, float]:
@@ -94,7 +94,7 @@ def test_4_chain_of_bounds_holds_on_random_networks():
 def test_4_chain_holds_without_biases_and_for_the_leaky_relu():
     generator = torch.Generator().manual_seed(0)
     for bias, slope in ((False, None), (True, 0.3), (False, 0.3)):
-        architecture = Architecture((3, 12, 1), bias)
+        architecture = Architecture((3, 12, 1), bias, bias)
         theta = torch.randn(40, architecture.count, dtype=torch.float64, generator=generator)
         x = with_ones(torch.randn(40, 15, 3, dtype=torch.float64, generator=generator), bias)
         y = torch.zeros(40, 15, dtype=torch.float64)
@@ -200,7 +200,7 @@ def pyramid_network(d: int, s: float, q: float, a: float, c2: float, n: int = 40
     theta = np.concatenate([np.c_[first, np.zeros(2 * d)].ravel(), [-q] * (2 * d), [c2], [a], [0.0]])
     y = torch.from_numpy(np.maximum(1 - np.abs(x).sum(1), 0))
     inputs = with_ones(torch.from_numpy(x), True)
-    return Point(Architecture((d, 2 * d, 1, 1), True), torch.from_numpy(theta)[None], inputs, y[None], None)
+    return Point(Architecture((d, 2 * d, 1, 1), True, True), torch.from_numpy(theta)[None], inputs, y[None], None)
 
 
 @pytest.mark.parametrize("d", [2, 3])

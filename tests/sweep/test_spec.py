@@ -125,7 +125,7 @@ def test_full_depth_spec_covers_dimensions_sizes_widths_seeds_and_controls():
         ("fixed = { width = 2 }\ngrid = { width = [3] }", "width is given in both fixed and grid"),
         ("fixed = { optimizer = 'sdg' }", "= 'sdg'; expected 'gd', 'sgd', .* Did you mean 'sgd'"),
         ("fixed = { width = '3' }", r"block\[0\].fixed.width = '3'; expected a valid integer"),
-        ("fixed = { bias = 1 }", "fixed.bias = 1; expected a valid boolean"),
+        ("fixed = { bias = 1 }", "fixed.bias = 1; expected true, false, or 'hidden' for biases on hidden units alone"),
         ("fixed = { radius = 1.0, problem = 'digits' }", r"x.toml: block\[0\]: radius = 1.0; problem digits ignores it"),
         ("fixed = { problem = 'sin' }", "problem = 'sin' is unknown; .* Did you mean 'sine'"),
         ("random = { count = 0, seed = 1 }", "random.count = 0; expected a whole number from 1"),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from relusweep.analysis.bounds import OUTPUT_BIAS
 from relusweep.analysis.group import WITHIN, Grouping, group
 from relusweep.sweep.data import DATA_KEYS, Array, DataError, Dataset, dataset
 from relusweep.sweep.spec import TAIL
@@ -58,9 +59,9 @@ def arms(runs: pl.DataFrame, trajectories: pl.DataFrame) -> Arms:
     schema = {key: runs.schema[key] for key in DATA_KEYS} | {"constant_loss": pl.Float64, "constant_test": pl.Float64}
     baselines = pl.DataFrame(constants, schema=schema, orient="row")
     d, width, width2 = pl.col("d"), pl.col("width"), pl.col("width2")
-    biases = pl.col("bias").cast(pl.Int64)
-    one = width * (d + 1 + biases) + biases
-    two = width * (d + biases) + width2 * (width + 1 + biases) + biases
+    biases, output = pl.col("bias").cast(pl.Int64), OUTPUT_BIAS.cast(pl.Int64)
+    one = width * (d + 1 + biases) + output
+    two = width * (d + biases) + width2 * (width + 1 + biases) + output
     arm = (
         pl.when(depth=1).then(pl.lit("shallow")).when(lr_ratio=0).then(pl.lit("frozen")).otherwise(pl.lit("deep"))
     )  # fmt: skip

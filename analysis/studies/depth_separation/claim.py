@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from relusweep.analysis.bounds import OUTPUT_BIAS
+
 LARGE = 0.8  # step sizes from here on are where separation is looked for
 VANISHING = 0.1  # up to here none is expected, whatever the target
 MOST = 0.5  # share of the pairs whose deep network fits: from here on there is separation …
@@ -36,7 +38,7 @@ class Claim:
             warm=pl.col("warmup_steps") == _usual(runs, "warmup_steps"),
             setting=pl.all_horizontal(
                 pl.col("activation") == "relu",
-                "bias",
+                OUTPUT_BIAS,
                 pl.col("noise") == 0,
                 pl.col("weight_decay") == 0,
                 pl.col("schedule") == "constant",

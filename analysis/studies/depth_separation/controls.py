@@ -122,7 +122,7 @@ def with_settings(pairs: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
     """Add to pairs the parameters of their setting that claim and controls speak of."""
     shared = (
         "problem", "d", "n", "bandwidth", "optimizer", *STARTS, "warmup_steps", "max_steps", "activation", "bias",
-        "noise", "weight_decay", "lr_ratio", "domain", "schedule", "label_noise", "clip",
+        "output_bias", "noise", "weight_decay", "lr_ratio", "domain", "schedule", "label_noise", "clip",
     )  # fmt: skip
     return pairs.join(runs.select("group", *shared).unique(), on="group")
 

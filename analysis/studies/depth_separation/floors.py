@@ -16,6 +16,7 @@ import polars as pl
 from rich.console import Console
 from rich.progress import track
 
+from relusweep.analysis.bounds import OUTPUT_BIAS
 from relusweep.analysis.floor import ArrangementError, Certificate, FloorError, Floors, budget, residual_slack
 from relusweep.analysis.group import evenly
 from relusweep.analysis.studies.depth_separation.arms import Arms
@@ -148,7 +149,7 @@ def of_each(
 
 def _subjects(found: Arms) -> pl.DataFrame:
     """Return the runs that floors are about."""
-    return found.runs.filter(pl.col("arm") == "shallow", pl.col("activation") == "relu", pl.col("bias"))
+    return found.runs.filter(pl.col("arm") == "shallow", pl.col("activation") == "relu", OUTPUT_BIAS)
 
 
 def _proofs(data: Dataset, rates: Sequence[float]) -> tuple[list[Row], list[Certificate]]:

@@ -78,7 +78,7 @@ GLOSSARY: list[tuple[str, str]] = [
     (
         "g̃(u, t)",
         "A·√(P² + ‖m‖²), with A the mean of relu(u·x−t) over the training inputs, P the share with u·x > t, and m the "
-        "mean of x there (0 elsewhere); without biases P is dropped",
+        "mean of x there (0 elsewhere); without hidden biases P is dropped",
     ),
     ("g(u, t)", "the smaller of g̃(u, t) and g̃(−u, −t)"),
     (

@@ -4,7 +4,7 @@ import math
 
 import polars as pl
 
-from relusweep.analysis.bounds import EDGE
+from relusweep.analysis.bounds import EDGE, OUTPUT_BIAS
 from relusweep.analysis.group import evenly
 
 MOST_PATHS = 6  # step sizes whose trajectories are drawn
@@ -21,7 +21,7 @@ def names(runs: pl.DataFrame) -> dict[str, pl.Expr]:
     """Return the legend texts of a group, whose runs share optimizer and bias."""
     optimizer = runs["optimizer"][0]
     name = THRESHOLDS.get(optimizer, r"$2/\eta$ (threshold of gd only)")
-    one = "1+" if runs["bias"][0] else ""
+    one = "1+" if runs.select(OUTPUT_BIAS).item(0, 0) else ""
     return {
         "edge_name": pl.lit(name),
         "edge_style": pl.lit("--" if optimizer in THRESHOLDS else ":"),
@@ -33,7 +33,7 @@ def names(runs: pl.DataFrame) -> dict[str, pl.Expr]:
 def norm_limit(runs: pl.DataFrame) -> str:
     """Return the limit of the norms of a group, whose runs share optimizer and bias."""
     rate = (_FACTORS.get(runs["optimizer"][0]) or "1") + r"/\eta"
-    half = r"-\frac{1}{2}" if runs["bias"][0] else ""
+    half = r"-\frac{1}{2}" if runs.select(OUTPUT_BIAS).item(0, 0) else ""
     return f"limit ${rate}{half}$"
 
 

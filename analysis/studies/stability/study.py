@@ -6,7 +6,7 @@ converged run; how tight they are; and the exponent with which S follows its lim
 
 import polars as pl
 
-from relusweep.analysis.bounds import BOUNDS, check_chain, judge
+from relusweep.analysis.bounds import BOUNDS, OUTPUT_BIAS, check_chain, judge
 from relusweep.analysis.fit import Fit, fit_power
 from relusweep.analysis.group import Grouping, group, summarise
 from relusweep.analysis.studies.stability.captions import GLOSSARY, SHOWN
@@ -24,7 +24,7 @@ MEASURES = [
 
 def answer(table: Table) -> StudyResult:
     """Return the tables, figures and verdicts of a table of runs."""
-    one = pl.col("bias").cast(pl.Float64)
+    one = OUTPUT_BIAS.cast(pl.Float64)
     grouping = group(
         table.runs.with_columns(
             sharpness_floor=one + 2 * pl.col("stability_norm"),

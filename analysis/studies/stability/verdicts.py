@@ -146,7 +146,7 @@ def _chain(chain: pl.DataFrame) -> Verdict:
         "confirmed",
         f"1+2S ≤ 1+2S̃ ≤ ‖mean ∇f‖² ≤ λ_max(Gauss–Newton), and 1+2S̃ ≤ λ_max(H) + √(1+R²) mean |r|, both true at every "
         f"point, held on {_all(runs)} that "
-        f"{_plural('has', runs, 'have')} all four, converged or not (without biases the 1 is absent).",
+        f"{_plural('has', runs, 'have')} all four, converged or not (without output bias the 1 is absent).",
     )
 
 

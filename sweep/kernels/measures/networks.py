@@ -10,14 +10,26 @@ from torch import Tensor
 from relusweep.sweep.model import Architecture, Inputs, Slope
 
 
+class Biases(NamedTuple):
+    """Which units have biases."""
+
+    hidden: bool
+    output: bool
+
+
 class Networks(NamedTuple):
     """B networks of one architecture on n samples, in the order in which `sweep.model` takes them."""
 
     architecture: Architecture
     theta: Float[Tensor, "B p"]
-    x: Inputs  # with the column of ones where units have biases: (n, i), or (B, n, i)
+    x: Inputs  # with the column of ones where hidden units have biases: (n, i), or (B, n, i)
     y: Float[Tensor, "B n"]
     slope: Slope  # of the negative side, (B, 1, 1); None is the ReLU
+
+    @property
+    def biases(self) -> Biases:
+        """Which units have biases."""
+        return Biases(self.architecture.bias, self.architecture.output_bias)
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return weights (B, p), inputs (1, n, i) of all or (B, n, i), targets (B, n), slopes (B,)."""

@@ -39,10 +39,11 @@ def tile_size(run: Run, device: torch.device) -> int:
 def advance(tile: Tile, start: int, stop: int, varying_until: int) -> None:
     """Take the steps start … stop-1 in place."""
     one_thread()
-    run = tile.run
+    run, architecture = tile.run, Architecture.of(tile.run)
     _advance(
-        *loop.arguments(tile, start, stop, varying_until), _places(Architecture.of(run)), run.width, run.width2 or 0,
-        run.bias, run.batch_size, _SAMPLINGS.index(run.sampling), run.optimizer == "nesterov", start, stop,
+        *loop.arguments(tile, start, stop, varying_until), _places(architecture), run.width, run.width2 or 0,
+        architecture.bias, architecture.output_bias, run.batch_size, _SAMPLINGS.index(run.sampling),
+        run.optimizer == "nesterov", start, stop,
     )  # fmt: skip
 
 
@@ -55,9 +56,9 @@ def losses(tile: Tile) -> Float[Tensor, " B"]:
 def _places(architecture: Architecture) -> np.ndarray:
     """Return where in theta is each of W₁, b₁, W₂, b₂, a, c: matrices without their biases, for the products."""
     blocks, first = [], 0
-    for units, inputs in architecture.shapes:
+    for (units, inputs), bias in zip(architecture.shapes, architecture.biases, strict=True):
         rows = torch.arange(first, first + units * inputs).view(units, inputs)
-        blocks += [rows[:, : inputs - architecture.bias].flatten(), rows[:, inputs - architecture.bias :].flatten()]
+        blocks += [rows[:, : inputs - bias].flatten(), rows[:, inputs - bias :].flatten()]
         first += units * inputs
     return torch.cat(blocks).numpy()
 
@@ -125,7 +126,7 @@ def _output(w, b, gw, gb, a, ga):
 @compiled
 def _advance(
     weights, memory, rates, factors, decays, momenta, clips, leaks, streams, xs, ys, peaks, places, units, units2, bias,
-    batch, sampling, nesterov, start, stop,
+    output_bias, batch, sampling, nesterov, start, stop,
 ):  # fmt: skip
     T = weights.dtype.type  # noqa: N806
     (count,), (_, n, d) = places.shape, xs.shape
@@ -167,7 +168,7 @@ def _advance(
                     gathered[t] = x[rows[t]]
                 inputs = gathered
             gb1[:], gb2[:] = T(0), T(0)
-            c = w[count - 1] if bias else T(0)
+            c = w[count - 1] if output_bias else T(0)
             np.dot(inputs, w1.T, h1)
             if units2:
                 _activate(h1, b1, leak)
@@ -185,7 +186,7 @@ def _advance(
                 squares, total = _residuals(h1, b1, a, c, y, rows, gb1, leak)
                 np.dot(h1.T, inputs, g1)
                 _output(w1, b1, g1, gb1, a, ga)
-            if bias:
+            if output_bias:
                 grad[count - 1] = total
             if batch and sampling == 0:
                 undo(order, picks)

@@ -70,7 +70,7 @@ def _program(
     blocks = -(-batch // _BLOCK)
     source = _TEMPLATES.get_template("units.jinja" if by_units else "samples.jinja").render(
         sizes=architecture.sizes, d=d, units=units, units2=units2, count=architecture.count,
-        bias=int(architecture.bias), leaky=leaky, dtype=dtype, batch=batch,
+        bias=int(architecture.bias), output_bias=architecture.output_bias, leaky=leaky, dtype=dtype, batch=batch,
         block=4 if by_units else -(-batch // (blocks * lanes)) * lanes,
         sampling=sampling, rows="order" if sampling == "subset" else "picks",
         momentum=bool(momentum), nesterov=momentum == "nesterov",

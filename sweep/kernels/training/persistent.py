@@ -56,7 +56,7 @@ def unsupported_reason(device: torch.device) -> str | None:
 def fits(run: Run) -> bool:
     """Return whether one warp can train a run of this shape."""
     simple = run.optimizer in OPTIMIZERS and run.d <= _MAX_INPUTS and run.batch_size <= _MAX_BATCH
-    simple &= run.sampling == "subset" and not run.label_noise
+    simple &= run.sampling == "subset" and not run.label_noise and run.output_bias is None
     return simple and (run.d + 1) * run.n < 2**31 and bool(constants(run))
 
 

@@ -71,7 +71,7 @@ has_product(Layers, lambda network, v, image: _product(network, v, image))  # no
 
 
 @compiled
-def _top_eigenpairs(theta, x, y, slopes, bias, layers, perturbation, tolerance, given, value, vector, residual, rest):
+def _top_eigenpairs(theta, x, y, slopes, layers, perturbation, tolerance, given, value, vector, residual, rest):
     """Fill value (B,), vector (B, p), residual (B,) and rest (B,); the first arguments are those of `layered.network`.
 
     `perturbation` (p,) is added to every unit start; `given` says to start from what is in `vector`, and not from the
@@ -82,7 +82,7 @@ def _top_eigenpairs(theta, x, y, slopes, bias, layers, perturbation, tolerance, 
     basis, projected = np.empty((BASIS + 1, p)), np.zeros((BASIS, BASIS))
     current, image = np.empty(p), np.empty(p)
     for b in range(count):
-        forward(theta[b], x[b if len(x) > 1 else 0], y[b], slopes[b], bias, layers, layers.changes)
+        forward(theta[b], x[b if len(x) > 1 else 0], y[b], slopes[b], layers, layers.changes)
         sensitivities(layers)
         if given:
             assign(current, 0.0, 1.0, vector[b])

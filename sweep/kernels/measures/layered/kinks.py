@@ -37,16 +37,16 @@ def least_over_modes(
 
 
 @compiled
-def _on_kink(theta, x, y, slopes, bias, layers, lr, rounding, marks):
+def _on_kink(theta, x, y, slopes, layers, lr, rounding, marks):
     """Fill `marks`, (B, q, n) a layer; the other arguments are those of `layered.network`, and lr (B,)."""
     (count, p), n = theta.shape, len(layers.residual)
     gradient = np.empty(p)
     for b in range(count):
         inputs = x[b if len(x) > 1 else 0]
-        forward(theta[b], inputs, y[b], slopes[b], bias, layers, layers.changes)
+        forward(theta[b], inputs, y[b], slopes[b], layers, layers.changes)
         sensitivities(layers)
         pull(layers, layers.residual / n, gradient)
-        forward(theta[b] - lr[b] * gradient, inputs, y[b], slopes[b], bias, layers, layers.backs)
+        forward(theta[b] - lr[b] * gradient, inputs, y[b], slopes[b], layers, layers.backs)
         for index in range(len(layers.inputs) - 1):
             z, moved, marked = layers.changes[index], layers.backs[index], marks[index][b]
             rows = rows_of(theta[b], layers, index)[:, : layers.plain[index].shape[1]]
@@ -58,7 +58,7 @@ def _on_kink(theta, x, y, slopes, bias, layers, lr, rounding, marks):
 
 
 @compiled
-def _least_over_modes(theta, x, y, slopes, bias, layers, perturbation, tolerance, pairs, first, vector, least):
+def _least_over_modes(theta, x, y, slopes, layers, perturbation, tolerance, pairs, first, vector, least):
     """Flip σ' of one (network, unit, datum, layer) of `pairs` in turn; keep what lowers `least` (B,).
 
     The pairs of network b are those from first[b] to first[b + 1]; `vector` (B, p) has its top eigenvector.
@@ -70,7 +70,7 @@ def _least_over_modes(theta, x, y, slopes, bias, layers, perturbation, tolerance
     for b in range(count):
         if first[b] == first[b + 1]:
             continue
-        forward(theta[b], x[b if len(x) > 1 else 0], y[b], slopes[b], bias, layers, layers.changes)
+        forward(theta[b], x[b if len(x) > 1 else 0], y[b], slopes[b], layers, layers.changes)
         current[:] = vector[b]
         for t in range(first[b], first[b + 1]):
             unit, datum, gains = pairs[t, 1], pairs[t, 2], layers.gains[pairs[t, 3]]

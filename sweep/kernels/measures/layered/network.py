@@ -42,18 +42,20 @@ def arguments(networks: Networks, *, exact: bool = False) -> tuple[Any, ...]:
         x: Inputs (1, n, i) of all or (B, n, i), with the column of ones.
         y: Targets (B, n).
         slopes: Of the negative side (B,).
-        bias: Whether units have biases.
         layers: The room that one network after the other takes; `exact` says whether products are the Hessian's.
     """
     one_thread()
-    return *networks.arrays(), networks.architecture.bias, _layers(networks, exact)
+    return *networks.arrays(), _layers(networks, exact)
 
 
 def _layers(networks: Networks, exact: bool) -> Layers:
     shapes, n = networks.architecture.shapes, networks.y.shape[1]
     firsts = tuple(sum(q * i for q, i in shapes[:index]) for index in range(len(shapes)))
     gains, deltas, forces, changes, backs = (tuple(np.empty((n, q)) for q, _ in shapes) for _ in range(5))
-    plain, turned = (tuple(np.empty((q, i - networks.architecture.bias)) for q, i in shapes) for _ in range(2))
+    plain, turned = (
+        tuple(np.empty((q, i - bias)) for (q, i), bias in zip(shapes, networks.architecture.biases, strict=True))
+        for _ in range(2)
+    )
     inputs = tuple(np.empty((n, i)) for _, i in shapes)
     return Layers(firsts, plain, inputs, gains, deltas, forces, changes, backs, turned, np.empty(n), exact)
 
@@ -67,7 +69,7 @@ def rows_of(vector, layers, index):
 
 
 @compiled
-def forward(theta, x, y, slope, bias, layers, before):
+def forward(theta, x, y, slope, layers, before):
     """Fill inputs, gains, plain and the residual, and the pre-activations `before`, an array (n, q) a layer."""
     last = len(layers.inputs) - 1
     layers.inputs[0][:] = x
@@ -85,7 +87,7 @@ def forward(theta, x, y, slope, bias, layers, before):
                 for i in range(z.shape[1]):
                     gains[j, i] = 1.0 if z[j, i] > 0.0 else slope
                     h[j, i] = gains[j, i] * z[j, i]
-                if bias:
+                if h.shape[1] > z.shape[1]:
                     h[j, z.shape[1]] = 1.0
 
 

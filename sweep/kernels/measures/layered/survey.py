@@ -17,13 +17,13 @@ def survey(networks: Networks) -> Survey:
 
 
 @compiled
-def _survey(theta, x, y, slopes, bias, layers, found):
+def _survey(theta, x, y, slopes, layers, found):
     """Fill `found`, a row a number of `Survey`; the other arguments are those of `layered.network`."""
     (count, p), n = theta.shape, len(layers.residual)
     gradient, ones = np.empty(p), np.full(n, 1 / n)
     for b in range(count):
         weights, inputs = theta[b], x[b if len(x) > 1 else 0]
-        forward(weights, inputs, y[b], slopes[b], bias, layers, layers.changes)
+        forward(weights, inputs, y[b], slopes[b], layers, layers.changes)
         squares, absolutes, largest, finite = 0.0, 0.0, 0.0, True
         for j in range(n):
             away = abs(layers.residual[j])

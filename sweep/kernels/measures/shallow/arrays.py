@@ -21,8 +21,8 @@ def arrays(networks: Networks) -> tuple[Any, ...]:
         x: Inputs (1, n, i) of all or (B, n, i), with the column of ones.
         y: Targets (B, n).
         slopes: Of the negative side (B,).
-        bias: Whether units have biases.
+        biases: Which units have biases.
     """
     architecture = networks.architecture
     by_feature = networks._replace(theta=networks.theta[:, architecture.by_feature])
-    return tuple(range(architecture.shapes[0][1])), *by_feature.arrays(), architecture.bias
+    return tuple(range(architecture.shapes[0][1])), *by_feature.arrays(), networks.biases

@@ -32,7 +32,7 @@ class Network(NamedTuple):
     gains: Any  # a σ' (n, k)
     hidden: Any  # units (n, k)
     coupling: Any  # rows m (i k,), or nothing for Gauss–Newton
-    bias: Any  # whether units have biases
+    biases: Any  # which units have biases
 
 
 def top_eigenpair(
@@ -50,12 +50,12 @@ def top_eigenpair(
 
 
 @compiled
-def prepare(axes, weights, x, y, slope, bias, gains, hidden, coupling, ascent):
+def prepare(axes, weights, x, y, slope, biases, gains, hidden, coupling, ascent):
     """Fill a_i σ'_ij and h_ij, both (n, k), the rows m_q one after the other, and the mean of ∇f (p,)."""
     n, k = gains.shape
     end = len(axes) * k
     a, mean = weights[end : end + k], ascent[end : end + k]
-    c = weights[end + k] if bias else 0.0
+    c = weights[end + k] if biases.output else 0.0
     coupling[:] = 0.0
     ascent[:] = 0.0
     ascent[end + k :] = 1.0
@@ -80,7 +80,7 @@ def prepare(axes, weights, x, y, slope, bias, gains, hidden, coupling, ascent):
 
 
 @compiled
-def trace(axes, x, gains, hidden, bias):
+def trace(axes, x, gains, hidden, biases):
     """Compute the trace of Gauss–Newton: the mean of ‖∇f‖²."""
     n, k = gains.shape
     total = 0.0
@@ -92,11 +92,11 @@ def trace(axes, x, gains, hidden, bias):
             gain += gains[j, i] ** 2
             h += hidden[j, i] ** 2
         total += gain * length + h
-    return total / n + (1.0 if bias else 0.0)
+    return total / n + (1.0 if biases.output else 0.0)
 
 
 @compiled
-def _product(axes, v, x, gains, hidden, coupling, bias, image):
+def _product(axes, v, x, gains, hidden, coupling, biases, image):
     """Write (1/n) JᵀJ v, and the residual term if `coupling` is not empty, to `image`."""
     n, k = gains.shape
     end = len(axes) * k
@@ -104,7 +104,7 @@ def _product(axes, v, x, gains, hidden, coupling, bias, image):
     image[:] = 0.0
     for j in range(n):
         gain, h = gains[j], hidden[j]
-        s = v[end + k] if bias else 0.0
+        s = v[end + k] if biases.output else 0.0
         for i in range(k):
             change = 0.0
             for q in range(len(axes)):
@@ -116,7 +116,7 @@ def _product(axes, v, x, gains, hidden, coupling, bias, image):
             for q in range(len(axes)):
                 image[q * k + i] += scaled * x[j, q]
             image_output[i] += s * h[i]
-        if bias:
+        if biases.output:
             image[end + k] += s
     if len(coupling):
         for i in range(k):
@@ -128,14 +128,14 @@ def _product(axes, v, x, gains, hidden, coupling, bias, image):
 has_product(
     Network,
     lambda network, v, image: _product(
-        network.axes, v, network.x, network.gains, network.hidden, network.coupling, network.bias, image
+        network.axes, v, network.x, network.gains, network.hidden, network.coupling, network.biases, image
     ),
 )
 
 
 @compiled
 def _top_eigenpairs(
-    axes, theta, x, y, slopes, bias, perturbation, exact, tolerance, given, value, vector, residual, rest
+    axes, theta, x, y, slopes, biases, perturbation, exact, tolerance, given, value, vector, residual, rest
 ):
     """Fill value (B,), vector (B, p), residual (B,) of the Hessian, or of Gauss–Newton if not `exact`; and rest (B,).
 
@@ -143,16 +143,16 @@ def _top_eigenpairs(
     start from what is in `vector`, and not from the mean gradient.
     """
     (count, p), n = theta.shape, x.shape[1]
-    k = (p - bias) // (len(axes) + 1)
+    k = (p - biases.output) // (len(axes) + 1)
     gains, hidden, coupling = np.empty((n, k)), np.empty((n, k)), np.empty(len(axes) * k)
     basis, projected = np.empty((BASIS + 1, p)), np.zeros((BASIS, BASIS))
     current, image = np.empty(p), np.empty(p)
     for b in range(count):
         inputs = x[b if len(x) > 1 else 0]
-        prepare(axes, theta[b], inputs, y[b], slopes[b], bias, gains, hidden, coupling, current)
+        prepare(axes, theta[b], inputs, y[b], slopes[b], biases, gains, hidden, coupling, current)
         if given:
             assign(current, 0.0, 1.0, vector[b])
-        network = Network(axes, inputs, gains, hidden, coupling if exact else coupling[:0], bias)
+        network = Network(axes, inputs, gains, hidden, coupling if exact else coupling[:0], biases)
         value[b], residual[b], seen = improve(network, basis, projected, perturbation, current, image, tolerance)
-        rest[b] = np.inf if exact else trace(axes, inputs, gains, hidden, bias) - seen
+        rest[b] = np.inf if exact else trace(axes, inputs, gains, hidden, biases) - seen
         assign(vector[b], 0.0, 1.0, current)

@@ -40,18 +40,18 @@ def least_over_modes(
 
 
 @compiled
-def _on_kink(axes, theta, x, y, slopes, bias, lr, rounding, marks):
+def _on_kink(axes, theta, x, y, slopes, biases, lr, rounding, marks):
     """Fill `marks` (B, q, n); the other arguments are those of `shallow.arrays`, and lr (B,)."""
     (count, p), n = theta.shape, x.shape[1]
-    k = (p - bias) // (len(axes) + 1)
+    k = (p - biases.output) // (len(axes) + 1)
     gains, hidden, coupling, ascent = np.empty((n, k)), np.empty((n, k)), np.empty(len(axes) * k), np.empty(p)
     for b in range(count):
         weights, inputs = theta[b], x[b if len(x) > 1 else 0]
-        prepare(axes, weights, inputs, y[b], slopes[b], bias, gains, hidden, coupling, ascent)
+        prepare(axes, weights, inputs, y[b], slopes[b], biases, gains, hidden, coupling, ascent)
         for i in range(k):
             length, pull = 0.0, lr[b] * weights[len(axes) * k + i]
             for q in range(len(axes)):
-                length += weights[q * k + i] ** 2 if q < len(axes) - bias else 0.0
+                length += weights[q * k + i] ** 2 if q < len(axes) - biases.hidden else 0.0
             for j in range(n):
                 z, change = 0.0, 0.0
                 for q in range(len(axes)):
@@ -62,14 +62,14 @@ def _on_kink(axes, theta, x, y, slopes, bias, lr, rounding, marks):
 
 
 @compiled
-def _least_over_modes(axes, theta, x, y, slopes, bias, perturbation, tolerance, pairs, first, vector, least):
+def _least_over_modes(axes, theta, x, y, slopes, biases, perturbation, tolerance, pairs, first, vector, least):
     """Flip σ' of one (network, unit, datum) of `pairs` after the other; keep what lowers `least` (B,).
 
     The pairs of network b are those from first[b] to first[b + 1]; `vector` (B, p) has its top eigenvector.
     NaN says that a top was not proved to be one.
     """
     (count, p), n = theta.shape, x.shape[1]
-    k = (p - bias) // (len(axes) + 1)
+    k = (p - biases.output) // (len(axes) + 1)
     gains, hidden, coupling = np.empty((n, k)), np.empty((n, k)), np.empty(len(axes) * k)
     basis, projected = np.empty((BASIS + 1, p)), np.zeros((BASIS, BASIS))
     current, trial, image = np.empty(p), np.empty(p), np.empty(p)
@@ -77,16 +77,16 @@ def _least_over_modes(axes, theta, x, y, slopes, bias, perturbation, tolerance, 
         if first[b] == first[b + 1]:
             continue
         inputs = x[b if len(x) > 1 else 0]
-        prepare(axes, theta[b], inputs, y[b], slopes[b], bias, gains, hidden, coupling, current)
+        prepare(axes, theta[b], inputs, y[b], slopes[b], biases, gains, hidden, coupling, current)
         current[:] = vector[b]
         for t in range(first[b], first[b + 1]):
             unit, datum = pairs[t, 1], pairs[t, 2]
             old, a = gains[datum, unit], theta[b, len(axes) * k + unit]
             gains[datum, unit] = slopes[b] * a if old == a else a
             trial[:] = current
-            network = Network(axes, inputs, gains, hidden, coupling[:0], bias)
+            network = Network(axes, inputs, gains, hidden, coupling[:0], biases)
             top, error, seen = search(network, basis, projected, perturbation, trial, image, tolerance)
-            if not top - error > trace(axes, inputs, gains, hidden, bias) - seen:
+            if not top - error > trace(axes, inputs, gains, hidden, biases) - seen:
                 least[b] = np.nan
                 break
             if top < least[b]:

@@ -16,19 +16,19 @@ def survey(networks: Networks) -> Survey:
 
 
 @compiled
-def _survey(axes, theta, x, y, slopes, bias, found):
+def _survey(axes, theta, x, y, slopes, biases, found):
     """Fill `found`, a row a number of `Survey`; the other arguments are those of `shallow.arrays`.
 
     Of each unit's hyperplane: n A and n (m, P) of its own side, and of the side behind it; how far z reaches.
     """
     (count, p), n = theta.shape, x.shape[1]
-    k = (p - bias) // (len(axes) + 1)
+    k = (p - biases.output) // (len(axes) + 1)
     end = len(axes) * k
     height, height_behind, reach = np.empty(k), np.empty(k), np.empty(k)
     moment, moment_behind = np.empty(end), np.empty(end)
     for b in range(count):
         weights, inputs, slope = theta[b], x[b if len(x) > 1 else 0], slopes[b]
-        a, c = weights[end : end + k], (weights[end + k] if bias else 0.0)
+        a, c = weights[end : end + k], (weights[end + k] if biases.output else 0.0)
         height[:], height_behind[:], moment[:], moment_behind[:], reach[:] = 0.0, 0.0, 0.0, 0.0, -np.inf
         squares, absolutes, largest, farthest, finite = 0.0, 0.0, 0.0, 0.0, True
         for j in range(n):
@@ -53,14 +53,14 @@ def _survey(axes, theta, x, y, slopes, bias, found):
             largest = max(largest, abs(residual))
             farthest = max(farthest, far)
             finite &= abs(residual) < np.inf  # np.isfinite subtracts, and differences of equals are taken for 0 here
-        mean, shallow, oriented, variation, norm, dead = 1.0 if bias else 0.0, 0.0, 0.0, 0.0, c**2, 0
+        mean, shallow, oriented, variation, norm, dead = 1.0 if biases.output else 0.0, 0.0, 0.0, 0.0, c**2, 0
         for i in range(k):
             slant, slant_behind, length = 0.0, 0.0, 0.0
             for q in range(len(axes)):
                 slant += moment[q * k + i] ** 2
                 slant_behind += moment_behind[q * k + i] ** 2
                 norm += weights[q * k + i] ** 2
-                length += weights[q * k + i] ** 2 if q < len(axes) - bias else 0.0
+                length += weights[q * k + i] ** 2 if q < len(axes) - biases.hidden else 0.0
             ahead = abs(height[i]) * np.sqrt(slant) / n**2
             behind = abs(height_behind[i]) * np.sqrt(slant_behind) / n**2
             oriented += abs(a[i]) * ahead

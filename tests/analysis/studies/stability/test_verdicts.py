@@ -22,7 +22,7 @@ def test_verdicts_and_notes_say_the_limits_that_were_used(studied, row, sweep):
     assert any(note.startswith("S̃ ≤ 1/η covers 9 of 10 runs.") for note in alone.notes)
     assert [bound.statement for bound in alone.bounds] == ["λ_max ≤ 2/η", "S ≤ 1/η", "S̃ ≤ 1/η"]
     both = studied([*unbiased, *sweep], name="both")
-    assert verdict(both, "Does S̃ ≤ 1/η − ½ (without biases 1/η) hold?").level == "confirmed"
+    assert verdict(both, "Does S̃ ≤ 1/η − ½ (without output bias 1/η) hold?").level == "confirmed"
     heavy = studied([row(lr, 0, eos=1.8, optimizer="momentum", momentum=0.9) for lr in (0.1, 0.2)], name="heavy")
     assert verdict(heavy, "Does λ_max ≤ 2(1+μ)/η hold?").level == "confirmed"
     assert "λ_max reached only 0.947 of its limit 2(1+μ)/η" in verdict(heavy, "Is S ≤ (1+μ)/η − ½ tight").sentence

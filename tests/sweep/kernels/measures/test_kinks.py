@@ -36,7 +36,7 @@ def test_a_datum_at_zero_is_on_every_kink_through_zero():
 @pytest.mark.parametrize(
     "case",
     [
-        {"bias": True}, {"bias": False}, {"activation": "leaky_relu"}, {"d": 18}, {"depth": 2, "width2": 7},
+        {"bias": True}, {"bias": False}, {"bias": "hidden"}, {"depth": 2, "width2": 7, "bias": "hidden"}, {"activation": "leaky_relu"}, {"d": 18}, {"depth": 2, "width2": 7},
         {"depth": 2, "width2": 7, "bias": False, "activation": "leaky_relu"},
     ],
     ids=str,

@@ -23,10 +23,13 @@ SHAPES = [  # every branch of the fused programs: both axes, remainders of block
     {"d": 3, "n": 7, "width": 17, "bias": False},
     {"d": 5, "n": 6, "width": 33, **LEAKY},
     {"d": 9, "n": 130, "width": 20},
+    {"d": 2, "n": 13, "width": 65, "bias": "hidden"},
+    {"d": 3, "n": 9, "width": 5, "bias": "hidden"},
     {"d": 2, "n": 300, "width": 3, "bias": False},
     {"d": 1, "n": 3, "depth": 2, "width": 1, "width2": 1},
     {"d": 2, "n": 20, "depth": 2, "width": 16, "width2": 8},
     {"d": 3, "n": 140, "depth": 2, "width": 5, "width2": 3, "bias": False},
+    {"d": 2, "n": 9, "depth": 2, "width": 5, "width2": 3, "bias": "hidden"},
     {"d": 12, "n": 9, "depth": 2, "width": 9, "width2": 7, **LEAKY},
 ]
 

@@ -25,7 +25,9 @@ LARGE = {"d": 40, "n": 30, "width": 70, "init": "kaiming", "max_steps": 6}
 
 
 @pytest.mark.parametrize("rule", [*RULES, *samplings()], ids=str)
-@pytest.mark.parametrize("shape", [*SHAPES, LARGE, LARGE | {"depth": 2, "width2": 9, "bias": False}], ids=str)
+@pytest.mark.parametrize(
+    "shape", [*SHAPES, LARGE, LARGE | {"depth": 2, "width2": 9, "bias": False}, LARGE | {"bias": "hidden"}], ids=str
+)
 def test_equals_autograd_on_each_run_alone(shape, rule):
     batch = {"batch_size": shape["n"] // 2 + 1} if "batch_size" in rule else {}
     against_autograd(make(3, **shape | rule | batch), blas)

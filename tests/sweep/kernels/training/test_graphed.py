@@ -8,7 +8,7 @@ from relusweep.sweep.kernels.training import graphed, plain
 from tests.sweep.kernels.training.cases import CPU, LEAKY, against_autograd, begun, by_id, make, trained
 
 CASES = [
-    {}, LEAKY, {"depth": 2, "width2": 4, "bias": False}, {"optimizer": "momentum", "momentum": 0.9},
+    {}, LEAKY, {"depth": 2, "width2": 4, "bias": False}, {"bias": "hidden"}, {"optimizer": "momentum", "momentum": 0.9},
     {"optimizer": "adam", "lr": 0.01}, {"optimizer": "sgd", "batch_size": 3}, {"weight_decay": 0.1, "warmup_steps": 7},
 ]  # fmt: skip
 SHAPE = {"d": 3, "n": 7, "width": 5, "max_steps": 12}
