@@ -43,6 +43,35 @@ def test_first_kernel_that_supports_the_shape_trains_it(case, kernel):
     assert choose(make(1, **{"width": 5} | case)[0], CPU) is kernel
 
 
+MINI = {"optimizer": "sgd", "batch_size": 2, "n": 9}
+
+
+@pytest.mark.parametrize(
+    ("setting", "on_cpu", "on_gpu"),
+    [
+        ({"optimizer": "nesterov"}, fused, persistent),
+        (
+            {"clip": 0.1, "schedule": "cosine", "warmup_steps": 5, "weight_decay": 0.1, "lr_ratio": 0.5},
+            fused,
+            persistent,
+        ),
+        ({"init": "balanced"}, fused, persistent),
+        ({"bias": "hidden"}, fused, graphed),
+        ({"bias": "hidden", "depth": 2}, fused, graphed),
+        (MINI, fused, persistent),
+        (MINI | {"sampling": "replacement"}, fused, graphed),
+        (MINI | {"sampling": "epoch"}, fused, graphed),
+        ({"optimizer": "adamw", "beta2": 0.99}, plain, graphed),
+        ({"label_noise": 0.1}, plain, plain),
+    ],
+    ids=str,
+)  # as docs/reference/training.md has it
+def test_settings_go_to_kernels_that_were_taught_them(setting, on_cpu, on_gpu, monkeypatch):
+    monkeypatch.setattr(persistent, "unsupported_reason", lambda device: None)
+    run = make(1, **{"width": 5} | setting)[0]
+    assert (choose(run, CPU), choose(run, GPU)) == (on_cpu, on_gpu)
+
+
 def test_every_optimizer_of_a_run_is_in_the_declared_lists_and_no_other():
     optimizers = set(get_args(Run.model_fields["optimizer"].annotation))
     momenta = {"gd", "sgd", "momentum", "nesterov"}
