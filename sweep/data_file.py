@@ -3,27 +3,20 @@
 Sizes are looked at before anything is laid out in memory, and nothing in a file is executed.
 """
 
-import io
-import stat
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 from pyarrow import csv
 
-from relusweep.sweep.dataset import Array, DataError, Dataset
-from relusweep.sweep.errors import RelusweepError
+from relusweep.sweep.array_file import canonical, read_arrays, reading, refuse_infinite, refuse_more
+from relusweep.sweep.dataset import DataError, Dataset
 
-MOST_BYTES = 2**30  # of all numbers, as float64
 TARGET_COLUMN = "y"
 _ARRAYS = {"x": 2, "y": 1, "x_test": 2, "y_test": 1}  # dimensions
-_HEADER_BYTES = 2**16  # of an array in a .npz: more than numpy takes
 _BLOCK_BYTES = 2**24  # of a .csv at one time; no row may be longer
 
 
@@ -44,39 +37,8 @@ def read(path: Path, x_columns: str | None = None, y_column: str | None = None) 
     read_kind = READERS.get(path.suffix.lower())
     if read_kind is None:
         raise DataError(f"{path}: unknown kind of file; expected a name that ends in {', '.join(READERS)}.")
-    try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise DataError(f"{path}: not a file; expected one with the points.")
-        if not found.st_size:
-            raise DataError(f"{path}: empty; expected points.")
-        _refuse_more(path, found.st_size)
-        data = read_kind(path, x_columns, y_column)
-    except RelusweepError:
-        raise
-    except FileNotFoundError:
-        raise DataError(
-            f"{path}: no such file; expected one with the points, relative to the spec. A store that was trained on "
-            "it keeps it: relusweep run STORE/spec.toml --out STORE"
-        ) from None
-    except MemoryError:
-        raise DataError(f"{path}: too large for the memory of this machine; expected fewer points.") from None
-    except Exception as error:  # zip, zlib, Arrow and numpy have each their own
-        raise DataError(f"{path}: cannot be read ({_reason(error)}); expected a {path.suffix} file.") from None
-    return data
-
-
-def _refuse_more(path: Path, size: float | int) -> None:
-    if size > MOST_BYTES:
-        raise DataError(
-            f"{path}: {size / 2**30:.1f} GiB of numbers; expected at most {MOST_BYTES // 2**30} GiB. Take fewer points."
-        )
-
-
-def _reason(error: Exception) -> str:
-    """Return the first line of an error of a library, without what a terminal would obey."""
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-    return "".join(letter if letter.isprintable() else "?" for letter in line).rstrip(".")
+    with reading(path, "points"):
+        return read_kind(path, x_columns, y_column)
 
 
 # Arrays --------------------------------------------------------------------------------------------------------------
@@ -85,46 +47,14 @@ def _reason(error: Exception) -> str:
 def _arrays(path: Path, x_columns: str | None, y_column: str | None) -> Dataset:
     if x_columns is not None or y_column is not None:
         raise DataError(f"{path}: has arrays, no columns; expected neither x_columns nor y_column. Leave them out.")
-    with zipfile.ZipFile(path) as archive:
-        members = [info for info in archive.infolist() if info.filename.removesuffix(".npy") in _ARRAYS]
-        names = [info.filename.removesuffix(".npy") for info in members]
-        for name in names:
-            if names.count(name) > 1:
-                raise DataError(f"{path}: {name} is there twice; expected it once.")
-        _refuse_missing(path, names, [info.filename.removesuffix(".npy") for info in archive.infolist()])
-        headers = {name: _header(path, archive, info) for name, info in zip(names, members, strict=True)}
-        _refuse_shapes(path, {name: shape for name, (shape, _) in headers.items()})
-        _refuse_more(path, sum(8.0 * np.prod(shape, dtype=float) for shape, _ in headers.values()))
-        for name, (_, kind) in headers.items():
-            if kind.kind not in "biuf":
-                raise DataError(f"{path}: {name} holds {kind}, no real numbers; expected an array of floats.")
-        found = {}
-        for name, info in zip(names, members, strict=True):
-            with archive.open(info) as file:
-                found[name] = _canonical(np.lib.format.read_array(file, allow_pickle=False))
-                if file.read(1):
-                    raise ValueError(f"{name} is longer than its header says")
-    for name, array in found.items():
-        _refuse_infinite(path, array, lambda row, column, name=name: f"{name}, row {row}, column {column}")
+
+    def check(shapes: Mapping[str, tuple[int, ...]], others: list[str]) -> None:
+        _refuse_missing(path, list(shapes), others)
+        _refuse_shapes(path, shapes)
+
+    found = read_arrays(path, _ARRAYS, check)
     none = np.zeros((0, found["x"].shape[1])), np.zeros(0)
     return Dataset(found["x"], found["y"], found.get("x_test", none[0]), found.get("y_test", none[1]))
-
-
-def _canonical(array: NDArray[Any]) -> Array:
-    """Return an array in rows of float64; the two zeros are one number."""
-    return np.ascontiguousarray(array, np.float64) + 0.0
-
-
-def _header(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Return shape and type of an array, without reading on: a header may promise more than there is memory."""
-    with archive.open(info) as file:
-        start = io.BytesIO(file.read(_HEADER_BYTES))
-    version = np.lib.format.read_magic(start)
-    if version not in ((1, 0), (2, 0)):
-        raise DataError(f"{path}: {info.filename} is of another version of numpy's format; expected plain numbers.")
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, kind = read_header(start)
-    return shape, kind
 
 
 def _refuse_missing(path: Path, names: list[str], others: list[str]) -> None:
@@ -148,15 +78,6 @@ def _refuse_shapes(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
         raise DataError(f"{path}: x has the shape {shapes['x']}; expected at least one row and one column.")
     if "x_test" in shapes and shapes["x_test"][1] != shapes["x"][1]:
         raise DataError(f"{path}: x_test has {shapes['x_test'][1]} columns; expected {shapes['x'][1]}, as x.")
-
-
-def _refuse_infinite(path: Path, array: Array, place: Callable[[int, int], str]) -> None:
-    """Refuse the first number that is none; `place` names it by its row and column, both from 1."""
-    finite = np.isfinite(array)
-    if not finite.all():
-        row, column = (int(k) for k in np.argwhere(np.atleast_2d(~finite.T).T)[0])
-        value = np.atleast_2d(array.T).T[row, column]
-        raise DataError(f"{path}: {place(row + 1, column + 1)}: {value}; expected a finite number.")
 
 
 # Tables --------------------------------------------------------------------------------------------------------------
@@ -202,7 +123,7 @@ def _bounded(path: Path, batches: Iterator[pa.RecordBatch], columns: int) -> Ite
     rows = 0
     for batch in batches:
         rows += len(batch)
-        _refuse_more(path, 8 * rows * columns)
+        refuse_more(path, 8 * rows * columns)
         yield batch
 
 
@@ -229,7 +150,7 @@ def _parquet(path: Path, x_columns: str | None, y_column: str | None) -> Dataset
             kind = file.schema_arrow.field(name).type
             if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
                 raise DataError(f"{path}: column {name!r} holds {kind}; expected numbers. Choose others by x_columns.")
-        _refuse_more(path, 8 * file.metadata.num_rows * len(chosen))
+        refuse_more(path, 8 * file.metadata.num_rows * len(chosen))
         batches = _bounded(path, file.iter_batches(2**16, columns=chosen, use_threads=False), len(chosen))
         found = pa.Table.from_batches(batches, pa.schema([file.schema_arrow.field(name) for name in chosen]))
     return _dataset(path, chosen, found)
@@ -263,8 +184,8 @@ def _dataset(path: Path, chosen: list[str], found: pa.Table) -> Dataset:
         if column.null_count:
             row = pc.index(column.is_null(), True).as_py()
             raise DataError(f"{path}: row {row + 1}, column {name!r}: empty; expected a number.")
-        columns.append(_canonical(column.cast(pa.float64(), safe=False).to_numpy()))
-        _refuse_infinite(path, columns[-1], lambda row, _, name=name: f"row {row}, column {name!r}")
+        columns.append(canonical(column.cast(pa.float64(), safe=False).to_numpy()))
+        refuse_infinite(path, columns[-1], lambda row, _, name=name: f"row {row}, column {name!r}")
     x = np.column_stack(columns[:-1])
     return Dataset(x, columns[-1], np.zeros((0, x.shape[1])), np.zeros(0))
 

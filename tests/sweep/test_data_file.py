@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from relusweep.sweep import data_file
+from relusweep.sweep import array_file
 from relusweep.sweep.data_file import READERS, read
 from relusweep.sweep.dataset import DataError
 
@@ -180,7 +180,7 @@ def test_table_that_grows_while_it_is_read_is_bounded(tmp_path: Path, monkeypatc
     rows = np.zeros(3000)
     (tmp_path / "a.parquet").write_bytes(parquet(u=rows, y=rows))
     (tmp_path / "a.csv").write_text("u,y\n" + "0,0\n" * 3000)
-    monkeypatch.setattr(data_file, "MOST_BYTES", 2**15)
+    monkeypatch.setattr(array_file, "MOST_BYTES", 2**15)
     for name in ("a.parquet", "a.csv"):
         with pytest.raises(DataError, match="of numbers; expected at most"):
             read(tmp_path / name)

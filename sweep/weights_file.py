@@ -1,0 +1,94 @@
+"""Weights file: where training starts with `init = "file"`: the weights of one network, from a .npz.
+
+Of each layer w1 (units, d), b1 (units,), w2 …, and of the output the last w (units,) and b (): what `relusweep export`
+writes of a run is such a file. Biases may be left out, of all layers or of the output.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from relusweep.sweep.array_file import read_arrays, reading
+from relusweep.sweep.dataset import Array, DataError
+
+NAMES = ("w1", "b1", "w2", "b2", "w3", "b3")
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The arrays of one network by their names, float64."""
+
+    arrays: Mapping[str, Array]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return the parameters of runs that can start here."""
+        units, d = self.arrays["w1"].shape
+        last = "b3" if "w3" in self.arrays else "b2"
+        found = {"d": d, "depth": 1, "width": units, "width2": None, "bias": "b1" in self.arrays}
+        if "w3" in self.arrays:
+            found |= {"depth": 2, "width2": len(self.arrays["w2"])}
+        return found | {"output_bias": False if found["bias"] and last not in self.arrays else None}
+
+    def rows(self) -> list[Array]:
+        """Return the rows [w_i, b_i] of each layer (units, inputs + bias)."""
+        layers = []
+        for index in range(1, 1 + sum(name.startswith("w") for name in self.arrays)):
+            w = self.arrays[f"w{index}"]
+            w = w[None] if w.ndim == 1 else w
+            b = self.arrays.get(f"b{index}")
+            layers.append(w if b is None else np.column_stack([w, b.reshape(-1)]))
+        return layers
+
+
+def read(path: Path) -> Weights:
+    """Read the weights of a network.
+
+    Raises:
+        DataError: if they are no finite numbers, or do not fit together.
+    """
+    if path.suffix.lower() != ".npz":
+        raise DataError(f"{path}: unknown kind of file; expected a name that ends in .npz, with arrays w1, b1, w2, ….")
+
+    def check(shapes: Shapes, others: list[str]) -> None:
+        if why := _fault(shapes):
+            there = ", ".join(f"{name} {shapes[name]}" for name in sorted(shapes)) or ", ".join(map(repr, others[:9]))
+            raise DataError(f"{path}: {why}, got {there or 'none'}; expected what relusweep export writes.")
+
+    with reading(path, "weights"):
+        found = read_arrays(path, NAMES, check)
+        last = "3" if "w3" in found else "2"
+        for name in set(found) & {f"w{last}", f"b{last}"}:  # as torch has them, with an axis for the one output
+            found[name] = found[name].reshape(() if name[0] == "b" else -1)
+        return Weights({name: found[name] for name in NAMES if name in found})
+
+
+def _fault(shapes: Shapes) -> str | None:
+    """Return why arrays of these shapes are not the weights of a network; None if they are."""
+    for name in ("w1", "w2"):
+        if name not in shapes:
+            return f"no array {name!r}"
+    last = 3 if "w3" in shapes else 2
+    if len(shapes["w1"]) != 2 or not all(shapes["w1"]):
+        return "w1 is not (units, d)"
+    units = shapes["w1"][0]
+    if last == 3:
+        if len(shapes["w2"]) != 2 or shapes["w2"][1] != units or not shapes["w2"][0]:
+            return f"w2 is not (units, {units})"
+        if shapes.get("b2", shapes["w2"][:1]) != shapes["w2"][:1]:
+            return f"b2 is not {shapes['w2'][:1]}"
+        units = shapes["w2"][0]
+    if shapes.get("b1", shapes["w1"][:1]) != shapes["w1"][:1]:
+        return f"b1 is not {shapes['w1'][:1]}"
+    if shapes[f"w{last}"] not in ((units,), (1, units)):
+        return f"w{last} is not ({units},)"
+    if shapes.get(f"b{last}", ()) not in ((), (1,)):
+        return f"b{last} is not one number"
+    biases = [f"b{index}" in shapes for index in range(1, last + 1)]
+    if (any(biases[1:]) and not biases[0]) or len(set(biases[:-1])) > 1 or f"b{last + 1}" in shapes:
+        return "biases of some hidden layers alone"
+    return None
