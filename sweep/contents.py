@@ -16,11 +16,11 @@ from relusweep.sweep import data_file
 from relusweep.sweep.dataset import DataError, Dataset
 from relusweep.sweep.store.atomic import replacing, store_errors, write_json
 
-Content = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+Content = Annotated[str, Field(pattern="^[0-9a-f]{32}(:[A-Za-z_][A-Za-z0-9_]*)?$")]  # of code with its function
 
 
 class Name(TypedDict):
-    """What a data file is called in a spec, how its columns were chosen, and what it held."""
+    """What a file is called in a spec, how the columns of data were chosen, and what it held."""
 
     file: str
     x_columns: str | None
@@ -60,6 +60,11 @@ def look_in(store: Path) -> None:
     _images.update({each["file"]: each["content"] for each in names(store)})
 
 
+def folders() -> tuple[Path, ...]:
+    """Return where the stores that were looked in keep files."""
+    return tuple(_folders)
+
+
 def find(content: str, name: str) -> Dataset:
     """Return points by their content.
 
@@ -71,7 +76,7 @@ def find(content: str, name: str) -> Dataset:
         DataError: if no store that was looked in keeps them, or what it keeps is damaged.
     """
     if content not in _known:
-        kept = [folder / f"{content}.npz" for folder in _folders]
+        kept = [folder / f"{content}.npz" for folder in folders()]
         path = next((path for path in kept if path.is_file()), None)
         if path is None:
             places = ", ".join(str(each.parent) for each in kept) or "no store was opened"

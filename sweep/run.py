@@ -9,8 +9,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from relusweep.sweep import offers
+from relusweep.sweep.arguments import canonical
 from relusweep.sweep.data import PROBLEM_KEYS, PROBLEMS
+from relusweep.sweep.own_code import SOURCE
 from relusweep.sweep.own_data import columns_text
+from relusweep.sweep.own_target import mismatch
 from relusweep.sweep.witness import fault
 
 Count = Annotated[int, Field(ge=1, lt=2**31)]
@@ -60,6 +64,23 @@ class Run(BaseModel):
     )
     content: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None = Field(
         default=None, description="hash of all numbers that were read from `file`; found by relusweep"
+    )
+    target: Annotated[str, Field(min_length=1, max_length=1000)] | None = Field(
+        default=None,
+        description="your function, `FILE.py:FUNCTION` relative to the spec; a name for `target_source`, and no part "
+        "of the `run_id`",
+    )
+    target_source: Annotated[str, Field(pattern=SOURCE)] | None = Field(
+        default=None, description="hash of the bytes of that file, and the function's name; found by relusweep"
+    )
+    target_arguments: Annotated[str, BeforeValidator(canonical), Field(max_length=500)] | None = Field(
+        default=None, description="what the function is called with besides x: `[target]` and `target.…` of the spec"
+    )
+    inputs: Annotated[str, Field(min_length=1, max_length=1000)] | None = Field(
+        default=None, description="your law of the inputs, as `target`; without, they are drawn from `domain`"
+    )
+    inputs_source: Annotated[str, Field(pattern=SOURCE)] | None = Field(
+        default=None, description="as `target_source`, of `inputs`"
     )
 
     depth: Literal[1, 2] = Field(default=1, description="hidden layers")
@@ -122,13 +143,15 @@ class Run(BaseModel):
     def _complete(cls, given: Any) -> dict[str, Any]:
         """Fill in the defaults that depend on other parameters."""
         p = dict(given)
-        name = p.get("problem")
-        problem = PROBLEMS.get(name) if isinstance(name, str) else None
+        if isinstance(name := p.get("problem"), str) and name not in PROBLEMS:
+            p = offers.as_python(p, offers.offered())
+        problem = PROBLEMS.get(p["problem"]) if isinstance(name, str) else None
         if problem is None:
-            near = difflib.get_close_matches(str(name), PROBLEMS, 1)
+            known = [*PROBLEMS, *offers.problems()]
+            near = difflib.get_close_matches(str(name), known, 1)
             got = "problem is missing" if name is None else f"problem = {name!r} is unknown"
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"{got}; expected one of {', '.join(PROBLEMS)}.{hint}")
+            raise ValueError(f"{got}; expected one of {', '.join(known)}.{hint}")
         if problem.d is not None:
             p.setdefault("d", problem.d)
         for key, default in problem.defaults.items():
@@ -169,6 +192,8 @@ class Run(BaseModel):
             raise ValueError(f"init = {self.init!r} with depth = {self.depth}; it is a law of one hidden layer.")
         if self.classes is not None and self.classes[0] == self.classes[2]:
             raise ValueError(f"classes = {self.classes!r}; expected two different digits")
+        if why := mismatch(self.__dict__):
+            raise ValueError(why)
         if self.init == "witness" and (why := fault(self.__dict__)):
             raise ValueError(why)
         return self
@@ -198,7 +223,9 @@ CONDITIONAL: Mapping[str, tuple[str, tuple[Any, ...], Any]] = {
 # What null means of parameters that came when there were rows of adam already: named or left out, it is the same run.
 _USUAL: Mapping[str, float] = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}
 PARAMETERS: tuple[str, ...] = tuple(Run.model_fields)
-NAMES = ("file", "x_columns", "y_column")  # what `content` was called when it was read
+NAMES_OF_DATA = ("file", "x_columns", "y_column")  # what `content` was called when it was read
+NAMES_OF_CODE = ("target", "inputs")  # what `target_source` and `inputs_source` were called
+NAMES = (*NAMES_OF_DATA, *NAMES_OF_CODE)
 _DEFAULTS = {key: Run.model_fields[key].get_default() for key in sorted(PARAMETERS)}
 
 
