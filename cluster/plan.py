@@ -95,13 +95,14 @@ def check(spec: Spec, backend: Backend, say: Callable[[str], None] = lambda line
     Raises:
         SpecError: for the first run that makes no sense.
         BackendError: for the first run that no worker has room for.
-        DataError: for the first data set that cannot be had.
+        DataError: for the first data set that cannot be had, or code that came with a store and was not run before.
     """
     return RunIds.of(*(keys for _, keys in _checked(spec, backend, say)))
 
 
 def _checked(spec: Spec, backend: Backend, say: Callable[[str], None]) -> Iterator[tuple[Run, Keys]]:
     """Yield the ids of all runs, some at a time, with a run of the same shape and kind of data."""
+    spec.sources.permit_code(spec.place)
     shapes, kinds = set(), set()
     named, number, shown = sum(map(len, spec.blocks)), 0, time.monotonic()
     for run, keys in chain.from_iterable(block.families(_FREE) for block in spec.blocks):

@@ -12,7 +12,7 @@ import torch
 
 from relusweep.cluster.backend import Assignment, Outcome
 from relusweep.cluster.host.signals import answered
-from relusweep.sweep import contents
+from relusweep.sweep import contents, own_code, trust
 from relusweep.sweep.errors import RelusweepError
 from relusweep.sweep.execute import Interrupted, Progress, execute
 from relusweep.sweep.kernels.jit.compiled import announcing
@@ -68,6 +68,7 @@ class Worker:
             recorded = self._recorded.among(ids)
             if recorded:  # by another launcher, after ours had looked
                 return Outcome(pack, "recorded" if recorded == ids else "elsewhere")
+            trust.permit(own_code.named_by(run.__dict__ for run in pack.runs))  # what the launcher asks for
             self.progress = Progress(pack.id, len(pack.runs), pack.shape.max_steps)
             try:
                 with announcing(self._compiling):

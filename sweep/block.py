@@ -3,15 +3,16 @@
 import itertools
 import math
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from relusweep.sweep.run import NAMES, PARAMETERS, Run
-from relusweep.sweep.sources import Named, Sources
+from relusweep.sweep.arguments import PREFIX
+from relusweep.sweep.run import PARAMETERS, Run
+from relusweep.sweep.sources import KEYS, Found, Sources
 from relusweep.sweep.spec_error import SpecError, checked, nearest, sentence, shown
 from relusweep.sweep.store.run_ids import Keys, keys_from
 from relusweep.sweep.template import FREE, Template
@@ -60,15 +61,16 @@ class Block:
     place: str
     fixed: dict[str, Any]
     factors: tuple[Factor, ...]
-    contents: Mapping[Named, str] = field(default_factory=dict)  # of the data files that it names
+    found: Found = field(default_factory=Found)  # what the files hold that it names
 
     def __len__(self) -> int:
         return math.prod(len(factor.rows) for factor in self.factors)
 
     @property
     def may_repeat(self) -> bool:
-        """Whether a run may come twice: where data files may hold the same under two names."""
-        return any(key in NAMES for factor in self.factors for key in factor.keys)
+        """Whether a run may come twice: where files may hold the same under two names."""
+        of_files = {*KEYS} if self.found.offered else {*KEYS} - {"problem"}
+        return any(key in of_files for factor in self.factors for key in factor.keys)
 
     def settings(self, keys: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
         """Yield the values that some parameters have together, each once; None for one that is not given."""
@@ -137,17 +139,12 @@ class Block:
         return self._valid(self._values(rows, [True] * len(self.factors)))
 
     def _valid(self, varied: dict[str, Any]) -> Run:
-        values = self.fixed | varied
-        file, x_columns, y_column = map(values.get, NAMES)
-        content = self.contents.get((file, x_columns, y_column)) if file else None
-        if content and values.setdefault("content", content) != content:
-            raise SpecError(
-                f"{self.place}: content = {values['content']!r}; {file} holds {content!r}. Leave content out."
-            )
         try:
-            return Run.model_validate(values)
+            return Run.model_validate(self.found.complete(self.fixed | varied))
         except ValidationError as error:
             raise SpecError(sentence(self.place, error, PARAMETERS)) from None
+        except ValueError as error:
+            raise SpecError(f"{self.place}: {error}") from None
 
 
 def lay_out(shared: dict[str, Any], raw: RawBlock, place: str, sources: Sources) -> Block:
@@ -170,7 +167,7 @@ def lay_out(shared: dict[str, Any], raw: RawBlock, place: str, sources: Sources)
             raise SpecError(f"{place}: {key} is given in both {one} and {other}; expected it once. Remove one.")
     fixed = shared | {key: checked(key, value, f"{place}.fixed.{key}") for key, value in raw.fixed.items()}
     for key in sorted(given["grid"] | given["zip"] | drawn):
-        if key not in PARAMETERS:
+        if key not in PARAMETERS and not key.startswith(PREFIX):
             raise SpecError(f"{place}: unknown parameter `{shown(key)[1:-1]}`; {nearest(key, PARAMETERS)}")
     factors = [Factor.of({key: _axis(key, axis, f"{place}.grid.{key}")}) for key, axis in raw.grid.items()]
     if raw.zip:
@@ -182,8 +179,7 @@ def lay_out(shared: dict[str, Any], raw: RawBlock, place: str, sources: Sources)
     if raw.random:
         factors.append(Factor.of(_draws(raw.random, f"{place}.random")))
     block = Block(place, fixed, tuple(factors))
-    of_files = [names for problem, *names in block.settings(("problem", *NAMES)) if problem == "file" and names[0]]
-    return replace(block, contents=sources.look_up(map(tuple, of_files)))
+    return replace(block, found=sources.look_up(block.settings(KEYS)))
 
 
 def _axis(key: str, raw: Any, place: str) -> Sequence[Any]:
@@ -197,7 +193,10 @@ def _axis(key: str, raw: Any, place: str) -> Sequence[Any]:
             raise SpecError(f"{place}.{kind} = {shown(numbers)}; expected numbers, as in {form}.")
         values = _range(numbers, place) if kind == "range" else _span(kind, numbers, place)
     else:
-        raise SpecError(f"{place} = {shown(raw)}; expected {form}.")
+        quoted = (
+            f' An argument stands in quotes: "target.{min(raw)}".' if key == "target" and isinstance(raw, dict) else ""
+        )
+        raise SpecError(f"{place} = {shown(raw)}; expected {form}.{quoted}")
     if not values:
         raise SpecError(f"{place}: empty axis, got {shown(raw)}; expected at least one value.")
     if isinstance(values, range) and type(checked(key, values[0], f"{place}[0]")) is int:

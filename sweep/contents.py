@@ -12,15 +12,15 @@ import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from relusweep.sweep import data_file
+from relusweep.sweep import data_file, shelf
 from relusweep.sweep.dataset import DataError, Dataset
 from relusweep.sweep.store.atomic import replacing, store_errors, write_json
 
-Content = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+Content = Annotated[str, Field(pattern="^[0-9a-f]{32}(:[A-Za-z_][A-Za-z0-9_]*)?$")]  # of code with its function
 
 
 class Name(TypedDict):
-    """What a data file is called in a spec, how its columns were chosen, and what it held."""
+    """What a file is called in a spec, how the columns of data were chosen, and what it held."""
 
     file: str
     x_columns: str | None
@@ -30,7 +30,6 @@ class Name(TypedDict):
 
 _names = TypeAdapter(list[Name])
 _known: dict[str, Dataset] = {}  # all that was read
-_folders: dict[Path, None] = {}  # where what was not may be
 _images: dict[str, str] = {}  # of each split of MNIST, the content that the store in use was trained on
 
 
@@ -55,9 +54,14 @@ def remember(data: Dataset) -> str:
 
 def look_in(store: Path) -> None:
     """Find from now on what a store keeps, and refuse images that are not those that it was trained on."""
-    _folders.setdefault(store / "files")
+    shelf.look_in(store / "files")
     _images.clear()
     _images.update({each["file"]: each["content"] for each in names(store)})
+
+
+def folders() -> tuple[Path, ...]:
+    """Return where the stores that were looked in keep files."""
+    return tuple(shelf._folders)
 
 
 def find(content: str, name: str) -> Dataset:
@@ -71,7 +75,7 @@ def find(content: str, name: str) -> Dataset:
         DataError: if no store that was looked in keeps them, or what it keeps is damaged.
     """
     if content not in _known:
-        kept = [folder / f"{content}.npz" for folder in _folders]
+        kept = [folder / f"{content}.npz" for folder in folders()]
         path = next((path for path in kept if path.is_file()), None)
         if path is None:
             places = ", ".join(str(each.parent) for each in kept) or "no store was opened"
@@ -159,6 +163,11 @@ def refuse_other_images(folder: Path, split: str, content: str) -> None:
             f"{folder}: the {split} files hold other images than those that the store was trained on (content "
             f"{content[:8]}, expected {expected[:8]}). Name the folder of those with --data, or choose another --out."
         )
+
+
+def weights_name(file: str) -> str:
+    """Return what `names.json` calls the weights in a file; no data file can have the name."""
+    return f"{file}/weights"
 
 
 def image_name(split: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from relusweep.sweep import contents, own_data
+from relusweep.sweep import contents, own_data, own_target
 from relusweep.sweep.dataset import (
     TARGET,
     TEST,
@@ -21,6 +21,7 @@ from relusweep.sweep.dataset import (
     DataError,
     Dataset,
     Parameters,
+    inputs,
     stream,
 )
 from relusweep.sweep.images import digits, idx_content, idx_folder, mnist
@@ -74,21 +75,6 @@ def _dataset(key: tuple[Any, ...], content: str | None) -> Dataset:
 
 
 # Synthetic problems: inputs from a domain, targets from a function ---------------------------------------------------
-
-
-def inputs(domain: str, radius: float, d: int, count: int, rng: np.random.Generator) -> Array:
-    """Draw `count` points (count, d): uniform in a cube, l2 ball or l1 ball of the radius, or N(0, radius² I)."""
-    if domain == "cube":
-        return rng.uniform(-radius, radius, (count, d))
-    if domain == "l1_ball":  # the first d of d+1 exponential spacings are uniform in the simplex; signs reflect it
-        spacings = rng.standard_exponential((count, d + 1))
-        signs = rng.choice([-1.0, 1.0], (count, d))
-        return radius * signs * spacings[:, :d] / spacings.sum(1, keepdims=True)
-    points = rng.standard_normal((count, d))
-    if domain == "gaussian":
-        return radius * points
-    lengths = rng.uniform(size=(count, 1)) ** (1 / d)
-    return radius * lengths * points / np.linalg.norm(points, axis=1, keepdims=True)
 
 
 def _synthetic(target: Callable[[Array, Parameters], Array]) -> Callable[[Parameters], Dataset]:
@@ -159,11 +145,13 @@ PROBLEMS: Mapping[str, Problem] = {
     "affine": Problem("random affine function", _synthetic(affine), _domain("ball")),
     "noise": Problem("zero: labels are pure noise", _synthetic(zero), _domain("ball") | {"noise": 1.0}),
     "file": Problem("your own data, from a .npz, .csv or .parquet file", own_data.draw, own_data.DEFAULTS),
+    "python": Problem("your own function, in a file of Python", own_target.draw, own_target.DEFAULTS),
 }
 
 # Parameters that some problems read and others ignore; giving one to a problem that ignores it is an error.
 PROBLEM_KEYS = (
     "domain", "radius", "frequency", "bandwidth", "teacher_width", "classes", "split",
     "file", "x_columns", "y_column", "standardize", "content",
+    "target", "target_source", "target_arguments", "inputs", "inputs_source",
 )  # fmt: skip
 DATA_KEYS = ("problem", "d", "n", "n_test", "data_seed", "noise", *PROBLEM_KEYS)

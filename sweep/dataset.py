@@ -32,3 +32,18 @@ class Dataset:
 def stream(p: Parameters, purpose: int) -> np.random.Generator:
     """Return the random numbers of a purpose, a function of `data_seed`."""
     return np.random.default_rng([p["data_seed"], purpose])
+
+
+def inputs(domain: str, radius: float, d: int, count: int, rng: np.random.Generator) -> Array:
+    """Draw `count` points (count, d): uniform in a cube, l2 ball or l1 ball of the radius, or N(0, radius² I)."""
+    if domain == "cube":
+        return rng.uniform(-radius, radius, (count, d))
+    if domain == "l1_ball":  # the first d of d+1 exponential spacings are uniform in the simplex; signs reflect it
+        spacings = rng.standard_exponential((count, d + 1))
+        signs = rng.choice([-1.0, 1.0], (count, d))
+        return radius * signs * spacings[:, :d] / spacings.sum(1, keepdims=True)
+    points = rng.standard_normal((count, d))
+    if domain == "gaussian":
+        return radius * points
+    lengths = rng.uniform(size=(count, 1)) ** (1 / d)
+    return radius * lengths * points / np.linalg.norm(points, axis=1, keepdims=True)

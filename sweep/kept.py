@@ -1,21 +1,24 @@
-"""Kept: the data files that a store keeps beside its tables, so that what it was trained on comes along with it."""
+"""Kept: the files that a store keeps beside its tables, so that what it was trained on comes along with it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
 
-from relusweep.sweep import contents
+from relusweep.sweep import contents, own_code, trust
 from relusweep.sweep.contents import Name
 from relusweep.sweep.dataset import DataError
 from relusweep.sweep.images import idx_content, idx_folder
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.store.files import listed
 from relusweep.sweep.store.store import Store
+from relusweep.sweep.weights_file import WEIGHTS
 
 
 def keep_data(spec: Spec, store: Store) -> None:
-    """Keep what the data files of a spec hold, and remember which images of MNIST it is trained on.
+    """Keep what the files of a spec hold, data and code, and remember which images of MNIST it is trained on.
+
+    Code of the user's own is taken from now on, in this store and every other.
 
     Raises:
         StoreError: if the store cannot be written.
@@ -25,6 +28,13 @@ def keep_data(spec: Spec, store: Store) -> None:
     for (file, x_columns, y_column), content in spec.sources.contents.items():
         contents.keep(content, store.path, file)
         named.append({"file": file, "x_columns": x_columns, "y_column": y_column, "content": content})
+    for name, source in spec.sources.code.items():
+        own_code.keep(own_code.content_in(source), store.path, name)
+        named.append({"file": name, "x_columns": None, "y_column": None, "content": source})
+    for name, content in spec.sources.weights.items():
+        WEIGHTS.keep(content, store.path, name)
+        named.append({"file": contents.weights_name(name), "x_columns": None, "y_column": None, "content": content})
+    trust.take(spec.sources.chosen)
     remembered = {each["file"] for each in contents.names(store.path)}
     for split in _splits(spec):
         name = contents.image_name(split)
@@ -60,21 +70,43 @@ def _images(split: str) -> str | None:
 
 def broken(store: Store) -> dict[Path, str]:
     """Read all that a store keeps; return what is damaged, or missing though runs were trained on it, and why."""
-    found = dict.fromkeys(listed(store.path / "files", ".npz"), "")
+    folder = store.path / "files"
+    found = dict.fromkeys([*listed(folder, ".npz"), *listed(folder, ".py")], "")
     for path in found:
         try:
-            contents.read_kept(path)
+            _reader(path)(path)
         except DataError as error:
             found[path] = str(error).removeprefix(f"{path}: ")
-    needed = {store.path / "files" / f"{content}.npz" for content in trained_on(store)}
+    needed = {folder / name for name in trained_on(store)}
     missing = dict.fromkeys(sorted(needed - set(found)), "not there. Run the spec with the original file again.")
     return {path: why for path, why in (found | missing).items() if why}
 
 
+def _reader(path: Path) -> Callable[[Path], object]:
+    if path.name.endswith(WEIGHTS.suffix):
+        return WEIGHTS.read_kept
+    return (contents if path.suffix == ".npz" else own_code).read_kept
+
+
+# The file of each content that a row names.
+_FILES: Mapping[str, Callable[[str], str]] = {
+    "content": lambda content: f"{content}.npz",
+    "target_source": lambda source: f"{own_code.content_in(source)}.py",
+    "inputs_source": lambda source: f"{own_code.content_in(source)}.py",
+    "init_content": lambda content: f"{content}{WEIGHTS.suffix}",
+}
+
+
 def trained_on(store: Store) -> set[str]:
-    """Return the contents of the data files that recorded runs were trained on."""
+    """Return the names of the files that a store has to keep: those that recorded runs were trained on."""
 
     def take(pieces: Iterator[pa.Table]) -> set[str]:
-        return {content for piece in pieces for content in piece["content"].unique().to_pylist() if content}
+        return {
+            name(value)
+            for piece in pieces
+            for column, name in _FILES.items()
+            for value in piece[column].unique().to_pylist()
+            if value
+        }
 
-    return set().union(*store.each("runs", take, ["content"])[0])
+    return set().union(*store.each("runs", take, [*_FILES])[0])

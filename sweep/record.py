@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 
 from relusweep.sweep.run import PARAMETERS, Run
 
-SCHEMA_VERSION = 3  # 2: unexplained_fraction; 3: own data; settings of optimizers, schedules and sampling
+SCHEMA_VERSION = 3  # 2: unexplained_fraction; 3: own data and targets; settings of optimizers, schedules and sampling
 # `schema_digest` of each version that has written stores; what stands here never changes. New columns need a new
 # version, and parts of earlier ones are read for ever: the parameters that they lack have their defaults, the results
 # that they lack are null.
-SCHEMA_DIGESTS = {2: "b519d42a0b4faa21", 3: "7522dbe38eeabddd"}
+SCHEMA_DIGESTS = {2: "b519d42a0b4faa21", 3: "605df285b583ae04"}
 Status = Literal["converged", "budget", "diverged"]
 STATUSES = frozenset(get_args(Status))
 

@@ -12,14 +12,14 @@ import pyarrow as pa
 import torch
 from pydantic import ValidationError
 
-from relusweep.sweep import contents
+from relusweep.sweep import contents, own_code, trust
 from relusweep.sweep.data import dataset
 from relusweep.sweep.device import devices
 from relusweep.sweep.execute import Tables, execute
 from relusweep.sweep.kernels.jit.compiled import announced_once
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.record import CIRCUMSTANCES, KEYS, SCHEMAS, WEIGHTS
-from relusweep.sweep.run import PARAMETERS, Run
+from relusweep.sweep.run import NAMES_OF_CODE, PARAMETERS, Run
 from relusweep.sweep.shape import layer_sizes
 from relusweep.sweep.spec import Measure
 from relusweep.sweep.store.atomic import StoreError, replacing, store_errors
@@ -86,12 +86,31 @@ def train_alone(store: Store, row: dict[str, Any], measure: Measure, say: Callab
 
     Raises:
         StoreError: if the row's parameters are not those of its id.
+        TrustError: if it is on code of the store that was not run before.
     """
     run = recorded_run(row)
-    contents.look_in(store.path)
+    _look_in(store, run)
     torch.set_num_threads(1)
     with announced_once(say):
         return execute(Pack((run,)), measure, devices()[0], "replay")
+
+
+def take_code(store: Store, run_id: str) -> None:
+    """Let this process, and later ones, run the code that a recorded run is on: its user has read it.
+
+    Raises:
+        StoreError: if no run, or more than one, begins so.
+    """
+    trust.take(own_code.contents_in(find(store, run_id)))
+
+
+def _look_in(store: Store, run: Run) -> None:
+    """Find what the store keeps, and refuse to go on if code of it would run that was not run before."""
+    contents.look_in(store.path)
+    for key in NAMES_OF_CODE:
+        if source := getattr(run, f"{key}_source"):
+            content = own_code.content_in(source)
+            trust.refuse(content, f"{store.path / 'files' / content}.py ({getattr(run, key)})")
 
 
 def difference(old: dict[str, Any], new: dict[str, Any]) -> Iterator[tuple[str, Any, Any, float | None]]:
@@ -115,12 +134,13 @@ def write_npz(store: Store, run_id: str, file: Path, say: Callable[[str], None])
     Raises:
         StoreError: if the name does not end in .npz, no run or several begin so, it diverged, or the file cannot be
             written.
+        TrustError: if it is on code of the store that was not run before.
     """
     if file.suffix != ".npz":
         raise StoreError(f"{file}: expected a name that ends in .npz")
     row = find(store, run_id)
     run = recorded_run(row)
-    contents.look_in(store.path)
+    _look_in(store, run)
     if row["status"] == "diverged":
         raise StoreError(
             f"run {row['run_id']}: it diverged after {row['steps']} steps; there are no weights to export."

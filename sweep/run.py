@@ -5,12 +5,18 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from relusweep.sweep import offers, weights_file
+from relusweep.sweep.arguments import canonical
 from relusweep.sweep.data import PROBLEM_KEYS, PROBLEMS
+from relusweep.sweep.own_code import SOURCE
 from relusweep.sweep.own_data import columns_text
+from relusweep.sweep.own_target import mismatch
+from relusweep.sweep.weights_file import WEIGHTS
 from relusweep.sweep.witness import fault
 
 Count = Annotated[int, Field(ge=1, lt=2**31)]
@@ -19,6 +25,7 @@ Whole = Annotated[int, Field(ge=0, lt=2**31)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Init = Literal["pytorch", "kaiming", "xavier", "lecun", "normal", "balanced", "dominated", "witness", "file"]
 Length = Annotated[float, Field(gt=0, le=1e100, allow_inf_nan=False)]
 
 
@@ -61,6 +68,23 @@ class Run(BaseModel):
     content: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None = Field(
         default=None, description="hash of all numbers that were read from `file`; found by relusweep"
     )
+    target: Annotated[str, Field(min_length=1, max_length=1000)] | None = Field(
+        default=None,
+        description="your function, `FILE.py:FUNCTION` relative to the spec; a name for `target_source`, and no part "
+        "of the `run_id`",
+    )
+    target_source: Annotated[str, Field(pattern=SOURCE)] | None = Field(
+        default=None, description="hash of the bytes of that file, and the function's name; found by relusweep"
+    )
+    target_arguments: Annotated[str, BeforeValidator(canonical), Field(max_length=500)] | None = Field(
+        default=None, description="what the function is called with besides x: `[target]` and `target.…` of the spec"
+    )
+    inputs: Annotated[str, Field(min_length=1, max_length=1000)] | None = Field(
+        default=None, description="your law of the inputs, as `target`; without, they are drawn from `domain`"
+    )
+    inputs_source: Annotated[str, Field(pattern=SOURCE)] | None = Field(
+        default=None, description="as `target_source`, of `inputs`"
+    )
 
     depth: Literal[1, 2] = Field(default=1, description="hidden layers")
     width: Count = Field(default=64, description="units of the first hidden layer")
@@ -73,10 +97,17 @@ class Run(BaseModel):
     )
     activation: Literal["relu", "leaky_relu"] = Field(default="relu", description="of the hidden units")
     negative_slope: Annotated[float, Field(ge=0, lt=1)] | None = Field(default=None, description="of the leaky ReLU")
-    init: Literal["pytorch", "kaiming", "xavier", "lecun", "normal", "balanced", "dominated", "witness"] = Field(
+    init: Init = Field(
         default="pytorch",
         description="law of the initial weights; `balanced` and `dominated` of one hidden layer: |a| = ‖(w, b)‖ and "
-        "above; `witness`: the pyramid itself, in two",
+        "above; `witness`: the pyramid itself, in two; `file`: your own",
+    )
+    init_file: Annotated[str, Field(min_length=1, max_length=1000)] | None = Field(
+        default=None,
+        description="your weights, a .npz relative to the spec; a name for `init_content`, and no part of the `run_id`",
+    )
+    init_content: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None = Field(
+        default=None, description="hash of the weights that were read from `init_file`; found by relusweep"
     )
     init_scale: Positive = Field(
         default=1.0, description="factor on all initial weights and biases; of the witness on the first layer's"
@@ -127,19 +158,17 @@ class Run(BaseModel):
     def _complete(cls, given: Any) -> dict[str, Any]:
         """Fill in the defaults that depend on other parameters."""
         p = dict(given)
-        name = p.get("problem")
-        problem = PROBLEMS.get(name) if isinstance(name, str) else None
+        if isinstance(name := p.get("problem"), str) and name not in PROBLEMS:
+            p = offers.as_python(p, offers.offered())
+        problem = PROBLEMS.get(p["problem"]) if isinstance(name, str) else None
         if problem is None:
-            near = difflib.get_close_matches(str(name), PROBLEMS, 1)
+            known = [*PROBLEMS, *offers.problems()]
+            near = difflib.get_close_matches(str(name), known, 1)
             got = "problem is missing" if name is None else f"problem = {name!r} is unknown"
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"{got}; expected one of {', '.join(PROBLEMS)}.{hint}")
-        if p.get("bias") in WORDS["bias"]:
-            if p.get("output_bias") is not None:
-                raise ValueError(f"output_bias = {p['output_bias']!r} beside bias = 'hidden'. Leave output_bias out.")
-            p |= {"bias": True, "output_bias": False}
-        elif p.get("output_bias", ...) == p.get("bias", True):
-            p["output_bias"] = None
+            raise ValueError(f"{got}; expected one of {', '.join(known)}.{hint}")
+        _start_at_weights(p, problem.d is None and p["problem"] != "file")
+        _settle_biases(p)
         if problem.d is not None:
             p.setdefault("d", problem.d)
         for key, default in problem.defaults.items():
@@ -182,6 +211,9 @@ class Run(BaseModel):
             raise ValueError(f"init = {self.init!r} with depth = {self.depth}; it is a law of one hidden layer.")
         if self.classes is not None and self.classes[0] == self.classes[2]:
             raise ValueError(f"classes = {self.classes!r}; expected two different digits")
+        for why in (mismatch(self.__dict__), weights_file.mismatch(self.__dict__)):
+            if why:
+                raise ValueError(why)
         if self.init == "witness" and (why := fault(self.__dict__)):
             raise ValueError(why)
         return self
@@ -196,12 +228,35 @@ class Run(BaseModel):
         return run_id(self.__dict__)
 
 
+def _start_at_weights(p: dict[str, Any], any_d: bool) -> None:
+    """Find the weights that a run starts with, and take the network that is not given from them."""
+    if p.get("init") != "file":
+        return
+    if isinstance(name := p.get("init_file"), str) and name and not p.get("init_content"):
+        p["init_content"] = WEIGHTS.remember(weights_file.read(Path(name)))
+    for key, value in weights_file.settings_of({"init_content": None} | p).items():
+        if key != "d" or any_d:
+            p.setdefault(key, value)
+
+
+def _settle_biases(p: dict[str, Any]) -> None:
+    """Put what `bias = 'hidden'` stands for in its place, and leave out what says nothing."""
+    if p.get("bias") in WORDS["bias"]:
+        if p.get("output_bias") is not None:
+            raise ValueError(f"output_bias = {p['output_bias']!r} beside bias = 'hidden'. Leave output_bias out.")
+        p |= {"bias": True, "output_bias": False}
+    elif p.get("output_bias", ...) == p.get("bias", True):
+        p["output_bias"] = None
+
+
 # parameter: what a spec may say instead of its value, which stands for values of several
 WORDS: Mapping[str, tuple[str, ...]] = {"bias": ("hidden",)}
 # parameter: (switch, settings at which it applies, default there)
 CONDITIONAL: Mapping[str, tuple[str, tuple[Any, ...], Any]] = {
     "width2": ("depth", (2,), 16),
     "negative_slope": ("activation", ("leaky_relu",), 0.01),
+    "init_file": ("init", ("file",), None),
+    "init_content": ("init", ("file",), None),
     "momentum": ("optimizer", ("momentum", "nesterov"), 0.9),
     "beta1": ("optimizer", ("adam", "adamw"), None),
     "beta2": ("optimizer", ("adam", "adamw"), None),
@@ -213,7 +268,10 @@ CONDITIONAL: Mapping[str, tuple[str, tuple[Any, ...], Any]] = {
 # What null means of parameters that came when there were rows of adam already: named or left out, it is the same run.
 _USUAL: Mapping[str, float] = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}
 PARAMETERS: tuple[str, ...] = tuple(Run.model_fields)
-NAMES = ("file", "x_columns", "y_column")  # what `content` was called when it was read
+NAMES_OF_DATA = ("file", "x_columns", "y_column")  # what `content` was called when it was read
+NAMES_OF_CODE = ("target", "inputs")  # what `target_source` and `inputs_source` were called
+NAMES_OF_WEIGHTS = ("init_file",)  # what `init_content` was called
+NAMES = (*NAMES_OF_DATA, *NAMES_OF_CODE, *NAMES_OF_WEIGHTS)
 _DEFAULTS = {key: Run.model_fields[key].get_default() for key in sorted(PARAMETERS)}
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from relusweep.sweep.arguments import PREFIX
 from relusweep.sweep.block import MAX_RUNS, Block, RawBlock, lay_out
 from relusweep.sweep.refine import Refine
 from relusweep.sweep.run import Run
@@ -52,6 +53,7 @@ class _File(BaseModel):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     study: str | None = None
     fixed: dict[str, Any] = {}
+    target: dict[str, Any] = {}
     block: Annotated[list[RawBlock], Field(min_length=1)]
     measure: Measure = Measure()
     refine: Refine | None = None
@@ -68,7 +70,7 @@ class Spec:
     refine: Refine | None
     blocks: tuple[Block, ...]
     text: str
-    sources: Sources  # what the data files hold that it names
+    sources: Sources  # what the files hold that it names
 
     def expand(self) -> Iterator[Run]:
         """Yield every run once, in the order of the file.
@@ -125,6 +127,11 @@ class Spec:
         except ValidationError as error:
             raise SpecError(sentence(place, error, _known(first_of(error)["loc"]))) from None
         fixed = {key: checked(key, value, f"{place}: fixed.{key}") for key, value in file.fixed.items()}
+        for name, value in file.target.items():
+            key = f"{PREFIX}{name}"
+            if key in fixed:
+                raise SpecError(f"{place}: {key} is given in both [target] and [fixed]; expected it once. Remove one.")
+            fixed[key] = checked(key, value, f"{place}: {key}")
         if (count := sum(block.count for block in file.block)) > MAX_RUNS:
             many = f"{count:,}" if count < 10**18 else "more than 10^18"
             raise SpecError(f"{place}: {many} runs; expected at most {MAX_RUNS:,}. Thin out an axis.")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from relusweep.sweep import arguments
 from relusweep.sweep.errors import RelusweepError
 from relusweep.sweep.run import PARAMETERS, WORDS, Run
 
@@ -28,6 +29,10 @@ class SpecError(RelusweepError):
 
 def checked(key: str, value: Any, place: str) -> Any:
     """Check the value of a parameter alone, so that the error can name its very place; return it as `Run` takes it."""
+    if key.startswith(arguments.PREFIX):
+        if expected := arguments.fault(key.removeprefix(arguments.PREFIX), value):
+            raise SpecError(f"{place} = {shown(value)}; expected {expected}.")
+        return value
     if key not in PARAMETERS:
         raise SpecError(f"{place}: unknown parameter; {nearest(key, PARAMETERS)}")
     if value in WORDS.get(key, ()):

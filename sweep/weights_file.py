@@ -4,6 +4,7 @@ Of each layer w1 (units, d), b1 (units,), w2 …, and of the output the last w (
 writes of a run is such a file. Biases may be left out, of all layers or of the output.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from relusweep.sweep.array_file import read_arrays, reading
-from relusweep.sweep.dataset import Array, DataError
+from relusweep.sweep.dataset import Array, DataError, Parameters
+from relusweep.sweep.shelf import Shelf
 
 NAMES = ("w1", "b1", "w2", "b2", "w3", "b3")
 Shapes = Mapping[str, tuple[int, ...]]
@@ -29,10 +31,10 @@ class Weights:
         """Return the parameters of runs that can start here."""
         units, d = self.arrays["w1"].shape
         last = "b3" if "w3" in self.arrays else "b2"
-        found = {"d": d, "depth": 1, "width": units, "width2": None, "bias": "b1" in self.arrays}
+        found = {"d": d, "depth": 1, "width": units, "width2": None}
         if "w3" in self.arrays:
             found |= {"depth": 2, "width2": len(self.arrays["w2"])}
-        return found | {"output_bias": False if found["bias"] and last not in self.arrays else None}
+        return found | {"bias": "hidden" if "b1" in self.arrays and last not in self.arrays else "b1" in self.arrays}
 
     def rows(self) -> list[Array]:
         """Return the rows [w_i, b_i] of each layer (units, inputs + bias)."""
@@ -92,3 +94,54 @@ def _fault(shapes: Shapes) -> str | None:
     if (any(biases[1:]) and not biases[0]) or len(set(biases[:-1])) > 1 or f"b{last + 1}" in shapes:
         return "biases of some hidden layers alone"
     return None
+
+
+def _content_of(weights: Weights) -> str:
+    """Return the hash of names, shapes and numbers of all arrays."""
+    digest = hashlib.blake2b(b"relusweep weights 1", digest_size=16)
+    for name, array in weights.arrays.items():
+        digest.update(f"{name}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array, "<f8"))
+    return digest.hexdigest()
+
+
+def _write(weights: Weights, path: Path) -> None:
+    with open(path, "wb") as file:
+        np.savez_compressed(file, **weights.arrays)
+
+
+WEIGHTS = Shelf("weights", ".weights.npz", _content_of, read, _write)
+
+
+# The parameters of a run ---------------------------------------------------------------------------------------------
+
+
+def settings_of(p: Parameters) -> Mapping[str, Any]:
+    """Return the parameters of a network that starts at the weights of a run's file; nothing if they are not known."""
+    weights = WEIGHTS.known(p["init_content"]) if p["init"] == "file" and p["init_content"] else None
+    return weights.settings if weights else {}
+
+
+def mismatch(p: Parameters) -> str | None:
+    """Return what in the parameters of a run does not fit to the weights that it starts with; None if all does."""
+    if p["init"] != "file":
+        return None
+    if not p["init_content"]:
+        return "init = 'file'; it needs init_file, the name of your weights, as in init_file = \"start.npz\"."
+    own = dict(p) | {"bias": "hidden" if p["output_bias"] is False else p["bias"]}
+    for key, value in settings_of(p).items():
+        if own[key] != value:
+            return f"{key} = {own[key]!r}; {p['init_file']} has {key} = {value!r}. Leave {key} out."
+    return None
+
+
+def initial(p: Parameters) -> list[Array]:
+    """Return the rows [w_i, b_i] of each layer that a run starts with.
+
+    Raises:
+        DataError: if they are nowhere, or of another network.
+    """
+    weights = WEIGHTS.find(p["init_content"], p["init_file"])
+    if why := mismatch(p):
+        raise DataError(why)
+    return weights.rows()

@@ -21,6 +21,8 @@ WorkersOption = Annotated[int | None, typer.Option(min=1, help="Processes; defau
 MachineOption = Annotated[Path | None, typer.Option("--machine", metavar="FILE", help="A cluster, for --on slurm.")]
 DataOption = Annotated[Path | None, typer.Option("--data", help="Folder of the MNIST files; or RELUSWEEP_DATA.")]
 
+TrustOption = Annotated[bool, typer.Option("--trust", help="Run the Python that the store keeps: you have read it.")]
+
 
 class MisuseError(RelusweepError):
     """Options of a command contradict each other."""

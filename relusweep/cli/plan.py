@@ -6,6 +6,7 @@ from relusweep.cli.arguments import (
     OnOption,
     OutOption,
     SpecArgument,
+    TrustOption,
     WorkersOption,
     default_store,
     read_spec,
@@ -21,6 +22,7 @@ def plan(
     machine: MachineOption = None,
     workers: WorkersOption = None,
     data: DataOption = None,
+    trust: TrustOption = False,
 ) -> None:
     """Say what a sweep would train, in how many packs, files and hours. Submits and writes nothing."""
     from relusweep.cluster.backend import LaunchOptions, backend
@@ -28,6 +30,8 @@ def plan(
 
     use_data(data)
     sweep = read_spec(spec)
+    if trust:
+        sweep.sources.take_code()
     path = out_dir or default_store(sweep)
     counted = count(sweep, path, backend(on, workers, machine, LaunchOptions(err.print)), err.print)
     for name, value in counted.rows(path, on).items():

@@ -1,15 +1,25 @@
 """`relusweep replay`."""
 
-from relusweep.cli.arguments import DataOption, RunArgument, StoreArgument, check_that_it_fits, open_store, use_data
+from relusweep.cli.arguments import (
+    DataOption,
+    RunArgument,
+    StoreArgument,
+    TrustOption,
+    check_that_it_fits,
+    open_store,
+    use_data,
+)
 from relusweep.cli.terminal import err, out
 
 
-def replay(store: StoreArgument, run_id: RunArgument, data: DataOption = None) -> None:
+def replay(store: StoreArgument, run_id: RunArgument, data: DataOption = None, trust: TrustOption = False) -> None:
     """Train one run again, alone, and print the difference to its recorded row."""
-    from relusweep.sweep.replay import difference, find, train_alone
+    from relusweep.sweep.replay import difference, find, take_code, train_alone
 
     use_data(data)
     opened, sweep = open_store(store)
+    if trust:
+        take_code(opened, run_id)
     check_that_it_fits(opened, run_id, sweep.measure)
     row = find(opened, run_id)
     again = train_alone(opened, row, sweep.measure, err.print)["runs"].to_pylist()[0]

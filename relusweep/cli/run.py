@@ -11,6 +11,7 @@ from relusweep.cli.arguments import (
     OnOption,
     OutOption,
     SpecArgument,
+    TrustOption,
     WorkersOption,
     default_store,
     read_spec,
@@ -27,6 +28,7 @@ def run(
     machine: MachineOption = None,
     workers: WorkersOption = None,
     data: DataOption = None,
+    trust: TrustOption = False,
     checkpoint_minutes: Annotated[float, typer.Option(min=0.0, help="Between states of unfinished packs.")] = 2.0,
     detach: Annotated[bool, typer.Option("--detach", help="Return as soon as the jobs are submitted.")] = False,
     report_after: Annotated[bool, typer.Option("--report", help="Submit a job that writes the report last.")] = False,
@@ -48,6 +50,8 @@ def run(
 
     use_data(data)
     sweep = read_spec(spec)
+    if trust:
+        sweep.sources.take_code()
     path = out_dir or default_store(sweep)
     if (detach or report_after) and not submits_jobs(on):
         raise MisuseError(f"{'--detach' if detach else '--report'}: --on {on} submits no jobs; expected --on slurm.")
