@@ -191,17 +191,21 @@ def finish(w, g, ROW: tl.constexpr, UNITS2: tl.constexpr, K: tl.constexpr):
 
 
 @program
-def shortening(g, clip, K: tl.constexpr, STEPS: tl.constexpr, BATCH: tl.constexpr, L: tl.constexpr):
-    """Return what the gradient, the sums `g` over a batch, is to be multiplied by so that it is no longer than clip."""
-    scale = tl.full([1, 1, 1], 1.0, g[0].dtype)
+def shortening(g, clip, K: tl.constexpr, STEPS: tl.constexpr, BATCH: tl.constexpr):
+    """Return what the gradient, the sums `g` over a batch, is to be multiplied by so that it is no longer than clip.
+
+    A scalar: a tensor that only one branch makes would have to change its layout, through shared memory.
+    """
+    scale = tl.minimum(clip, 1.0) * 0 + 1
     if clip < float("inf"):
-        square = tl.zeros([1, 1, 1], g[0].dtype)
+        square = scale * 0
         for k in tl.static_range(K):
-            each = g[k] * g[k]
+            each = tl.sum(g[k] * g[k], 0)  # (S, L) or (1, L): lanes of samples have the same
             if STEPS[k] == 0:  # one number, which all lanes have
-                each = tl.where(tl.arange(0, L)[None, None, :] == 0, each, 0.0)
-            square += tl.sum(tl.sum(each, 0, keep_dims=True), 2, keep_dims=True)
-        scale = tl.minimum(clip / (tl.sqrt(square) * (1.0 / BATCH)), scale)
+                square += tl.max(tl.max(each, 0), 0)
+            else:
+                square += tl.max(tl.sum(each, 1), 0)
+        scale = tl.minimum(clip / (tl.sqrt(square) * (1.0 / BATCH)), 1.0)
     return scale
 
 
@@ -294,7 +298,7 @@ def advance(
         peak = tl.where((loss > peak) | (loss != loss), loss, peak)  # the first NaN stays
         factor = tl.load(factors + (step - start))
         g = finish(w, g, D + BIAS, UNITS2, K)
-        scale = shortening(g, clip, K, STEPS, BATCH, L)
+        scale = shortening(g, clip, K, STEPS, BATCH)
         new, newly = (), ()
         for k in tl.static_range(K):
             change = g[k] * (1.0 / BATCH) * scale + decays[BIASES[k]] * w[k]

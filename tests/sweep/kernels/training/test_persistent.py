@@ -204,7 +204,7 @@ run = Run.model_validate_json(sys.argv[1])
 constants = persistent.constants(run)
 options = {name: constants.pop(name) for name in ("num_warps", "maxnreg", "enable_fp_fusion")}
 number = "*fp32" if run.dtype == "float32" else "*fp64"
-types = dict.fromkeys(("theta", "memory", "peaks", "numbers", "xs", "ys"), number)
+types = dict.fromkeys(("theta", "memory", "peaks", "numbers", "factors", "xs", "ys"), number)
 types |= {"streams": "*i64"} | dict.fromkeys(("stride", "start", "stop"), "i32") | dict.fromkeys(constants, "constexpr")
 source = ASTSource(resident.advance, types, constexprs=constants)
 made = compile(source, target=GPUTarget("cuda", 90, 32), options=options)
