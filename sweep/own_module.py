@@ -111,6 +111,9 @@ def _loaded(name: str, code: bytes, file: str) -> ModuleType:
     try:
         with _refusing(file):
             loader.exec_module(module)
+    except MemoryError:  # Python's parser has too little of it where brackets stand in brackets
+        del sys.modules[name]
+        raise DataError(f"{file}: MemoryError; expected the file to run within the memory of this machine.") from None
     except BaseException:
         del sys.modules[name]
         raise

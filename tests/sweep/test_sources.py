@@ -79,8 +79,9 @@ def test_spec_of_a_store_means_what_the_store_keeps_though_a_file_lies_there(tmp
     contents.keep_names(tmp_path, [{"file": "a.csv", "x_columns": None, "y_column": None, "content": kept}])
     (tmp_path / "a.csv").write_text("u,y\n3,4\n")
     sources = Sources(tmp_path)
-    assert sources.look_up([("a.csv", None, None)]) == {("a.csv", None, None): kept}
-    assert sources.look_up([("a.csv", "u", None)]) != {("a.csv", "u", None): kept}
+    code = (None, None)
+    assert sources.look_up([("file", "a.csv", None, None, *code)]).contents == {("a.csv", None, None): kept}
+    assert sources.look_up([("file", "a.csv", "u", None, *code)]).contents != {("a.csv", "u", None): kept}
 
 
 @pytest.mark.parametrize(
