@@ -100,7 +100,7 @@ def test_tracebacks_show_the_lines_of_the_file(load: Callable[..., Any]) -> None
         (b"# coding: nonsense\n", "^my.py.*: SyntaxError: "),
         (b"x = 1\0", "^my.py.*: (SyntaxError|ValueError): "),
         ("(" * 10_000, "^my.py.*: SyntaxError: too many nested parentheses"),
-        ("-" * 200_000 + "1", "^my.py.*Error: "),
+        ("-" * 200_000 + "1", "^my.py.*Error"),
     ],
 )  # fmt: skip
 def test_file_that_cannot_be_loaded_is_one_line_with_its_place(
