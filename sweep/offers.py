@@ -67,7 +67,7 @@ def located(name: str) -> tuple[Path, str]:
             f"{name[:80]!r}: neither 'FILE.py:FUNCTION' nor what an installed package offers; expected one. {there}"
         )
     entry = known[name]
-    if not entry.attr.isidentifier():
+    if not (entry.attr or "").isidentifier():
         raise DataError(
             f"{name}: offered as {entry.value!r}; expected 'MODULE:FUNCTION'. Its package is to be changed."
         )

@@ -130,8 +130,8 @@ def _read(path: Path) -> bytes:
 
     To the folder itself a place such as /tmp is none; see `weakness` for why looking first and reading then is enough.
     """
-    real = Path(os.path.realpath(path))
     try:
+        real = Path(os.path.realpath(path))
         real.stat()
         if why := weakness(real.parent) or weakness(real):
             raise DataError(
@@ -145,7 +145,7 @@ def _read(path: Path) -> bytes:
             "relusweep run STORE/spec.toml --out STORE"
         ) from None
     except (OSError, ValueError) as error:
-        why = (error.strerror if isinstance(error, OSError) else None) or str(error).removeprefix(f"{real} ")
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error).rpartition(".py ")[2]
         raise DataError(f"{path}: cannot be read ({why}); expected a file of Python, at most 1 MiB.") from None
 
 

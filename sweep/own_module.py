@@ -48,20 +48,26 @@ def called(function: Function, name: str, *given: Any, **named: Any) -> Any:
         DataError: with file, line and message, if it raises anything; with the arguments that it takes, if others are
             given.
     """
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # one of another language
-        signature = None
+    with _refusing(name):
+        signature = _signature(function)
     if signature:
         try:
             signature.bind(*given, **named)
         except TypeError as error:
-            raise DataError(f"{name}: {error}; expected what {function_text(signature)} takes.") from None
+            raise DataError(f"{name}: {error}; expected what {_text(signature)} takes.") from None
     with _refusing(name):
         return function(*given, **named)
 
 
-def function_text(signature: inspect.Signature) -> str:
+def _signature(function: Function) -> inspect.Signature | None:
+    """Return what a function takes; None of one in another language."""
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
+
+
+def _text(signature: inspect.Signature) -> str:
     """Return the arguments of a function as they are written, without what is noted of their types."""
     plain = [each.replace(annotation=inspect.Parameter.empty) for each in signature.parameters.values()]
     return str(inspect.Signature(plain))[:_MOST_LETTERS]
@@ -111,6 +117,9 @@ def _loaded(name: str, code: bytes, file: str) -> ModuleType:
     try:
         with _refusing(file):
             loader.exec_module(module)
+    except MemoryError:  # Python's parser has too little of it where brackets stand in brackets
+        del sys.modules[name]
+        raise DataError(f"{file}: MemoryError; expected the file to run within the memory of this machine.") from None
     except BaseException:
         del sys.modules[name]
         raise

@@ -72,7 +72,9 @@ def _numbers(given: Any, shape: tuple[int, ...], name: str, of: str) -> Array:
     """
     try:
         array = np.asarray(given)
-    except Exception:  # numpy asks the object, which may raise anything
+    except (KeyboardInterrupt, MemoryError):
+        raise
+    except BaseException:  # numpy asks the object, which may raise anything
         array = np.array(None)
     if array.dtype.kind not in _REAL:
         kind = type(given).__name__ + (f" of {array.dtype}" if isinstance(given, np.ndarray) else "")

@@ -124,7 +124,7 @@ class Sources:
             self.code[name] = source
         return self.code[name]
 
-    def _offers(self, problem: str) -> set[str]:
+    def _offers(self, problem: str) -> frozenset[str]:
         """Return of a problem and its input law those names that are offered, or that the store keeps."""
         if self._offered is None:
             self._offered = frozenset(offers.offered()) | {file for file, *_ in self._kept}

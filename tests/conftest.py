@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from relusweep.cli import main
+from relusweep.sweep import contents, data, own_code, own_module, trust
 from relusweep.sweep.store.store import TABLES, Store
 
 os.environ["TRITON_INTERPRET"] = "1"  # Triton asks once, when it is loaded, and torch may be the one to load it
@@ -54,6 +55,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slow")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Remember elsewhere than in the user's home which Python was run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @dataclass(frozen=True)
 class Said:
     """What a command said, and its exit code."""
@@ -69,6 +78,20 @@ FLIPS: dict[str, Any] = {
     "refine": "parameter = 'lr'\ncolumn = 'train_rmse'\nthreshold = 100\nratio = 1e4",
     "max_steps": 40,
 }
+
+
+@pytest.fixture
+def forget(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Give what makes this process one that has read, run and been permitted nothing yet."""
+
+    def call() -> None:
+        for module, name in ((contents, "_known"), (contents, "_folders"), (contents, "_images"), (own_code, "_known")):
+            monkeypatch.setattr(module, name, {})
+        monkeypatch.setattr(trust, "_permitted", set())
+        own_module._modules.cache_clear()
+        data._dataset.cache_clear()
+
+    return call
 
 
 @pytest.fixture(scope="session")

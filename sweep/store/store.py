@@ -2,7 +2,7 @@
 
     store.json   what makes the directory a store        checkpoints/  packs in training
     spec.toml    the sweep that was last run here         claims/       who trains which runs now
-    planned.ids  the ids of its runs                     files/        the data files that they are trained on
+    planned.ids  the ids of its runs                     files/        data and code that they are trained on
     runs/ trajectories/ weights/   the three tables       progress/     one small file a worker
     aside/       parts that could not be read             failures/     one file a pack that crashed
     jobs/        what was handed to a cluster             report/       what `relusweep report` wrote

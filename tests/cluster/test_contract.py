@@ -146,6 +146,26 @@ def test_workers_have_the_data_of_a_users_file_from_the_store_alone(
     assert all(0 < row["train_rmse"] < 1 for row in rows)
 
 
+def test_workers_have_the_functions_of_a_users_file_from_the_store_alone(
+    train: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, forget: Callable[[], None]
+) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text("def f(x, a): return a * x[:, 0]\ndef law(rng, n, d): return rng.uniform(size=(n, d))\n")
+    given = {"problem": "'python'", "target": "'mine.py:f'", "inputs": "'mine.py:law'", "'target.a'": 2.0}
+    planned, store = Spec.read(tiny(**given, grid=WIDTHS)), Store.create(tmp_path / "store")
+    ids = {run.id for run in planned.expand()}
+    store.write_spec(planned.text)
+    keep_data(planned, store)
+    mine.unlink()
+    forget()  # the launcher, too, is one that has never seen it
+    store, failed = train(store.spec_path, 2)
+    assert (failed, store.failures()) == ([], [])
+    rows = store.read("runs", ["run_id", "target", "target_arguments", "train_rmse"])[0].to_pylist()
+    assert {row["run_id"] for row in rows} == ids
+    assert {(row["target"], row["target_arguments"]) for row in rows} == {("mine.py:f", '{"a":2.0}')}
+    assert all(0 < row["train_rmse"] < 2 for row in rows)
+
+
 def test_runs_are_added_where_the_outcome_flips(
     train: Callable[..., Any], tiny: Callable[..., Path], rows_on_disk: Callable[..., Any]
 ) -> None:

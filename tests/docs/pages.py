@@ -11,7 +11,13 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     path for path in ROOT.rglob("*.md") if not {".venv", "results", "site", ".git"} & set(path.relative_to(ROOT).parts)
 )
-TYPED = [ROOT / "README.md", *(ROOT / "docs/tutorials" / f"{name}.md" for name in ("laptop", "notebook", "own_data", "own_weights"))]
+TYPED = [
+    ROOT / "README.md",
+    *(
+        ROOT / "docs/tutorials" / f"{name}.md"
+        for name in ("laptop", "notebook", "own_data", "own_target", "own_weights")
+    ),
+]
 _FENCE = re.compile(r'^```(\w+)(?: title="(.*?)")?\n(.*?)^```$', flags=re.M | re.S)
 _EXCUSE = re.compile(r"^<!-- not run here: (.+?) -->$", flags=re.M | re.S)
 

@@ -7,7 +7,7 @@ from scipy import stats
 from relusweep.sweep.data import PROBLEMS, dataset, inputs, teacher
 from relusweep.sweep.run import Run
 
-DRAWN = [name for name in PROBLEMS if name not in ("mnist", "file")]  # of no file
+DRAWN = [name for name in PROBLEMS if name not in ("mnist", "file", "python")]  # of no file
 
 
 def draw(problem: str, **parameters):

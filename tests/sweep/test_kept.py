@@ -1,6 +1,7 @@
 """Kept: a store goes on without the files that it was trained on, and says what has become of them."""
 
 import gzip
+import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from relusweep.sweep import contents, data, kept
+from relusweep.sweep import kept
 from relusweep.sweep.store.store import Store
 
 OWN: dict[str, Any] = {
@@ -25,20 +26,17 @@ POINTS = "u,v,y\n0.1,1,0.5\n0.2,1,0.7\n0.3,0,-0.2\n0.9,1,0.1\n"
 
 
 @pytest.fixture(autouse=True)
-def _other_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _other_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, forget: Callable[[], None]) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("_known", "_folders", "_images"):
-        monkeypatch.setattr(contents, name, {})
+    forget()
 
 
 @pytest.fixture
-def forgetting(cli: Callable[..., Any]) -> Callable[..., Any]:
+def forgetting(cli: Callable[..., Any], forget: Callable[[], None]) -> Callable[..., Any]:
     """Run a command as a process does that has read nothing yet."""
 
     def call(*arguments: object) -> Any:
-        contents._known.clear()
-        contents._folders.clear()
-        data._dataset.cache_clear()
+        forget()
         return cli(*arguments)
 
     return call
@@ -134,6 +132,123 @@ def test_damaged_and_missing_data_are_named_by_verify_and_written_anew_by_run(
     assert f"broken: {path}: not there. Run the spec with the original file again." in forgetting("verify", "store").out
     assert forgetting("run", spec, "--out", "store").code == 0
     assert forgetting("verify", "store").code == 0
+
+
+# Code ----------------------------------------------------------------------------------------------------------------
+
+CODE = """
+from pathlib import Path
+Path("ran").touch()
+def ridge(x, angle=0): return x[:, 0] * angle
+def square(rng, n, d): return rng.uniform(-1, 1, (n, d))
+"""
+TARGET: dict[str, Any] = OWN | {
+    "problem": "'python'",
+    "file": None,
+    "target": "'my.py:ridge'",
+    "inputs": "'my.py:square'",
+    "grid": "lr = [0.1], 'target.angle' = [1, 2]",
+}
+del TARGET["file"]
+
+
+@pytest.fixture
+def coded(tmp_path: Path, tiny: Callable[..., Path], forgetting: Callable[..., Any]) -> Path:
+    """A store of runs on functions of a file, which is gone; it was moved, and a marker shows whether its code runs."""
+    (tmp_path / "my.py").write_text(CODE)
+    spec = tiny(**TARGET)
+    assert forgetting("run", spec, "--out", "store", "--workers", 1).code == 0
+    (tmp_path / "my.py").unlink()
+    (tmp_path / "ran").unlink()
+    return Path("store").rename("elsewhere")
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_store_needs_the_file_with_the_functions_no_more(
+    forgetting: Callable[..., Any], coded: Path, tmp_path: Path
+) -> None:
+    gone = forgetting("run", "tiny.toml", "--out", coded)
+    assert (gone.code, gone.out, gone.err.count("\n")) == (2, "", 1)
+    assert "my.py: no such file; expected Python, relative to the spec." in gone.err
+    own = coded / "spec.toml"
+    own.write_text(own.read_text().replace("[1, 2]", "[1, 2, 3]"))
+    more = forgetting("run", own, "--out", coded, "--workers", 1)
+    assert (more.code, more.err) == (0, "")
+    rows = Store(coded).read()[0].to_pylist()
+    assert {row["target_arguments"] for row in rows} == {f'{{"angle":{angle}}}' for angle in (1, 2, 3)}
+    assert {(row["target"], row["inputs"]) for row in rows} == {("my.py:ridge", "my.py:square")}
+    replayed = forgetting("replay", coded, rows[0]["run_id"])
+    assert (replayed.code, replayed.err) == (0, "")
+    assert "0.0e+00" in next(line for line in replayed.out.splitlines() if line.startswith("loss"))
+    assert forgetting("export", coded, rows[0]["run_id"], "a.npz").code == 0
+    with np.load("a.npz") as file:
+        np.testing.assert_array_equal(file["y"], file["x"][:, 0] * json.loads(rows[0]["target_arguments"])["angle"])
+    (tmp_path / "my.py").write_text(CODE + "# another file\n")
+    assert "to train          2" in forgetting("plan", "tiny.toml", "--out", coded).out
+    (tmp_path / "my.py").write_text(CODE)
+    (tmp_path / "my.py").rename("yours.py")
+    Path("tiny.toml").write_text(own.read_text().replace("my.py", "yours.py"))
+    assert "to train          0" in forgetting("plan", "tiny.toml", "--out", coded).out
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_code_of_a_store_of_someone_else_runs_by_no_command_before_it_is_read_and_taken(
+    forgetting: Callable[..., Any], coded: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))  # another account
+    run_id, own = row_of(coded)["run_id"], coded / "spec.toml"
+    for command in ("status", "verify", "report", "compact"):
+        said = forgetting(command, coded)
+        assert (said.code, said.err) == (0, ""), command
+    own.write_text(own.read_text().replace("[1, 2]", "[1, 2, 3]"))
+    asking = (
+        ("replay", coded, run_id),
+        ("export", coded, run_id, "a.npz"),
+        ("plan", own, "--out", coded),
+        ("run", own, "--out", coded, "--workers", 1),
+    )
+    for arguments in asking:
+        said = forgetting(*arguments)
+        assert (said.code, said.out, said.err.count("\n")) == (2, "", 1), arguments
+        assert said.err.startswith("TrustError: elsewhere/")
+        assert ".py" in said.err
+        assert said.err.endswith("Then add --trust.\n")
+    (coded / "my.py").write_text(CODE + "# beside the spec of a store\n")
+    names = (coded / "files" / "names.json").rename("names.json")
+    for arguments in (*asking, ("report", coded), ("status", coded)):
+        forgetting(*arguments)
+    assert not Path("ran").exists()
+    (coded / "my.py").unlink()
+    names.rename(coded / "files" / "names.json")
+    assert forgetting("replay", coded, run_id, "--trust").code == 0
+    assert Path("ran").exists()
+    assert forgetting("export", coded, run_id, "a.npz").code == 0  # it was taken once and for all
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_damaged_and_missing_code_is_named_by_verify_and_written_anew_by_run(
+    forgetting: Callable[..., Any], coded: Path, tmp_path: Path
+) -> None:
+    (path,) = (coded / "files").glob("*.py")
+    path.write_bytes(path.read_bytes() + b"#")
+    said = forgetting("verify", coded)
+    assert said.code == 1
+    assert f"broken: {path}: differs from what was written (its bytes are others)" in said.out
+    assert "differs from what was written" in forgetting("replay", coded, row_of(coded)["run_id"]).err
+    path.unlink()
+    assert f"broken: {path}: not there. Run the spec with the original file again." in forgetting("verify", coded).out
+    (tmp_path / "my.py").write_text(CODE)
+    assert forgetting("run", "tiny.toml", "--out", coded).code == 0
+    assert forgetting("verify", coded).code == 0
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_code_is_run_from_no_folder_that_others_can_write(forgetting: Callable[..., Any], coded: Path) -> None:
+    coded.chmod(0o777)
+    said = forgetting("replay", coded, row_of(coded)["run_id"], "--trust")
+    assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
+    assert "not read, because another user could have put other code there" in said.err
+    assert not Path("ran").exists()
 
 
 # Images --------------------------------------------------------------------------------------------------------------

@@ -79,8 +79,9 @@ def test_spec_of_a_store_means_what_the_store_keeps_though_a_file_lies_there(tmp
     contents.keep_names(tmp_path, [{"file": "a.csv", "x_columns": None, "y_column": None, "content": kept}])
     (tmp_path / "a.csv").write_text("u,y\n3,4\n")
     sources = Sources(tmp_path)
-    assert sources.look_up([("a.csv", None, None)]) == {("a.csv", None, None): kept}
-    assert sources.look_up([("a.csv", "u", None)]) != {("a.csv", "u", None): kept}
+    code = (None, None)
+    assert sources.look_up([("file", "a.csv", None, None, *code)]).contents == {("a.csv", None, None): kept}
+    assert sources.look_up([("file", "a.csv", "u", None, *code)]).contents != {("a.csv", "u", None): kept}
 
 
 @pytest.mark.parametrize(
@@ -101,3 +102,103 @@ def test_what_is_wrong_is_refused_when_the_spec_is_read_or_expanded(
 ) -> None:
     with pytest.raises(refusal, match=message):
         list(spec(block).expand())
+
+
+# Code ----------------------------------------------------------------------------------------------------------------
+
+PYTHON = """name = "x"
+fixed = { problem = "python", lr = 0.1, target = "my.py:f" }
+[target]
+scale = 2.0
+[[block]]
+"""
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> Callable[..., Spec]:
+    """Read a spec beside a file with two functions, and another file with the same bytes."""
+    for name in ("my.py", "same.py"):
+        (tmp_path / name).write_text("raise RuntimeError('it ran')\n")
+
+    def read(block: str, head: str = PYTHON) -> Spec:
+        (tmp_path / "x.toml").write_text(head + block)
+        return Spec.read(tmp_path / "x.toml")
+
+    return read
+
+
+def test_arguments_of_the_table_and_of_axes_are_parameters_of_the_run(python: Callable[..., Spec]) -> None:
+    block = 'grid = { "target.angle" = { linear = [0, 60, 3] }, seed = [0, 1] }\nfixed = { "target.scale" = 3.0 }\n'
+    runs = list(python(block + 'zip = { "target.a" = ["u", "v"], "target.b" = [true, false] }').expand())
+    assert len({run.id for run in runs}) == len(runs) == 12
+    assert runs[0].target_arguments == '{"a":"u","angle":0.0,"b":true,"scale":3.0}'
+    drawn = python('random = { count = 3, "target.angle" = { uniform = [0, 1] } }').expand()
+    assert len({run.target_arguments for run in drawn}) == 3
+    assert {run.target_arguments for run in python("").expand()} == {'{"scale":2.0}'}
+
+
+def test_files_of_code_are_read_and_not_run_and_two_names_of_the_same_bytes_are_one_run(
+    python: Callable[..., Spec],
+) -> None:
+    spec = python('grid = { target = ["my.py:f", "same.py:f", "my.py:g"], inputs = ["same.py:h"] }')
+    runs = list(spec.expand())
+    assert [(run.target, run.inputs, run.domain) for run in runs] == [
+        ("my.py:f", "same.py:h", None),
+        ("my.py:g", "same.py:h", None),
+    ]
+    assert {run.target_source for run in runs} == {f"{next(iter(spec.sources.chosen))}:{name}" for name in "fg"}
+
+
+def test_other_bytes_have_another_digest(python: Callable[..., Spec], tmp_path: Path) -> None:
+    before = python("").sources.digest
+    assert before == python("").sources.digest != b""
+    read = python("")
+    (tmp_path / "my.py").write_text("pass")
+    assert python("").sources.digest != read.sources.digest
+
+
+def test_code_beside_the_spec_of_a_store_was_not_chosen_by_who_opens_it(
+    python: Callable[..., Spec], tmp_path: Path
+) -> None:
+    assert python("").sources.chosen
+    (tmp_path / "store.json").write_text("{}")
+    assert not python("").sources.chosen
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ('fixed = { target = "gone.py:f" }', r"gone.py: no such file; expected Python"),
+        ('fixed = { target = "my.py" }', "'my.py': names no function; expected 'FILE.py:FUNCTION'"),
+        ('fixed = { target = "ridgeline" }', "'ridgeline': neither 'FILE.py:FUNCTION' nor what an installed package offers"),
+        ('fixed = { target = 3 }', r"fixed.target = 3; expected a valid string"),
+        ('fixed = { target = { angle = 3 } }', r"fixed.target = {'angle': 3}; expected"),
+        ('grid = { target.angle = [1] }', r"expected a list, .* An argument stands in quotes: \"target.angle\""),
+        ('grid = { "target.angle" = [[1]] }', r"grid.target.angle\[0\] = \[1\]; expected a number, a text, true or false"),
+        ('grid = { "target.a b" = [1] }', r"grid.target.a b\[0\] = 1; expected an argument's name"),
+        ('fixed = { "target.a" = inf }', r"fixed.target.a = inf; expected a finite number"),
+        ('fixed = { target_arguments = "{\\"a\\":1}" }', r"target_arguments is given beside target.scale"),
+        (f'fixed = {{ target_source = "{"0" * 32}:f" }}', "my.py:f holds '[0-9a-f]{32}:f'. Leave target_source out"),
+        ('fixed = { inputs = "my.py:g", radius = 2.0 }', "radius = 2.0; inputs draws the points. Leave radius out"),
+        ('fixed = { problem = "sine" }', "target = 'my.py:f'; problem sine ignores it. Leave it out"),
+        ('fixed = { problem = "pythn" }', "problem = 'pythn' is unknown; .* Did you mean 'python'"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_names_and_arguments_is_refused(
+    python: Callable[..., Spec], block: str, message: str
+) -> None:
+    with pytest.raises((SpecError, DataError), match=message):
+        list(python(block).expand())
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (PYTHON.replace("scale = 2.0", "scale = [1]"), r"target.scale = \[1\]; expected a number, a text, true or false"),
+        (PYTHON.replace("my.py:f", 'my.py:f", "target.scale" = "1'), r"target.scale is given in both \[target\] and \[fixed\]"),
+        (PYTHON.replace("[target]\nscale", "target"), r"target = 2.0; expected a valid table|a table"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_the_table_is_refused(python: Callable[..., Spec], head: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        python("", head)
