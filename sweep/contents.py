@@ -14,7 +14,8 @@ from typing_extensions import TypedDict
 
 from relusweep.sweep import data_file, shelf
 from relusweep.sweep.dataset import DataError, Dataset
-from relusweep.sweep.store.atomic import replacing, store_errors, write_json
+from relusweep.sweep.shelf import Shelf
+from relusweep.sweep.store.atomic import store_errors, write_json
 
 Content = Annotated[str, Field(pattern="^[0-9a-f]{32}(:[A-Za-z_][A-Za-z0-9_]*)?$")]  # of code with its function
 
@@ -29,7 +30,6 @@ class Name(TypedDict):
 
 
 _names = TypeAdapter(list[Name])
-_known: dict[str, Dataset] = {}  # all that was read
 _images: dict[str, str] = {}  # of each split of MNIST, the content that the store in use was trained on
 
 
@@ -45,11 +45,12 @@ def content_of(data: Dataset) -> str:
     return digest.hexdigest()
 
 
-def remember(data: Dataset) -> str:
-    """Keep points in memory, and return their content."""
-    content = content_of(data)
-    _known.setdefault(content, data)
-    return content
+def _write(data: Dataset, path: Path) -> None:
+    with open(path, "wb") as file:
+        np.savez_compressed(file, x=data.x, y=data.y, x_test=data.x_test, y_test=data.y_test)
+
+
+POINTS = Shelf("points", ".npz", content_of, data_file.read, _write)
 
 
 def look_in(store: Path) -> None:
@@ -59,75 +60,7 @@ def look_in(store: Path) -> None:
     _images.update({each["file"]: each["content"] for each in names(store)})
 
 
-def folders() -> tuple[Path, ...]:
-    """Return where the stores that were looked in keep files."""
-    return tuple(shelf._folders)
-
-
-def find(content: str, name: str) -> Dataset:
-    """Return points by their content.
-
-    Args:
-        content: The hash of their numbers.
-        name: What errors call them.
-
-    Raises:
-        DataError: if no store that was looked in keeps them, or what it keeps is damaged.
-    """
-    if content not in _known:
-        kept = [folder / f"{content}.npz" for folder in folders()]
-        path = next((path for path in kept if path.is_file()), None)
-        if path is None:
-            places = ", ".join(str(each.parent) for each in kept) or "no store was opened"
-            raise DataError(
-                f"{name}: the points of content {content} are not there ({places}); expected a store that keeps them. "
-                "Put the file back, and run its spec with this --out."
-            )
-        _known[content] = read_kept(path)
-    return _known[content]
-
-
-def read_kept(path: Path) -> Dataset:
-    """Read what a store keeps.
-
-    Raises:
-        DataError: if it is not what was written.
-    """
-    try:
-        data = data_file.read(path)
-    except DataError as error:
-        raise DataError(_damaged(path, str(error).removeprefix(f"{path}: "))) from None
-    if content_of(data) != path.stem:
-        raise DataError(_damaged(path, "its numbers are others"))
-    return data
-
-
-def _damaged(path: Path, why: str) -> str:
-    return (
-        f"{path}: differs from what was written ({why.partition(';')[0]}); expected the points of its name. "
-        "Run the spec with the original file again, and it is written anew."
-    )
-
-
 # What a store keeps --------------------------------------------------------------------------------------------------
-
-
-def keep(content: str, store: Path, name: str) -> None:
-    """Write points into a store, compressed, unless it has them.
-
-    Raises:
-        StoreError: if the store cannot be written.
-        DataError: if they are nowhere else.
-    """
-    path = store / "files" / f"{content}.npz"
-    try:
-        _known.setdefault(content, read_kept(path))
-    except DataError:
-        data = find(content, name)
-        with store_errors(path):
-            path.parent.mkdir(exist_ok=True, mode=0o700)
-            with replacing(path) as temporary, open(temporary, "wb") as file:
-                np.savez_compressed(file, x=data.x, y=data.y, x_test=data.x_test, y_test=data.y_test)
 
 
 def names(store: Path) -> list[Name]:

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from relusweep.sweep import contents, own_code, trust
-from relusweep.sweep.contents import Name
+from relusweep.sweep.contents import POINTS, Name
 from relusweep.sweep.dataset import DataError
 from relusweep.sweep.images import idx_content, idx_folder
+from relusweep.sweep.own_code import CODE
+from relusweep.sweep.shelf import Shelf
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.store.files import listed
 from relusweep.sweep.store.store import Store
@@ -26,10 +29,10 @@ def keep_data(spec: Spec, store: Store) -> None:
     """
     named: list[Name] = []
     for (file, x_columns, y_column), content in spec.sources.contents.items():
-        contents.keep(content, store.path, file)
+        POINTS.keep(content, store.path, file)
         named.append({"file": file, "x_columns": x_columns, "y_column": y_column, "content": content})
     for name, source in spec.sources.code.items():
-        own_code.keep(own_code.content_in(source), store.path, name)
+        CODE.keep(own_code.content_in(source), store.path, name)
         named.append({"file": name, "x_columns": None, "y_column": None, "content": source})
     for name, content in spec.sources.weights.items():
         WEIGHTS.keep(content, store.path, name)
@@ -74,7 +77,7 @@ def broken(store: Store) -> dict[Path, str]:
     found = dict.fromkeys([*listed(folder, ".npz"), *listed(folder, ".py")], "")
     for path in found:
         try:
-            _reader(path)(path)
+            _shelf(path).read_kept(path)
         except DataError as error:
             found[path] = str(error).removeprefix(f"{path}: ")
     needed = {folder / name for name in trained_on(store)}
@@ -82,19 +85,19 @@ def broken(store: Store) -> dict[Path, str]:
     return {path: why for path, why in (found | missing).items() if why}
 
 
-def _reader(path: Path) -> Callable[[Path], object]:
-    if path.name.endswith(WEIGHTS.suffix):
-        return WEIGHTS.read_kept
-    return (contents if path.suffix == ".npz" else own_code).read_kept
-
-
-# The file of each content that a row names.
-_FILES: Mapping[str, Callable[[str], str]] = {
-    "content": lambda content: f"{content}.npz",
-    "target_source": lambda source: f"{own_code.content_in(source)}.py",
-    "inputs_source": lambda source: f"{own_code.content_in(source)}.py",
-    "init_content": lambda content: f"{content}{WEIGHTS.suffix}",
+# Where what a column of `runs` names is found: the shelf, and the content in the column's value.
+_SHELVES: Mapping[str, tuple[Shelf[Any], Callable[[str], str]]] = {
+    "content": (POINTS, str),
+    "target_source": (CODE, own_code.content_in),
+    "inputs_source": (CODE, own_code.content_in),
+    "init_content": (WEIGHTS, str),
 }
+
+
+def _shelf(path: Path) -> Shelf[Any]:
+    """Return the shelf of a file; of two suffixes that it has, the longer says it."""
+    found = {shelf.suffix: shelf for shelf, _ in _SHELVES.values() if path.name.endswith(shelf.suffix)}
+    return found[max(found, key=len)]
 
 
 def trained_on(store: Store) -> set[str]:
@@ -102,11 +105,11 @@ def trained_on(store: Store) -> set[str]:
 
     def take(pieces: Iterator[pa.Table]) -> set[str]:
         return {
-            name(value)
+            shelf.file(content(value))
             for piece in pieces
-            for column, name in _FILES.items()
+            for column, (shelf, content) in _SHELVES.items()
             for value in piece[column].unique().to_pylist()
             if value
         }
 
-    return set().union(*store.each("runs", take, [*_FILES])[0])
+    return set().union(*store.each("runs", take, [*_SHELVES])[0])

@@ -11,17 +11,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from relusweep.sweep import contents, offers
+from relusweep.sweep import offers
 from relusweep.sweep.dataset import DataError
 from relusweep.sweep.kernels.jit.private import weakness
-from relusweep.sweep.store.atomic import replacing, store_errors
+from relusweep.sweep.shelf import Shelf, UnsafeError
 from relusweep.sweep.store.small_file import content_of as bytes_of
 
 MOST_BYTES = 2**20
 SOURCE = "^[0-9a-f]{32}:[A-Za-z_][A-Za-z0-9_]*$"
 _FUNCTION = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _OFFER = re.compile("[A-Za-z0-9][A-Za-z0-9_.-]*")
-_known: dict[str, bytes] = {}  # all that was read
 
 
 def source_of(name: str, folder: Path) -> str:
@@ -44,7 +43,7 @@ def source_of(name: str, folder: Path) -> str:
             f"{name[:200]!r}: names no function; expected 'FILE.py:FUNCTION', as in 'my_targets.py:ridge', or what an "
             "installed package offers."
         )
-    return f"{_remember(_read(path))}:{function}"
+    return f"{CODE.remember(_read(path))}:{function}"
 
 
 def content_of(code: bytes) -> str:
@@ -63,68 +62,6 @@ def content_in(source: str) -> str:
     return source.partition(":")[0]
 
 
-def find(content: str, name: str) -> bytes:
-    """Return code by its content.
-
-    Args:
-        content: The hash of its bytes.
-        name: What errors call it.
-
-    Raises:
-        DataError: if no store that was looked in keeps it, or what it keeps is damaged.
-    """
-    if content not in _known:
-        kept = [folder / f"{content}.py" for folder in contents.folders()]
-        path = next((path for path in kept if path.is_file()), None)
-        if path is None:
-            places = ", ".join(str(each.parent) for each in kept) or "no store was opened"
-            raise DataError(
-                f"{name}: the code of content {content} is not there ({places}); expected a store that keeps it. "
-                "Put the file back, and run its spec with this --out."
-            )
-        _known[content] = read_kept(path)
-    return _known[content]
-
-
-def read_kept(path: Path) -> bytes:
-    """Read what a store keeps.
-
-    Raises:
-        DataError: if it is not what was written, or could be another user's.
-    """
-    code = _read(path)
-    if content_of(code) != path.stem:
-        raise DataError(
-            f"{path}: differs from what was written (its bytes are others); expected the code of its name. "
-            "Run the spec with the original file again, and it is written anew."
-        )
-    return code
-
-
-def keep(content: str, store: Path, name: str) -> None:
-    """Write code into a store, unless it has it.
-
-    Raises:
-        StoreError: if the store cannot be written.
-        DataError: if it is nowhere else.
-    """
-    path = store / "files" / f"{content}.py"
-    try:
-        _known.setdefault(content, read_kept(path))
-    except DataError:
-        code = find(content, name)
-        with store_errors(path):
-            path.parent.mkdir(exist_ok=True, mode=0o700)
-            with replacing(path) as temporary:
-                temporary.write_bytes(code)
-
-
-def _remember(code: bytes) -> str:
-    content = content_of(code)
-    _known.setdefault(content, code)
-    return content
-
-
 def _read(path: Path) -> bytes:
     """Read a file that no other user can have written.
 
@@ -134,7 +71,7 @@ def _read(path: Path) -> bytes:
         real = Path(os.path.realpath(path))
         real.stat()
         if why := weakness(real.parent) or weakness(real):
-            raise DataError(
+            raise UnsafeError(
                 f"{path}: not read, because another user could have put other code there ({why}); expected a file in a "
                 "folder of yours. Copy it into one, or take the right to write from others: chmod go-w."
             )
@@ -147,6 +84,13 @@ def _read(path: Path) -> bytes:
     except (OSError, ValueError) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or str(error).rpartition(".py ")[2]
         raise DataError(f"{path}: cannot be read ({why}); expected a file of Python, at most 1 MiB.") from None
+
+
+def _write(code: bytes, path: Path) -> None:
+    path.write_bytes(code)
+
+
+CODE = Shelf("code", ".py", content_of, _read, _write)
 
 
 def named_by(values: Iterable[Mapping[str, Any]]) -> set[str]:

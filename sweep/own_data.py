@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from relusweep.sweep import contents, data_file
+from relusweep.sweep import data_file
+from relusweep.sweep.contents import POINTS
 from relusweep.sweep.dataset import TRAIN, DataError, Dataset, Parameters, stream
 
 
@@ -19,7 +20,7 @@ def draw(p: Parameters) -> Dataset:
     Raises:
         DataError: if it has fewer, another dimension, or is nowhere.
     """
-    whole = contents.find(p["content"], p["file"])
+    whole = POINTS.find(p["content"], p["file"])
     if p["d"] != whole.x.shape[1]:
         raise DataError(f"{p['file']}: has d = {whole.x.shape[1]}, got d = {p['d']}. Leave d out.")
     rng, rows = stream(p, TRAIN), len(whole.x)
@@ -78,11 +79,11 @@ def _content(p: Parameters) -> str:
     for key, value in {"file": file, "x_columns": x_columns, "y_column": y_column}.items():
         if not isinstance(value, str | None) or (key == "file" and not value):
             raise ValueError(f"{key} = {value!r}; expected a text.")
-    return contents.remember(data_file.read(Path(file), x_columns, y_column))
+    return POINTS.remember(data_file.read(Path(file), x_columns, y_column))
 
 
 def _size(of: Callable[[Dataset], int]) -> Callable[[Parameters], int]:
-    return lambda p: of(contents.find(p["content"], p["file"]))
+    return lambda p: of(POINTS.find(p["content"], p["file"]))
 
 
 DEFAULTS: Mapping[str, Any] = {

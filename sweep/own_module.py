@@ -17,8 +17,9 @@ from importlib.machinery import ModuleSpec
 from types import CodeType, ModuleType
 from typing import Any
 
-from relusweep.sweep import own_code, trust
+from relusweep.sweep import trust
 from relusweep.sweep.dataset import DataError
+from relusweep.sweep.own_code import CODE
 
 Function = Callable[..., Any]
 _MOST_LETTERS = 200  # of what an exception says
@@ -106,7 +107,7 @@ class _Loader(InspectLoader):
 @lru_cache(maxsize=64)
 def _modules(content: str, file: str) -> tuple[ModuleType, ModuleType]:
     """Run code twice, each time as a module of its own, under names that no other module has."""
-    code = own_code.find(content, file)
+    code = CODE.find(content, file)
     one, other = (_loaded(f"relusweep_own_{content[:16]}_{copy}", code, file) for copy in (1, 2))
     return one, other
 

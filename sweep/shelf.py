@@ -20,6 +20,10 @@ def look_in(folder: Path) -> None:
     _folders.setdefault(folder)
 
 
+class UnsafeError(DataError):
+    """A file is not read, since another user could have written it."""
+
+
 class Shelf(Generic[Thing]):
     """Things of one kind."""
 
@@ -43,6 +47,10 @@ class Shelf(Generic[Thing]):
         self.noun, self.suffix, self.content_of, self._read, self._write = noun, suffix, content_of, read, write
         self._known: dict[str, Thing] = {}
 
+    def file(self, content: str) -> str:
+        """Return the name of the file in which a store keeps a content."""
+        return f"{content}{self.suffix}"
+
     def remember(self, thing: Thing) -> str:
         """Keep a thing in memory, and return its content."""
         content = self.content_of(thing)
@@ -52,10 +60,6 @@ class Shelf(Generic[Thing]):
     def known(self, content: str) -> Thing | None:
         """Return a thing that is in memory."""
         return self._known.get(content)
-
-    def forget(self) -> None:
-        """Know nothing again, as a new process."""
-        self._known.clear()
 
     def find(self, content: str, name: str) -> Thing:
         """Return a thing by its content.
@@ -68,13 +72,13 @@ class Shelf(Generic[Thing]):
             DataError: if no store that was looked in keeps it, or what it keeps is damaged.
         """
         if content not in self._known:
-            kept = [folder / f"{content}{self.suffix}" for folder in _folders]
+            kept = [folder / self.file(content) for folder in _folders]
             path = next((path for path in kept if path.is_file()), None)
             if path is None:
                 places = ", ".join(str(each.parent) for each in kept) or "no store was opened"
                 raise DataError(
-                    f"{name}: the {self.noun} of content {content} are not there ({places}); expected a store that "
-                    "keeps them. Put the file back, and run its spec with this --out."
+                    f"{name}: content {content} is not there ({places}); expected a store that keeps the {self.noun}. "
+                    "Put the file back, and run its spec with this --out."
                 )
             self._known[content] = self.read_kept(path)
         return self._known[content]
@@ -87,10 +91,12 @@ class Shelf(Generic[Thing]):
         """
         try:
             thing = self._read(path)
+        except UnsafeError:
+            raise
         except DataError as error:
             raise DataError(self._damaged(path, str(error).removeprefix(f"{path}: "))) from None
         if self.content_of(thing) != path.name.removesuffix(self.suffix):
-            raise DataError(self._damaged(path, "it holds others"))
+            raise DataError(self._damaged(path, "it holds something else"))
         return thing
 
     def _damaged(self, path: Path, why: str) -> str:
@@ -106,7 +112,7 @@ class Shelf(Generic[Thing]):
             StoreError: if the store cannot be written.
             DataError: if it is nowhere else.
         """
-        path = store / "files" / f"{content}{self.suffix}"
+        path = store / "files" / self.file(content)
         try:
             self._known.setdefault(content, self.read_kept(path))
         except DataError:

@@ -9,6 +9,7 @@ from typing import Any
 
 from relusweep.sweep import contents, data_file, offers, own_code, trust, weights_file
 from relusweep.sweep.arguments import gathered
+from relusweep.sweep.contents import POINTS
 from relusweep.sweep.data import PROBLEMS
 from relusweep.sweep.run import NAMES, NAMES_OF_CODE, NAMES_OF_DATA
 from relusweep.sweep.weights_file import WEIGHTS
@@ -100,7 +101,7 @@ class Sources:
             content = self._kept.get(named)
             if content:
                 contents.look_in(self.folder)
-            self.contents[named] = content or contents.remember(data_file.read(self.folder / file, x_columns, y_column))
+            self.contents[named] = content or POINTS.remember(data_file.read(self.folder / file, x_columns, y_column))
         return self.contents[named]
 
     def _weights(self, name: str) -> str:

@@ -14,8 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from relusweep.cli import main
-from relusweep.sweep import contents, data, own_code, own_module, trust
+from relusweep.sweep import contents, data, own_module, shelf, trust
+from relusweep.sweep.contents import POINTS
+from relusweep.sweep.own_code import CODE
 from relusweep.sweep.store.store import TABLES, Store
+from relusweep.sweep.weights_file import WEIGHTS
 
 os.environ["TRITON_INTERPRET"] = "1"  # Triton asks once, when it is loaded, and torch may be the one to load it
 
@@ -85,8 +88,10 @@ def forget(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Give what makes this process one that has read, run and been permitted nothing yet."""
 
     def call() -> None:
-        for module, name in ((contents, "_known"), (contents, "_folders"), (contents, "_images"), (own_code, "_known")):
-            monkeypatch.setattr(module, name, {})
+        for shelved in (POINTS, CODE, WEIGHTS):
+            monkeypatch.setattr(shelved, "_known", {})
+        monkeypatch.setattr(shelf, "_folders", {})
+        monkeypatch.setattr(contents, "_images", {})
         monkeypatch.setattr(trust, "_permitted", set())
         own_module._modules.cache_clear()
         data._dataset.cache_clear()

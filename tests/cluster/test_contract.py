@@ -16,7 +16,6 @@ import pytest
 
 from relusweep.cluster.backend import ATTEMPTS, BACKENDS, Assignment, Backend, Outcome, backend
 from relusweep.cluster.launch import train_missing
-from relusweep.sweep import contents
 from relusweep.sweep.kept import keep_data
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.spec import Spec
@@ -125,19 +124,24 @@ def test_trajectory_moments_and_pack_mates_leave_a_run_as_it_is(
     assert [same[key] for key in columns[3:]] == pytest.approx([row[key] for key in columns[3:]], rel=1e-9)
 
 
-def test_workers_have_the_data_of_a_users_file_from_the_store_alone(
-    train: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_workers_have_the_data_and_the_weights_of_a_users_files_from_the_store_alone(
+    train: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, forget: Callable[[], None]
 ) -> None:
-    points = tmp_path / "points.npz"
+    points, start = tmp_path / "points.npz", tmp_path / "start.npz"
     np.savez(points, x=np.arange(12).reshape(6, 2) / 10, y=[1, 0, 1, 0, 1, 0])
-    given = {"problem": "'file'", "file": "'points.npz'", "n": 5, "n_test": 1, "standardize": "true"}
-    planned, store = Spec.read(tiny(**given, grid=WIDTHS)), Store.create(tmp_path / "store")
+    np.savez(start, w1=np.eye(4, 2), b1=np.zeros(4), w2=np.ones(4))
+    given = {"problem": "'file'", "file": "'points.npz'", "n_test": 1, "standardize": "true"}
+    given |= {"init": "'file'", "init_file": "'start.npz'", "bias": "'hidden'"}
+    grid = "lr = [0.05, 0.1], seed = [0, 1], n = [4, 5]"
+    text = tiny(**given, grid=grid).read_text().replace("\nn = 8\n", "\n")
+    (tmp_path / "own.toml").write_text(text)
+    planned, store = Spec.read(tmp_path / "own.toml"), Store.create(tmp_path / "store")
     ids = {run.id for run in planned.expand()}
     store.write_spec(planned.text)
     keep_data(planned, store)
     points.unlink()
-    for name in ("_known", "_folders"):
-        monkeypatch.setattr(contents, name, {})  # the launcher, too, is one that has never seen it
+    start.unlink()
+    forget()  # the launcher, too, is one that has never seen them
     store, failed = train(store.spec_path, 2)
     assert (failed, store.failures()) == ([], [])
     rows = store.read("runs", ["run_id", "file", "content", "train_rmse"])[0].to_pylist()

@@ -2,13 +2,14 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from relusweep.sweep import contents
-from relusweep.sweep.contents import content_of, find, keep, keep_names, look_in, names, read_kept, remember
+from relusweep.sweep.contents import POINTS, content_of, keep_names, look_in, names
 from relusweep.sweep.dataset import DataError, Dataset
 from relusweep.sweep.store.atomic import StoreError
 
@@ -21,10 +22,9 @@ def points(seed: int = 0) -> Dataset:
 
 
 @pytest.fixture(autouse=True)
-def _forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def _forgotten(forget: Callable[[], None]) -> None:
     """Begin as a process does that has read nothing."""
-    for name in ("_known", "_folders", "_images"):
-        monkeypatch.setattr(contents, name, {})
+    forget()
 
 
 @pytest.fixture
@@ -52,44 +52,44 @@ def test_content_is_that_of_all_numbers_their_shapes_and_their_order() -> None:
 
 
 def test_what_a_store_keeps_is_found_by_who_has_the_store_alone(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = remember(points())
-    keep(content, store, "a.csv")
-    monkeypatch.setattr(contents, "_known", {})
-    with pytest.raises(DataError, match=f"a.csv: the points of content {content} are not there .no store was opened"):
-        find(content, "a.csv")
+    content = POINTS.remember(points())
+    POINTS.keep(content, store, "a.csv")
+    monkeypatch.setattr(POINTS, "_known", {})
+    with pytest.raises(DataError, match=f"a.csv: content {content} is not there .no store was opened"):
+        POINTS.find(content, "a.csv")
     look_in(store)
-    np.testing.assert_array_equal(find(content, "a.csv").x, points().x)
+    np.testing.assert_array_equal(POINTS.find(content, "a.csv").x, points().x)
     (store / "files" / f"{content}.npz").unlink()
-    assert find(content, "a.csv") is find(content, "another name")  # read once a process
+    assert POINTS.find(content, "a.csv") is POINTS.find(content, "another name")  # read once a process
 
 
 def test_what_is_kept_is_written_once_and_anew_where_it_is_damaged(store: Path) -> None:
-    content = remember(points())
-    keep(content, store, "a.csv")
+    content = POINTS.remember(points())
+    POINTS.keep(content, store, "a.csv")
     (path,) = (store / "files").iterdir()
     assert path.name == f"{content}.npz"
     assert path.parent.stat().st_mode & 0o77 == 0
     before = path.stat().st_ino
-    keep(content, store, "a.csv")
+    POINTS.keep(content, store, "a.csv")
     assert path.stat().st_ino == before
     path.write_bytes(path.read_bytes()[:-9])
-    keep(content, store, "a.csv")
-    np.testing.assert_array_equal(read_kept(path).x, points().x)
+    POINTS.keep(content, store, "a.csv")
+    np.testing.assert_array_equal(POINTS.read_kept(path).x, points().x)
 
 
 def test_damage_and_other_numbers_under_a_name_are_seen(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = remember(points())
-    keep(content, store, "a.csv")
+    content = POINTS.remember(points())
+    POINTS.keep(content, store, "a.csv")
     path = store / "files" / f"{content}.npz"
     sound = path.read_bytes()
-    monkeypatch.setattr(contents, "_known", {})
+    monkeypatch.setattr(POINTS, "_known", {})
     look_in(store)
     for place in range(0, 8 * len(sound), 37):
         changed = bytearray(sound)
         changed[place // 8] ^= 1 << place % 8
         path.write_bytes(changed)
         try:
-            found = read_kept(path)
+            found = POINTS.read_kept(path)
         except DataError as error:
             said = str(error)
         else:  # a bit that means nothing, such as a date in the archive
@@ -97,11 +97,11 @@ def test_damage_and_other_numbers_under_a_name_are_seen(store: Path, monkeypatch
         assert said.startswith(f"{path}: differs from what was written")
     np.savez(path, x=points(1).x, y=points(1).y)
     with pytest.raises(
-        DataError, match=r"npz: differs from what was written \(its numbers are others\); .*written anew"
+        DataError, match=r"npz: differs from what was written \(it holds something else\); .*written anew"
     ):
-        find(content, "a.csv")
+        POINTS.find(content, "a.csv")
     with pytest.raises(DataError, match="differs from what was written"):
-        keep(content, store, "a.csv")  # there is nothing to write it from
+        POINTS.keep(content, store, "a.csv")  # there is nothing to write it from
 
 
 def test_names_are_added_to_and_the_new_one_is_meant(store: Path) -> None:
@@ -124,7 +124,7 @@ def test_damaged_names_are_none(store: Path, text: str) -> None:
 def test_store_that_cannot_be_written_is_named(store: Path) -> None:
     (store / "files").write_text("in the way")
     with pytest.raises(StoreError, match="files/.*: File exists. Correct it"):
-        keep(remember(points()), store, "a.csv")
+        POINTS.keep(POINTS.remember(points()), store, "a.csv")
     with pytest.raises(StoreError, match="store: File exists. Correct it"):
         keep_names(store, [{"file": "a.csv", "x_columns": None, "y_column": None, "content": "1" * 32}])
 
@@ -142,8 +142,8 @@ def test_images_are_those_that_the_store_in_use_was_trained_on(store: Path, tmp_
 
 
 def test_leftovers_of_a_killed_writer_are_no_content(store: Path) -> None:
-    content = remember(points())
-    keep(content, store, "a.csv")
+    content = POINTS.remember(points())
+    POINTS.keep(content, store, "a.csv")
     (store / "files" / f".{content}.npz.00000000.tmp").write_bytes(b"half")
     assert [name for name in os.listdir(store / "files") if not name.startswith(".")] == [f"{content}.npz"]
     assert json.dumps(names(store)) == "[]"

@@ -233,7 +233,7 @@ def test_damaged_and_missing_code_is_named_by_verify_and_written_anew_by_run(
     path.write_bytes(path.read_bytes() + b"#")
     said = forgetting("verify", coded)
     assert said.code == 1
-    assert f"broken: {path}: differs from what was written (its bytes are others)" in said.out
+    assert f"broken: {path}: differs from what was written (it holds something else)" in said.out
     assert "differs from what was written" in forgetting("replay", coded, row_of(coded)["run_id"]).err
     path.unlink()
     assert f"broken: {path}: not there. Run the spec with the original file again." in forgetting("verify", coded).out

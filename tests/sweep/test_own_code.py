@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from relusweep.sweep import contents, own_code
+from relusweep.sweep import contents
 from relusweep.sweep.dataset import DataError
-from relusweep.sweep.own_code import content_of, find, keep, read_kept, source_of
+from relusweep.sweep.own_code import CODE, content_of, source_of
 
-CODE = b"raise RuntimeError('it ran')\n"
+TEXT = b"raise RuntimeError('it ran')\n"
 
 
 @pytest.fixture(autouse=True)
@@ -22,17 +22,17 @@ def _forgotten(forget: object) -> None:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "my.py").write_bytes(CODE)
+    (tmp_path / "mine" / "my.py").write_bytes(TEXT)
     return tmp_path / "mine" / "my.py"
 
 
 def test_source_is_the_hash_of_the_bytes_and_the_function_whatever_the_file_is_called(file: Path) -> None:
-    content = content_of(CODE)
+    content = content_of(TEXT)
     assert source_of("my.py:f", file.parent) == f"{content}:f"
     assert source_of("./my.py:g", file.parent) == f"{content}:g"
     file.rename(file.with_name("a:b.py"))
     assert source_of("a:b.py:f", file.parent) == f"{content}:f"
-    assert content_of(CODE + b"\n") != content
+    assert content_of(TEXT + b"\n") != content
 
 
 @pytest.mark.parametrize(
@@ -97,24 +97,22 @@ def test_store_keeps_the_bytes_and_every_other_file_of_its_name_is_refused(
 ) -> None:
     content, store = source_of("my.py:f", file.parent).partition(":")[0], tmp_path / "store"
     store.mkdir()
-    keep(content, store, "my.py:f")
+    CODE.keep(content, store, "my.py:f")
     kept = store / "files" / f"{content}.py"
-    assert kept.read_bytes() == CODE
-    monkeypatch.setattr(own_code, "_known", {})
-    with pytest.raises(
-        DataError, match=rf"my.py:f: the code of content {content} is not there \(no store was opened\)"
-    ):
-        find(content, "my.py:f")
+    assert kept.read_bytes() == TEXT
+    monkeypatch.setattr(CODE, "_known", {})
+    with pytest.raises(DataError, match=rf"my.py:f: content {content} is not there \(no store was opened\)"):
+        CODE.find(content, "my.py:f")
     contents.look_in(store)
-    assert find(content, "my.py:f") == read_kept(kept) == CODE
-    kept.write_bytes(CODE.replace(b"ran", b"run"))
-    monkeypatch.setattr(own_code, "_known", {})
+    assert CODE.find(content, "my.py:f") == CODE.read_kept(kept) == TEXT
+    kept.write_bytes(TEXT.replace(b"ran", b"run"))
+    monkeypatch.setattr(CODE, "_known", {})
     with pytest.raises(DataError, match="differs from what was written"):
-        find(content, "my.py:f")
+        CODE.find(content, "my.py:f")
     source_of("my.py:f", file.parent)
-    keep(content, store, "my.py:f")
-    assert kept.read_bytes() == CODE
-    monkeypatch.setattr(own_code, "_known", {})
+    CODE.keep(content, store, "my.py:f")
+    assert kept.read_bytes() == TEXT
+    monkeypatch.setattr(CODE, "_known", {})
     kept.parent.chmod(0o777)
     with pytest.raises(DataError, match="not read, because another user could have put other code there"):
-        find(content, "my.py:f")
+        CODE.find(content, "my.py:f")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from relusweep.sweep import contents, data_file
+from relusweep.sweep.contents import POINTS
 from relusweep.sweep.dataset import DataError
 from relusweep.sweep.sources import Sources
 from relusweep.sweep.spec import Spec
@@ -75,13 +76,13 @@ def test_other_contents_have_another_digest_and_a_spec_without_files_none(
 def test_spec_of_a_store_means_what_the_store_keeps_though_a_file_lies_there(tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
     (tmp_path / "a.csv").write_text("u,y\n1,2\n")
-    kept = contents.remember(data_file.read(tmp_path / "a.csv"))
+    kept = POINTS.remember(data_file.read(tmp_path / "a.csv"))
     contents.keep_names(tmp_path, [{"file": "a.csv", "x_columns": None, "y_column": None, "content": kept}])
     (tmp_path / "a.csv").write_text("u,y\n3,4\n")
     sources = Sources(tmp_path)
-    code = (None, None)
-    assert sources.look_up([("file", "a.csv", None, None, *code)]).contents == {("a.csv", None, None): kept}
-    assert sources.look_up([("file", "a.csv", "u", None, *code)]).contents != {("a.csv", "u", None): kept}
+    rest = (None, None, None)
+    assert sources.look_up([("file", None, "a.csv", None, None, *rest)]).contents == {("a.csv", None, None): kept}
+    assert sources.look_up([("file", None, "a.csv", "u", None, *rest)]).contents != {("a.csv", "u", None): kept}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.spec_error import SpecError
 from relusweep.sweep.store.store import Store
-from relusweep.sweep.weights_file import WEIGHTS, read
+from relusweep.sweep.weights_file import read
 
 RNG = np.random.default_rng(0)
 SHALLOW = {"w1": RNG.normal(size=(5, 3)), "b1": RNG.normal(size=5), "w2": RNG.normal(size=5), "b2": np.float64(0.5)}
@@ -156,7 +156,7 @@ def test_other_kinds_of_files_are_refused(name: str, tmp_path: Path) -> None:
 
 
 def test_store_keeps_the_weights_and_needs_the_file_no_more(
-    start: Callable[..., Path], tiny_text: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Callable[..., Path], tiny_text: Callable[..., str], tmp_path: Path, forget: Callable[[], None]
 ) -> None:
     path = start(SHALLOW)
     given = {"init": "'file'", "init_file": "'start.npz'"}
@@ -170,14 +170,14 @@ def test_store_keeps_the_weights_and_needs_the_file_no_more(
     store.write_spec(spec.text)
     keep_data(spec, store)
     path.unlink()
-    WEIGHTS.forget()
+    forget()
     kept = Spec.read(store.spec_path)
     assert [run.id for run in kept.expand()] == ids
     assert np.array_equal(initial_parameters(next(kept.expand()))[:3], SHALLOW["w1"][0])
     (file,) = (store.path / "files").glob("*.weights.npz")
     assert not broken(store)
     file.write_bytes(file.read_bytes()[:-30])
-    WEIGHTS.forget()
+    forget()
     assert set(broken(store)) == {file}
     with pytest.raises(DataError, match=r"differs from what was written .*; expected the weights of its name"):
         [*Spec.read(store.spec_path).expand()]
