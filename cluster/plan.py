@@ -24,6 +24,7 @@ from relusweep.sweep.tally import Tally
 from relusweep.sweep.template import FREE
 
 _SILENT_SECONDS = 10.0  # after which one that waits is shown how far a check is
+_MOST_DATA_SETS = 1000  # of a block, of those that a user's own functions make
 _KIND_KEYS = [key for key in DATA_KEYS if key != "data_seed"]
 _FREE = FREE.difference(SHAPE_KEYS, _KIND_KEYS)  # may differ among runs of which one is looked at for all
 _kind_of_data = attrgetter(*_KIND_KEYS)
@@ -119,6 +120,9 @@ def _checked(spec: Spec, backend: Backend, say: Callable[[str], None]) -> Iterat
             dataset(run.__dict__)
         number += len(keys)
         yield run, keys
+    for block in spec.blocks:  # one of the user's own functions may fail at some points only
+        for run in block.of_own_functions(_MOST_DATA_SETS):
+            dataset(run.__dict__)
 
 
 def plan(spec: Spec, path: Path, backend: Backend, say: Callable[[str], None] = lambda line: None) -> Plan:

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from relusweep.sweep.arguments import PREFIX
+from relusweep.sweep.data import DATA_KEYS
 from relusweep.sweep.run import PARAMETERS, Run
 from relusweep.sweep.sources import KEYS, Found, Sources
 from relusweep.sweep.spec_error import SpecError, checked, nearest, sentence, shown
@@ -72,13 +73,20 @@ class Block:
         of_files = {*KEYS} if self.found.offered else {*KEYS} - {"problem"}
         return any(key in of_files for factor in self.factors for key in factor.keys)
 
-    def settings(self, keys: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
-        """Yield the values that some parameters have together, each once; None for one that is not given."""
+    def settings(self, keys: tuple[str, ...], most: int | None = None) -> Iterator[tuple[Any, ...]]:
+        """Yield the values that some parameters have together, each once; None for one that is not given.
+
+        Args:
+            keys: The parameters.
+            most: Of every factor so many rows, its first ones; None: all.
+        """
         involved = [factor for factor in self.factors if not set(keys).isdisjoint(factor.keys)]
         columns = []
         for names, rows in involved:
             places = [place for place, name in enumerate(names) if name in keys]
-            columns.append(dict.fromkeys((row,) if len(names) == 1 else tuple(row[k] for k in places) for row in rows))
+            columns.append(
+                dict.fromkeys((row,) if len(names) == 1 else tuple(row[k] for k in places) for row in rows[:most])
+            )
         varied = [name for names, _ in involved for name in names if name in keys]
         for rows in itertools.product(*columns):
             values = self.fixed | dict(zip(varied, itertools.chain(*rows), strict=True))
@@ -125,6 +133,22 @@ class Block:
         places = np.unravel_index(position, [len(factor.rows) for factor in self.factors])
         return self._run(factor.rows[int(place)] for factor, place in zip(self.factors, places, strict=True))
 
+    def of_own_functions(self, most: int) -> Iterator[Run]:
+        """Yield a run on each data set of a user's functions, of which what makes no data has its default.
+
+        Args:
+            most: Data sets; more are left out.
+        """
+        if not self.found.code:
+            return
+        given = {*self.fixed, *(key for factor in self.factors for key in factor.keys)}
+        keys = (*DATA_KEYS, *sorted(key for key in given if key.startswith(PREFIX)))
+        for setting in itertools.islice(self.settings(keys, most), most):
+            values = {key: value for key, value in zip(keys, setting, strict=True) if value is not None}
+            run = self._made(values | {"lr": 1.0})
+            if run.target_source:
+                yield run
+
     def _values(self, rows: Iterable[Any], chosen: Iterable[bool]) -> dict[str, Any]:
         """Return the parameters in rows of the factors that are chosen."""
         values: dict[str, Any] = {}
@@ -139,8 +163,11 @@ class Block:
         return self._valid(self._values(rows, [True] * len(self.factors)))
 
     def _valid(self, varied: dict[str, Any]) -> Run:
+        return self._made(self.fixed | varied)
+
+    def _made(self, values: dict[str, Any]) -> Run:
         try:
-            return Run.model_validate(self.found.complete(self.fixed | varied))
+            return Run.model_validate(self.found.complete(values))
         except ValidationError as error:
             raise SpecError(sentence(self.place, error, PARAMETERS)) from None
         except ValueError as error:
@@ -202,7 +229,17 @@ def _axis(key: str, raw: Any, place: str) -> Sequence[Any]:
     if isinstance(values, range) and type(checked(key, values[0], f"{place}[0]")) is int:
         checked(key, values[-1], f"{place}[{len(values) - 1}]")  # what is allowed of whole numbers is an interval
         return values
-    return [checked(key, value, f"{place}[{index}]") for index, value in enumerate(values)]
+    return _told_apart(key, [checked(key, value, f"{place}[{index}]") for index, value in enumerate(values)], place)
+
+
+def _told_apart(key: str, values: list[Any], place: str) -> list[Any]:
+    """Refuse arguments of different types that Python takes for equal, as 1 and 1.0: a block holds each value once."""
+    if key.startswith(PREFIX):
+        first: dict[Any, Any] = {}
+        for value in values:
+            if type(other := first.setdefault(value, value)) is not type(value):
+                raise SpecError(f"{place}: {other!r} and {value!r} on one axis; expected one of them. Remove one.")
+    return values
 
 
 def _length(raw: Any) -> int:
@@ -252,7 +289,8 @@ def _draws(raw: dict[str, Any], place: str) -> dict[str, Sequence[Any]]:
         if key in ("count", "seed"):
             continue
         rng = np.random.default_rng([seed, zlib.crc32(key.encode())])
-        columns[key] = [checked(key, v, f"{place}.{key}") for v in _law(law, rng, count, f"{place}.{key}")]
+        drawn = [checked(key, v, f"{place}.{key}") for v in _law(law, rng, count, f"{place}.{key}")]
+        columns[key] = _told_apart(key, drawn, f"{place}.{key}")
     if not columns:
         raise SpecError(f"{place}: nothing to draw; expected a key such as lr = {{ loguniform = [1e-3, 1] }}.")
     return columns

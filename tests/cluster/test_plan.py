@@ -44,6 +44,18 @@ def test_check_finds_data_that_cannot_be_had(tiny: Callable[..., Path]) -> None:
         check(Spec.parse(text, "spec"), Local(1))
 
 
+def test_check_finds_the_one_data_set_at_which_a_function_of_the_users_fails(
+    tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    text = "def f(x, a):\n  if a and 0.98 < abs(x[0, 0]): raise ValueError('far out')\n  return x[:, 0]\n"
+    (tmp_path / "my.py").write_text(text)
+    given = {"problem": "'python'", "target": "'my.py:f'", "n": 2, "n_test": 0, "width2": 3, "depth": 2}
+    grid = "lr = [0.1], data_seed = { range = [0, 200] }, 'target.a' = [%s]"
+    assert len(check(Spec.read(tiny(**given, grid=grid % "0, ''")), Local(1))) == 400
+    with pytest.raises(DataError, match=r"my.py, line 2: ValueError: far out; expected f to run without an exception"):
+        check(Spec.read(tiny(**given, grid=grid % "0, 1")), Local(1))
+
+
 def test_plan_counts_runs_packs_shapes_and_files(tiny: Callable[..., Path]) -> None:
     grid = "lr = [0.1], width = [2, 3, 4], seed = { range = [0, 40] }"
     spec = Spec.read(tiny(grid=grid, measure="every = 'log:3'"))

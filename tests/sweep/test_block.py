@@ -82,3 +82,19 @@ def test_long_values_are_shown_by_their_beginning():
     with pytest.raises(SpecError) as caught:
         Spec.parse(HEAD + f"grid = {{ width = {{ log = {list(range(10**5))} }} }}", "x.toml")
     assert len(str(caught.value)) < 300
+
+
+def test_data_sets_of_own_functions_are_named_once_and_in_bounded_number(tmp_path):
+    (tmp_path / "my.py").write_text("")
+    fixed = {"problem": "python", "target": "my.py:f", "width2": 3, "target.a": 1}
+    grid = {"depth": [2], "lr": [0.1, 0.2], "data_seed": {"range": [0, 10_000_000]}}
+    block = lay_out(fixed, RawBlock(grid=grid), "here", Sources(tmp_path))
+    tracemalloc.start()
+    found = list(block.of_own_functions(5))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [run.data_seed for run in found] == [0, 1, 2, 3, 4]
+    assert {run.target_arguments for run in found} == {'{"a":1}'}
+    assert peak < 2**20
+    sine = lay_out({"problem": "sine", "lr": 0.1}, RawBlock(), "here", Sources(tmp_path))
+    assert not list(sine.of_own_functions(5))

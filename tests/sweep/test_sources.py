@@ -176,6 +176,8 @@ def test_code_beside_the_spec_of_a_store_was_not_chosen_by_who_opens_it(
         ('fixed = { target = { angle = 3 } }', r"fixed.target = {'angle': 3}; expected"),
         ('grid = { target.angle = [1] }', r"expected a list, .* An argument stands in quotes: \"target.angle\""),
         ('grid = { "target.angle" = [[1]] }', r"grid.target.angle\[0\] = \[1\]; expected a number, a text, true or false"),
+        ('grid = { "target.a" = [1, 2, 1.0] }', r"grid.target.a: 1 and 1.0 on one axis; expected one of them. Remove one"),
+        ('zip = { "target.a" = [false, 0], lr = [1, 2] }', "zip.target.a: False and 0 on one axis"),
         ('grid = { "target.a b" = [1] }', r"grid.target.a b\[0\] = 1; expected an argument's name"),
         ('fixed = { "target.a" = inf }', r"fixed.target.a = inf; expected a finite number"),
         ('fixed = { target_arguments = "{\\"a\\":1}" }', r"target_arguments is given beside target.scale"),
