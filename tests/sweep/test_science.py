@@ -249,3 +249,25 @@ def test_five_points_of_wu_simsek_and_ged_come_to_their_loss_at_every_seed():
     losses = sorted(row["loss"] / 0.01394298056 for row in rows)
     assert losses == pytest.approx([1] * 8, rel=1e-4)
     assert losses[1:] == pytest.approx([1] * 7, rel=1e-9)  # one is about to leave
+
+
+def test_orthogonal_points_come_to_the_interpolant_of_least_norm_from_tiny_weights_alone():
+    rows = execute(Pack(tuple(Spec.read("orthogonal_points").expand())), Measure(), torch.device("cpu"), "local")[
+        "runs"
+    ]
+    assert rows["loss"].to_numpy().max() < 1e-24
+    tiny = [row for row in rows.to_pylist() if row["init_scale"] < 1]
+    norm = math.sqrt(2 * (1 / math.sqrt(1.25) + 1 / math.sqrt(5)))
+    assert [row["parameter_norm"] for row in tiny] == pytest.approx([norm] * 4, rel=1e-6)
+    assert [row["sharpness"] for row in tiny] == pytest.approx([math.sqrt(5)] * 4, rel=1e-6)
+    large = [row for row in rows.to_pylist() if row["init_scale"] == 1]
+    assert min(row["parameter_norm"] for row in large) > 1.3 * norm
+
+
+def test_three_points_are_left_at_the_line_of_least_squares_by_tiny_weights_alone():
+    rows = execute(Pack(tuple(Spec.read("three_points").expand())), Measure(), torch.device("cpu"), "local")["runs"]
+    x, y = np.array([-0.75, -0.5, 0.125]), np.array([1.1, 0.1, 0.8])
+    line = np.linalg.lstsq(np.c_[x, np.ones(3)], y, rcond=None)[1].item() / 6  # (1/2n) Σ r²
+    losses = {scale: [row["loss"] for row in rows.to_pylist() if row["init_scale"] == scale] for scale in (1e-3, 1.0)}
+    assert losses[1e-3] == pytest.approx([line] * 4, rel=1e-12)
+    assert max(losses[1.0]) < 1e-24
