@@ -100,6 +100,7 @@ def test_run_is_named_by_what_the_file_holds(start: Callable[..., Path]) -> None
         ({"problem": "digits"}, r"d = 64; .*start.npz has d = 3"),
         ({"init": "normal"}, r"init_file = .*; it needs init = 'file'. Leave it out"),
         ({"init_file": None}, r"init = 'file'; it needs init_file, the name of your weights"),
+        ({"init_content": None}, r"init = 'file'; it needs init_file"),  # a row of a store names no file to be read
     ],
     ids=str,
 )
