@@ -6,7 +6,6 @@ beforehand. After 50 steps in float64 all weights agree to 1e-9.
 """
 
 import importlib.util
-import sys
 from collections.abc import Sequence
 from statistics import median
 
@@ -16,6 +15,7 @@ from pinned import interleaved, pin, ratio
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from shapes import check
 from throughput import Contender, Relusweep
 
 from relusweep.sweep.data import dataset
@@ -36,7 +36,7 @@ SETTINGS = {
     "balanced": {"init": "balanced"},
     "bias = 'hidden'": {"bias": "hidden"},
 }
-CHECK_STEPS, AGREEMENT = 50, 1e-9
+CHECK_STEPS = 50
 
 
 def make_runs(setting: dict, count: int, dtype: str) -> tuple[Run, ...]:
@@ -111,24 +111,6 @@ def contenders(setting: dict, count: int, steps: int, dtype: str, has_jax: bool)
     return found
 
 
-def check(setting: dict, has_jax: bool) -> None:
-    """Demand that all contenders compute the same training."""
-    flat = {}
-    for name, contender in contenders(setting, 16, CHECK_STEPS, "float64", has_jax).items():
-        contender.advance()
-        if isinstance(contender, Relusweep):
-            order = np.argsort([run.seed for run in contender.training.runs])
-            named = contender.training.architecture.named(contender.training.state["theta"])
-            weights = [named[part].numpy()[order] for part in sorted(named)]
-        else:
-            weights = contender.weights()
-        flat[name] = np.concatenate([np.asarray(w).reshape(16, -1) for w in weights], 1)
-    for name, theta in flat.items():
-        off = np.abs(theta - flat["torch"]).max() / np.abs(theta).max()
-        if not off <= AGREEMENT:
-            sys.exit(f"{name} trains something else: weights differ by {off:.1e} after {CHECK_STEPS} steps")
-
-
 def main() -> None:
     out = Console(width=110, highlight=False)
     out.print(pin())
@@ -136,7 +118,7 @@ def main() -> None:
     if not has_jax:
         out.print("jax is not installed (make bench installs it): going on without that peer")
     for setting in SETTINGS.values():
-        check(setting, has_jax)
+        check(contenders(setting, 16, CHECK_STEPS, "float64", has_jax), 16, CHECK_STEPS)
     for dtype in ("float32", "float64"):
         table = Table("", "kernel", *("ours", "torch", "JAX", "JAX, 16")[: 4 if has_jax else 2], box=box.SIMPLE)
         table.add_column("JAX over ours")

@@ -106,23 +106,22 @@ def contenders(parameters: dict, count: int, steps: int, dtype: str, has_jax: bo
     return found
 
 
-def check(parameters: dict, has_jax: bool) -> None:
-    """Demand that all contenders compute the same training."""
-    found = contenders(parameters, 16, CHECK_STEPS, "float64", has_jax)
+def check(found: dict[str, Contender], runs: int, steps: int) -> None:
+    """Demand that all contenders compute the same training of so many runs, `steps` in a call."""
     flat = {}
     for name, contender in found.items():
         contender.advance()
-        weights = contender.weights()
         if isinstance(contender, Relusweep):
             order = np.argsort([run.seed for run in contender.training.runs])
-            theta = contender.training.state["theta"].numpy()[order]
-            named = contender.training.architecture.named(torch.from_numpy(theta))
-            weights = [named[name] for name in sorted(named)]
-        flat[name] = np.concatenate([np.asarray(w).reshape(16, -1) for w in weights], 1)
+            named = contender.training.architecture.named(contender.training.state["theta"])
+            weights = [named[part].numpy()[order] for part in sorted(named)]
+        else:
+            weights = contender.weights()
+        flat[name] = np.concatenate([np.asarray(w).reshape(runs, -1) for w in weights], 1)
     for name, theta in flat.items():
         off = np.abs(theta - flat["torch"]).max() / np.abs(theta).max()
         if not off <= AGREEMENT:
-            sys.exit(f"{name} trains something else: weights differ by {off:.1e} after {CHECK_STEPS} steps")
+            sys.exit(f"{name} trains something else: weights differ by {off:.1e} after {steps} steps")
 
 
 def main() -> None:
@@ -133,7 +132,7 @@ def main() -> None:
         out.print("jax is not installed (make bench installs it): going on without that peer")
     for name, (parameters, count, steps) in SHAPES.items():
         if "batch_size" not in parameters:
-            check(parameters, has_jax)
+            check(contenders(parameters, 16, CHECK_STEPS, "float64", has_jax), 16, CHECK_STEPS)
         for dtype in ("float32", "float64"):
             found = contenders(parameters, count, steps, dtype, has_jax)
             seconds = interleaved({who: contender.advance for who, contender in found.items()}, REPETITIONS)
