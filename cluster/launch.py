@@ -15,6 +15,7 @@ from relusweep.cluster.jobs.queue import Queues
 from relusweep.cluster.plan import check
 from relusweep.sweep.bracket import Brackets
 from relusweep.sweep.checkpoint import load_checkpoint
+from relusweep.sweep.errors import RelusweepError
 from relusweep.sweep.kept import keep_data, refuse_other_images
 from relusweep.sweep.pack import Pack, make_packs
 from relusweep.sweep.planned import keep, kept_ids
@@ -202,7 +203,7 @@ def _interrupted(spec: Spec, path: Path) -> Pack | None:
         return None
     try:
         pack = Pack(tuple(map(Run.model_validate, saved["runs"])))
-    except (TypeError, ValueError):  # not what a worker writes
+    except (RelusweepError, TypeError, ValueError):  # not what a worker writes; or it names files that are not there
         return None
     return pack if pack.id == path.stem else None  # the name under which its worker will look for it
 

@@ -20,7 +20,7 @@ from relusweep.cluster.backend import Assignment, backend
 from relusweep.cluster.launch import train_missing as train
 from relusweep.sweep import tally as tallies
 from relusweep.sweep.block import Block
-from relusweep.sweep.checkpoint import load_checkpoint
+from relusweep.sweep.checkpoint import load_checkpoint, write_checkpoint
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Spec
@@ -257,6 +257,21 @@ def test_damaged_state_is_no_obstacle(
     assert cli("run", spec, "--out", store.path, "--workers", 1).code == 0
     assert len(store.recorded()) == 4
     assert not store.checkpoints()
+
+
+@pytest.mark.parametrize(
+    "named", [{"problem": "file", "file": "gone.csv"}, {"problem": "python", "target": "gone.py:f"}]
+)
+def test_state_that_names_files_is_no_obstacle(
+    cli: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, named: dict[str, str]
+) -> None:
+    spec, store = tiny(max_steps=200), Store.create(tmp_path / "store")
+    measure = Spec.read(spec).measure.model_dump()
+    saved = {"runs": [{"lr": 0.1} | named], "measure": measure, "training": {"ids": ["0" * 32], "step": 1, "cursor": 0}}
+    write_checkpoint(store.checkpoint("any"), saved)
+    assert load_checkpoint(store.checkpoint("any"))
+    said = cli("run", spec, "--out", store.path, "--workers", 1)
+    assert (said.code, said.err) == (0, "")
 
 
 def test_unreadable_state_that_no_pack_asks_for_is_deleted_at_the_end_and_said(

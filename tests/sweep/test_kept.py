@@ -223,6 +223,9 @@ def test_code_of_a_store_of_someone_else_runs_by_no_command_before_it_is_read_an
     assert forgetting("replay", coded, run_id, "--trust").code == 0
     assert Path("ran").exists()
     assert forgetting("export", coded, run_id, "a.npz").code == 0  # it was taken once and for all
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "other"))
+    assert forgetting("plan", own, "--out", coded, "--trust").code == 0
+    assert forgetting("run", own, "--out", coded, "--workers", 1).code == 0
 
 
 @pytest.mark.usefixtures("unchecked_shapes")
