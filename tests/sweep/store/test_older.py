@@ -192,9 +192,9 @@ def test_checkpoint_without_a_later_parameter_is_resumed_and_its_runs_are_record
 # A version of tomorrow -----------------------------------------------------------------------------------------------
 
 FIELDS = {
-    "clip": 'clip: NonNegative = Field(default=0.25, description="largest norm of a step")',
+    "jitter": 'jitter: NonNegative = Field(default=0.25, description="of the steps")',
     "edge": 'edge: Positive | None = Field(default=None, description="of what only some problems have")',
-    "schedule": 'schedule: Literal["constant", "cosine"] = Field(default="constant", description="of lr")',
+    "tempo": 'tempo: Literal["constant", "cosine"] = Field(default="constant", description="of the training")',
 }
 LOADED = """
 import json, sys
@@ -211,7 +211,7 @@ tally.look()
 table = load([store.path])
 print(json.dumps({
     "version": SCHEMA_VERSION, "rows": rows.to_pylist(), "broken": len(broken), "missing": len(tally.missing),
-    "loaded": table.runs.select("run_id", "clip", "edge", "schedule").to_dicts(),
+    "loaded": table.runs.select("run_id", "jitter", "edge", "tempo").to_dicts(),
 }))
 """
 
@@ -248,7 +248,7 @@ def edit(path: Path, before: str, *lines: str) -> None:
 def test_parameters_that_are_added_tomorrow_have_their_defaults_in_stores_of_today(
     older: Store, tomorrow: Callable[..., "subprocess.CompletedProcess[str]"], tmp_path: Path
 ) -> None:
-    defaults = {"clip": 0.25, "edge": None, "schedule": "constant"}
+    defaults = {"jitter": 0.25, "edge": None, "tempo": "constant"}
     before = rows(older)
 
     def seen() -> dict[str, Any]:
@@ -258,7 +258,7 @@ def test_parameters_that_are_added_tomorrow_have_their_defaults_in_stores_of_tod
             if (row["run_id"], None) in before:
                 assert row == before[row["run_id"], None] | defaults
         for row in found["loaded"]:
-            new = {"clip": 0.5} if (row["run_id"], None) not in before else {}
+            new = {"jitter": 0.5} if (row["run_id"], None) not in before else {}
             assert row == {"run_id": row["run_id"]} | defaults | new
         return found
 
@@ -270,7 +270,7 @@ def test_parameters_that_are_added_tomorrow_have_their_defaults_in_stores_of_tod
     gaps = [float(line.split()[-1]) for line in shown.splitlines() if len(line.split()) == 4]
     assert len(gaps) > 5
     assert max(gaps) < 1e-6
-    done = tomorrow(*relusweep, "run", extended(older, tmp_path, ", clip = [0.5]"), "--out", older.path, "--workers", 1)
+    done = tomorrow(*relusweep, "run", extended(older, tmp_path, ", jitter = [0.5]"), "--out", older.path, "--workers", 1)
     assert done.stderr == ""
     assert len(seen()["rows"]) == len(before) + 2
     assert not any((older.path / "aside").iterdir())
