@@ -270,7 +270,9 @@ def test_parameters_that_are_added_tomorrow_have_their_defaults_in_stores_of_tod
     gaps = [float(line.split()[-1]) for line in shown.splitlines() if len(line.split()) == 4]
     assert len(gaps) > 5
     assert max(gaps) < 1e-6
-    done = tomorrow(*relusweep, "run", extended(older, tmp_path, ", jitter = [0.5]"), "--out", older.path, "--workers", 1)
+    done = tomorrow(
+        *relusweep, "run", extended(older, tmp_path, ", jitter = [0.5]"), "--out", older.path, "--workers", 1
+    )
     assert done.stderr == ""
     assert len(seen()["rows"]) == len(before) + 2
     assert not any((older.path / "aside").iterdir())
