@@ -1,4 +1,4 @@
-"""Fit: the exponent of a power law, with an interval that knows which runs share a seed."""
+"""Fit: an exponent or a mean, with an interval that knows which runs share a seed."""
 
 from dataclasses import dataclass
 
@@ -84,6 +84,43 @@ def fit_power(x: ArrayLike, y: ArrayLike, cluster: ArrayLike, level: float = 0.9
         level=level,
         r2=float(1 - residuals @ residuals / total) if total > 0 else None,
     )
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean of `n` numbers in `clusters`, and the ends of its interval at confidence `level`."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    clusters: int
+    level: float
+
+
+def clustered_mean(values: ArrayLike, cluster: ArrayLike, level: float = 0.95) -> Mean | NoFit:
+    """Average numbers, those of one cluster depending on each other in any way.
+
+    The variance of the mean is Σ_g (Σ_{i∈g} (v_i - v̄))² / n² · G/(G-1) for G clusters (CR1), and its quantile is
+    Student's with G-1 degrees of freedom. With one number a cluster that is the interval of Student's test.
+
+    Args:
+        values: Finite numbers (n,).
+        cluster: Label of each one's cluster, (n,).
+        level: Confidence level, in (0, 1).
+
+    Returns:
+        The mean; or why there is none: fewer than 3 clusters are no evidence.
+    """
+    v = np.asarray(values, dtype=float)
+    index = np.unique(np.asarray(cluster), return_inverse=True)[1].reshape(-1)
+    n, clusters = len(v), int(index.max(initial=-1)) + 1
+    if clusters < LEAST_CLUSTERS:
+        return NoFit(f"{clusters} independent {_plural('seed', clusters)}, at least {LEAST_CLUSTERS} needed")
+    mean = v.mean()
+    scores = np.bincount(index, weights=v - mean)
+    half = stdtrit(clusters - 1, (1 + level) / 2) * np.sqrt(clusters / (clusters - 1) * (scores @ scores)) / n
+    return Mean(float(mean), float(mean - half), float(mean + half), n, clusters, level)
 
 
 def _plural(word: str, count: int) -> str:

@@ -44,7 +44,7 @@ def group(runs: pl.DataFrame, within: tuple[str, ...] = WITHIN) -> Grouping:
         if groups.select([*naming, name]).n_unique() > distinct:
             naming.append(name)
     labels = [
-        ", ".join(_say(name, value) for name, value in row.items() if value is not None)
+        ", ".join(said(name, value) for name, value in row.items() if value is not None)
         for row in groups.select(naming).iter_rows(named=True)
     ]
     tagged = runs.join(
@@ -54,7 +54,8 @@ def group(runs: pl.DataFrame, within: tuple[str, ...] = WITHIN) -> Grouping:
     return Grouping(tagged, named)
 
 
-def _say(name: str, value: object) -> str:
+def said(name: str, value: object) -> str:
+    """Return a parameter and its value for a reader."""
     if isinstance(value, bool):
         return name if value else f"no {name}"
     return f"{name} {value:.12g}" if isinstance(value, float) else f"{name} {value}"

@@ -11,7 +11,9 @@ import secrets
 import shutil
 import tomllib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import polars as pl
@@ -21,13 +23,13 @@ from relusweep.analysis.plotting import save
 from relusweep.analysis.studies import STUDIES
 from relusweep.analysis.study import Study, StudyResult
 from relusweep.analysis.study import load as load_study
-from relusweep.analysis.table import PARAMETERS, Table, load, varied
+from relusweep.analysis.table import PARAMETERS, Table, TableError, load, varied
 from relusweep.sweep.errors import RelusweepError
 from relusweep.sweep.record import code_version
 from relusweep.sweep.store.small_file import content_of
 from relusweep.sweep.store.store import Store, store_errors
 
-DEFAULT = "stability"
+DEFAULT, COMPARISON = "stability", "compare"
 MOST_ROWS = 200  # of a table on the page; the files have all
 MANIFEST = "report.json"  # what a report consists of, so that the next one replaces it and nothing else
 
@@ -42,8 +44,9 @@ def write(
     out: str | Path | None = None,
     *,
     every_run: bool = False,
+    compare: str | None = None,
 ) -> Path:
-    """Write the report of a study.
+    """Write the report of a study, with a comparison where one is asked for.
 
     Beside `index.html`, which needs no other file and no network, it writes each table as CSV and Parquet, each
     figure as SVG and PNG, and `report.json` with the verdicts. A former report in the same place is replaced.
@@ -52,6 +55,8 @@ def write(
         stores: Directories of `relusweep run`; several are read as one, a run in more than one counts once.
         study: A name in `STUDIES`; by default the one that the first spec with a study names, else `stability`.
         out: Where to write; by default `report` in the first store.
+        compare: A parameter, the values of which are compared pair by pair; by default what the first spec with a
+            table [compare] names, if any does.
         every_run: Report on the runs of earlier specs too; by default on those that the stores' present specs name.
 
     Returns:
@@ -60,15 +65,18 @@ def write(
     Raises:
         StoreError: if a store cannot be read, or the report not written.
         TableError: if no run is recorded.
-        ReportError: if there is no such study, or `out` is taken.
+        ReportError: if there is no such study or parameter, or `out` is taken.
     """
     if not stores:
         raise ReportError("report: got no store; expected at least one. Name a directory written by `relusweep run`.")
-    name, notes = (study, []) if study else _named_study([Path(store) for store in stores])
+    specs, notes = _specs([Path(store) for store in stores])
+    name = study or _named_study(specs, notes)
     question = _study(name)
-    table = load(stores, question.moments, every_run=every_run)
+    table = replace(load(stores, question.moments, every_run=every_run), compare=_compared(compare, specs))
     notes += _left_out(table)
     result = question(table)
+    if table.compare and name != COMPARISON:
+        question, result = _with_comparison(question, result, table, notes, asked=compare is not None)
     files = {
         **_table_files(result.tables),
         **{f"{key}.{form}": save(figure, form) for key, figure in result.figures.items() for form in ("svg", "png")},
@@ -83,22 +91,64 @@ def write(
     return folder / "index.html"
 
 
-def _named_study(stores: Sequence[Path]) -> tuple[str, list[str]]:
-    """Find the study that the specs name; what cannot be read is a note, since runs can be had without their spec."""
-    named, notes = [], []
+def _specs(stores: Sequence[Path]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Read the specs of stores; what cannot be read is a note, since runs can be had without their spec."""
+    found, notes = [], []
     for store in stores:
         path = Store.open(store).spec_path
         try:
-            study = tomllib.loads(content_of(path).decode("utf-8-sig")).get("study") if path.exists() else None
+            found.append(tomllib.loads(content_of(path).decode("utf-8-sig")) if path.exists() else {})
         except (OSError, ValueError, RecursionError) as error:  # not TOML, not UTF-8
             notes.append(f"{path}: not readable ({error}), so that it names no study; the runs are.")
-            continue
-        if isinstance(study, str):
-            named.append(study)
+    return found, notes
+
+
+def _named_study(specs: list[dict[str, Any]], notes: list[str]) -> str:
+    """Return the study that the first spec with one names; others are a note."""
+    named = [spec["study"] for spec in specs if isinstance(spec.get("study"), str)]
     others = sorted({other for other in named if other != named[0]})
     if others:
         notes.append(f"The stores name several studies; this is {named[0]}, not {', '.join(others)}.")
-    return (named[0] if named else DEFAULT), notes
+    return named[0] if named else DEFAULT
+
+
+def _compared(asked: str | None, specs: list[dict[str, Any]]) -> str | None:
+    """Return the parameter that is to be compared."""
+    tables = [spec["compare"] for spec in specs if isinstance(spec.get("compare"), dict)]
+    name = asked or next((table["parameter"] for table in tables if table.get("parameter") in PARAMETERS), None)
+    if name is not None and name not in PARAMETERS:
+        near = difflib.get_close_matches(name[:80], PARAMETERS, 1)
+        hint = f"Did you mean {near[0]!r}?" if near else "They are the columns of a run's settings."
+        raise ReportError(f"--compare {name}: unknown parameter; expected one of a run's. {hint}")
+    return name
+
+
+def _with_comparison(
+    question: Study, result: StudyResult, table: Table, notes: list[str], *, asked: bool
+) -> tuple[Study, StudyResult]:
+    """Add a comparison to what a study found; if none can be made, that is a note, unless the user asked for it here.
+
+    Raises:
+        TableError: if all runs agree in the parameter, and the command asked for it.
+    """
+    other = _study(COMPARISON)
+    try:
+        found = other(table)
+    except TableError as error:
+        if asked:
+            raise
+        notes.append(str(error))
+        return question, result
+    words = {symbol for symbol, _ in question.glossary}
+    glossary = [*question.glossary, *(entry for entry in other.glossary if entry[0] not in words)]
+    both = StudyResult(
+        verdicts=[*result.verdicts, *found.verdicts],
+        tables={**result.tables, **found.tables},
+        figures={**result.figures, **found.figures},
+        bounds=result.bounds,
+        notes=[*result.notes, *found.notes],
+    )
+    return replace(question, shown={**question.shown, **other.shown}, glossary=glossary), both
 
 
 def _left_out(table: Table) -> list[str]:

@@ -50,13 +50,15 @@ class Table:
     """Runs, one row each, sorted by `run_id`, and their trajectories, sorted by `run_id` and `step`.
 
     The columns are those of `sweep.record`, and `store`, which names where a row was read. Null means undefined.
-    `repeated` counts the runs that are left out since another one is the same training, and went on for longer.
+    `repeated` counts the runs that are left out since another one is the same training, and went on for longer;
+    `compare` is the parameter whose values are to be compared, if one is.
     """
 
     runs: pl.DataFrame
     trajectories: pl.DataFrame
     sources: tuple[Source, ...]
     repeated: int = 0
+    compare: str | None = None
 
 
 def load(stores: Sequence[str | Path], moments: Sequence[str] | None = None, *, every_run: bool = False) -> Table:

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from relusweep.sweep.arguments import PREFIX
 from relusweep.sweep.block import MAX_RUNS, Block, RawBlock, lay_out
 from relusweep.sweep.refine import Refine
-from relusweep.sweep.run import Run
+from relusweep.sweep.run import PARAMETERS, Run
 from relusweep.sweep.sources import Sources
-from relusweep.sweep.spec_error import SpecError, checked, first_of, sentence
+from relusweep.sweep.spec_error import SpecError, checked, first_of, nearest, sentence, shown
 from relusweep.sweep.toml_file import parsed, text_of
 
 SHIPPED = Path(__file__).parent / "specs"
@@ -48,6 +48,20 @@ class Measure(BaseModel):
         return tuple(int(step) for step in np.unique(steps.round()) if step >= 1)
 
 
+class Compare(BaseModel):
+    """What a report compares, pair by pair."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    parameter: str
+
+    @field_validator("parameter")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in PARAMETERS:
+            raise ValueError(f"= {shown(name)}; expected a parameter: {nearest(name, PARAMETERS)}")
+        return name
+
+
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -57,6 +71,7 @@ class _File(BaseModel):
     block: Annotated[list[RawBlock], Field(min_length=1)]
     measure: Measure = Measure()
     refine: Refine | None = None
+    compare: Compare | None = None
 
 
 @dataclass(frozen=True)
@@ -144,5 +159,5 @@ class Spec:
 
 def _known(location: tuple[Any, ...]) -> tuple[str, ...]:
     """List the keys that the table holding `location` may have."""
-    tables: dict[Any, type[BaseModel]] = {"block": RawBlock, "measure": Measure, "refine": Refine}
+    tables: dict[Any, type[BaseModel]] = {"block": RawBlock, "measure": Measure, "refine": Refine, "compare": Compare}
     return tuple((tables.get(location[0], _File) if len(location) > 1 else _File).model_fields)

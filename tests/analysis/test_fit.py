@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from relusweep.analysis.fit import Fit, NoFit, fit_power
+from relusweep.analysis.fit import Fit, Mean, NoFit, clustered_mean, fit_power
 
 
 def simulated(rng, slope=0.7, clusters=20, points=10, shared=0.3, own=0.1):
@@ -114,3 +114,39 @@ def test_fit_is_refused_on_too_little_evidence(x, cluster, reason):
     fit = fit_power(x, x, cluster)
     assert isinstance(fit, NoFit)
     assert reason in fit.reason
+
+
+def test_mean_of_one_number_a_cluster_has_the_interval_of_students_paired_test():
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(size=(2, 9))
+    found = clustered_mean(a - b, range(9))
+    assert isinstance(found, Mean)
+    expected = stats.ttest_rel(a, b)
+    assert found.value == pytest.approx((a - b).mean())
+    assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval()))
+    assert (found.n, found.clusters) == (9, 9)
+
+
+def test_mean_of_clusters_equals_the_regression_on_a_constant():
+    """The sandwich, a cluster at a time; and numbers that are repeated in a cluster are no more evidence."""
+    rng = np.random.default_rng(4)
+    cluster = rng.integers(0, 6, 50)
+    v = rng.normal(size=50) + cluster
+    found = clustered_mean(v, cluster)
+    meat = sum((v - v.mean())[cluster == g].sum() ** 2 for g in range(6))
+    half = stats.t(5).ppf(0.975) * np.sqrt(meat / 50**2 * 6 / 5)
+    assert (found.low, found.high) == pytest.approx((v.mean() - half, v.mean() + half))
+    few, many = clustered_mean([1.0, 2, 4], [0, 1, 2]), clustered_mean([1.0, 2, 4] * 7, [0, 1, 2] * 7)
+    assert (few.low, few.high) == pytest.approx((many.low, many.high))
+
+
+def test_mean_covers_what_it_should():
+    rng = np.random.default_rng(5)
+    cluster = np.repeat(np.arange(10), 4)
+    draws = (clustered_mean(rng.normal(size=10)[cluster] + rng.normal(size=40), cluster) for _ in range(1000))
+    covered = sum(found.low < 0 < found.high for found in draws) / 1000
+    assert 0.92 < covered < 0.98
+
+
+def test_mean_of_two_seeds_is_no_evidence():
+    assert clustered_mean([1.0, 2.0, 3.0], [0, 0, 1]) == NoFit("2 independent seeds, at least 3 needed")

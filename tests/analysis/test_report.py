@@ -190,3 +190,46 @@ print(write([sys.argv[1]]))
     )
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip()).name == "index.html"
+
+
+COMPARED = """
+name = "small"
+study = "stability"
+[compare]
+parameter = "width"
+[fixed]
+problem = "digits"
+[[block]]
+grid = {{ lr = [0.1], seed = [0, 1, 2, 3], width = {widths} }}
+"""
+
+
+def test_comparison_that_a_spec_asks_for_is_in_its_studys_report(store, row):
+    rows = [row(0.1, s, width=w, share=0.5 + w / 1000) for s in range(4) for w in (32, 64)]
+    page = write([store(rows, spec=COMPARED.format(widths=[32, 64]))])
+    manifest = json.loads((page.parent / "report.json").read_text(encoding="utf-8"))
+    assert manifest["study"] == "stability"
+    questions = [verdict["question"] for verdict in manifest["verdicts"]]
+    assert questions[0] == "Does λ_max ≤ 2/η hold?"
+    assert "Does width 32 change the sharpness, against width 64?" in questions
+    assert {"paired.svg", "differences.csv", "pairing.parquet", "stability.svg"} <= set(manifest["files"])
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<dt>λ_max</dt>") == 1
+    assert "Pair by pair" in text
+
+
+def test_comparison_may_be_asked_for_by_the_command_alone_and_pair_several_stores(store, row):
+    one, other = (store([row(0.1, s, width=w) for s in range(4)], f"{w}") for w in (32, 64))
+    page = write([one, other], "compare", compare="width")
+    pairing = pl.read_parquet(page.parent / "pairing.parquet").row(0, named=True)
+    assert (pairing["arm"], pairing["pairs"]) == ("width 32", 4)
+
+
+def test_comparison_that_cannot_be_made_is_a_note_or_where_it_was_asked_for_an_error(store, row):
+    place = store([row(0.1, s) for s in range(4)], spec=COMPARED.format(widths=[64]))
+    page = write([place]).read_text(encoding="utf-8")
+    assert "compare: width = 64 in all 4 runs; expected two values or more" in page
+    with pytest.raises(TableError, match="compare: width = 64 in all 4 runs"):
+        write([place], compare="width")
+    with pytest.raises(ReportError, match=r"^--compare widht: unknown parameter; .* Did you mean 'width'\?"):
+        write([place], compare="widht")

@@ -135,6 +135,8 @@ def test_full_depth_spec_covers_dimensions_sizes_widths_seeds_and_controls():
         ("random = { count = 3, wdith = { integers = [1, 4] } }", "unknown parameter `wdith`; did you mean `width`"),
         ("fixed = 3", r"block\[0\].fixed = 3; expected a table"),
         ("[measure]\nevery = 'log:0'", "measure.every = 'log:0'; expected 'end', 'log:N' or 'tail:N' with N from 1 to 999. Write 'log:20'"),
+        ("[compare]\nparameter = 'widht'", "compare.parameter = 'widht'; expected a parameter: did you mean `width`?"),
+        ("[compare]\nparamter = 'width'", "compare.paramter: unknown key; did you mean `parameter`"),
         ("[measure]\nevry = 'end'", "measure.evry: unknown key; did you mean `every`"),
         ("fixed = {", "x.toml: not valid TOML: "),
     ],

@@ -1,0 +1,1 @@
+"""Compare: runs that differ in one parameter alone, pair by pair."""
