@@ -43,6 +43,7 @@ ELSEWHERE = {
     "analysis/studies/depth_separation/claim.py": "analysis/studies/depth_separation/test_study.py",
     "analysis/studies/stability/captions.py": "analysis/studies/stability/test_figures.py",
     "analysis/studies/stability/panels.py": "analysis/studies/stability/test_figures.py",
+    "analysis/studies/compare/captions.py": "analysis/studies/compare/test_study.py",
     "sweep/array_file.py": "sweep/test_data_file.py",
     "sweep/shelf.py": "sweep/test_contents.py",
     "cluster/finding.py": "cluster/test_doctor.py",

@@ -14,6 +14,7 @@ from relusweep.cli.compact import compact
 from relusweep.cli.doctor import doctor
 from relusweep.cli.export import export
 from relusweep.cli.plan import plan
+from relusweep.cli.prune import prune
 from relusweep.cli.replay import replay
 from relusweep.cli.report import report
 from relusweep.cli.run import run
@@ -34,7 +35,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (plan, run, status, watch, cancel, verify, compact, report, replay, export, doctor):
+for command in (plan, run, status, watch, cancel, verify, compact, prune, report, replay, export, doctor):
     app.command()(command)
 
 

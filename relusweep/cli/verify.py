@@ -27,7 +27,7 @@ def verify(store: StoreArgument) -> None:
     extra = len(recorded) - (planned - len(missing))
     out.print(f"{store}: planned {planned} = recorded {planned - len(missing)} + missing {len(missing)}")
     if extra:
-        out.print(f"{extra} recorded runs belong to an earlier spec of this store")
+        out.print(f"{extra} recorded runs belong to an earlier spec of this store. relusweep prune {quoted(store)}")
     if doubled := ledger.doubled():
         out.print(
             f"{doubled} rows of runs/ are there twice: reports count them once. relusweep compact {quoted(store)}"

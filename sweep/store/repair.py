@@ -78,8 +78,8 @@ def set_aside(store: Store, parts: Iterable[Path]) -> dict[Path, Path]:
     return moved
 
 
-def forget(store: Store, run_ids: RunIds) -> None:
-    """Take runs out of the table `runs`, so that they count as missing; their parts are kept in `aside/` too.
+def forget(store: Store, run_ids: RunIds, table: str = "runs") -> None:
+    """Take runs out of a table; out of `runs`, they count as missing. Their parts are kept in `aside/` too.
 
     Raises:
         StoreError: if the directory cannot be written.
@@ -88,7 +88,7 @@ def forget(store: Store, run_ids: RunIds) -> None:
 
     def reduce(part: Path) -> None:
         done.add((part, part.stat().st_ino))
-        rows = read_part(part, SCHEMAS["runs"])
+        rows = read_part(part, SCHEMAS[table])
         forgotten = run_ids.find(keys_of(rows["run_id"]))[1]
         if not forgotten.any():
             return
@@ -108,7 +108,7 @@ def forget(store: Store, run_ids: RunIds) -> None:
         return
     with store_errors(store.path):
         (store.path / "aside").mkdir(exist_ok=True, mode=0o700)
-    take_each(lambda: [part for part, inode in store.inodes().items() if (part, inode) not in done], reduce)
+    take_each(lambda: [part for part, inode in store.inodes(table).items() if (part, inode) not in done], reduce)
 
 
 def remove_leftovers(store: Store) -> None:

@@ -102,7 +102,7 @@ def _row(pairs: Pairs, group: pl.DataFrame, measure: str) -> dict[str, object]:
 
 
 def verdicts(pairs: Pairs, differences: pl.DataFrame) -> list[Verdict]:
-    """Say of every arm and main measure whether it changes."""
+    """Return for every arm and main measure whether it changes."""
     found = []
     for arm in pairs.counts["arm"]:
         counts = pairs.counts.row(by_predicate=pl.col("arm") == arm, named=True)
