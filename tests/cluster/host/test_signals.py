@@ -55,6 +55,8 @@ def test_closing_the_terminal_is_no_matter_to_who_goes_on_without_one() -> None:
 
 AT_ONCE = """
 import os, signal, sys
+for number, handler in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+    signal.signal(number, handler)  # ignored where the tests run below nohup, or in the background of a shell
 import relusweep.cluster.host.safe_path as first
 secure = first.secure
 def hook():
