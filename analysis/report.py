@@ -174,9 +174,14 @@ def _study(name: str) -> Study:
 def _table_files(tables: dict[str, pl.DataFrame]) -> dict[str, bytes]:
     files = {}
     for key, table in tables.items():
-        files[f"{key}.csv"] = table.write_csv().encode()
+        files[f"{key}.csv"] = table.with_columns(_no_formulas).write_csv().encode()
         files[f"{key}.parquet"] = _parquet(table)
     return files
+
+
+# Texts of a store from elsewhere, such as names of files, are no formulas to a spreadsheet.
+_text = pl.selectors.string()
+_no_formulas = pl.when(_text.str.contains(r"^[=+\-@\t\r]")).then("'" + _text).otherwise(_text).name.keep()
 
 
 def _parquet(table: pl.DataFrame) -> bytes:

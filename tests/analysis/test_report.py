@@ -233,3 +233,16 @@ def test_comparison_that_cannot_be_made_is_a_note_or_where_it_was_asked_for_an_e
         write([place], compare="width")
     with pytest.raises(ReportError, match=r"^--compare widht: unknown parameter; .* Did you mean 'width'\?"):
         write([place], compare="widht")
+
+
+def test_texts_of_a_store_are_no_formulas_to_a_spreadsheet(store, row):
+    rows = [
+        row(0.1, s, problem="file", d=2, n=4, n_test=0, file=f, content=c * 32)
+        for s in range(2)
+        for f, c in (("=1+1.csv", "a"), ("b.csv", "b"))
+    ]
+    page = write([store(rows)])
+    groups = (page.parent / "groups.csv").read_text(encoding="utf-8")
+    assert "'=1+1.csv" in groups
+    assert ",=1+1" not in groups
+    assert "=1+1.csv" in pl.read_parquet(page.parent / "groups.parquet")["file"].to_list()
