@@ -235,7 +235,7 @@ def _start_at_weights(p: dict[str, Any], any_d: bool) -> None:
     if isinstance(name := p.get("init_file"), str) and name and "init_content" not in p:  # null in a row of a store
         p["init_content"] = WEIGHTS.remember(weights_file.read(Path(name)))
     for key, value in weights_file.settings_of({"init_content": None} | p).items():
-        if key != "d" or any_d:
+        if (key != "d" or any_d) and not (key == "bias" and "output_bias" in p):
             p.setdefault(key, value)
 
 
