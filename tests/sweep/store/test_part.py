@@ -28,9 +28,10 @@ def test_broken_part_is_named_and_its_runs_count_as_missing(store, damage):
         pq.write_table(pa.table({"x": [1]}), part)
     else:
         middle = len(content) // 3
+        flipped = bytes(each ^ 0xFF for each in content[middle : middle + 40])  # more than what describes a page
         part.write_bytes(
             {"truncate": content[: len(content) // 2], "empty": b"", "garbage": b"x" * 500,
-             "flip": content[:middle] + bytes([content[middle] ^ 0xFF]) + content[middle + 1 :]}[damage]
+             "flip": content[:middle] + flipped + content[middle + 40 :]}[damage]
         )  # fmt: skip
     table, broken = store.read()
     assert list(broken) == [part]
