@@ -42,7 +42,7 @@ def functions(source: str, name: str) -> tuple[Function, Function]:
     return one, other
 
 
-def called(function: Function, name: str, *given: Any, **named: Any) -> Any:
+def called(function: Function, name: str, /, *given: Any, **named: Any) -> Any:
     """Call a user's function; what it prints goes to the standard error.
 
     Raises:

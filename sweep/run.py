@@ -162,7 +162,7 @@ class Run(BaseModel):
             p = offers.as_python(p, offers.offered())
         problem = PROBLEMS.get(p["problem"]) if isinstance(name, str) else None
         if problem is None:
-            known = [*PROBLEMS, *offers.problems()]
+            known = [*dict.fromkeys([*PROBLEMS, *offers.problems()])]
             near = difflib.get_close_matches(str(name), known, 1)
             got = "problem is missing" if name is None else f"problem = {name!r} is unknown"
             hint = f" Did you mean {near[0]!r}?" if near else ""

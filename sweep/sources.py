@@ -63,7 +63,7 @@ class Sources:
         self.chosen: set[str] = (
             set()
         )  # contents of code that does not come from a store: whoever runs the spec chose it
-        self._is_store = (folder / "store.json").exists()
+        self._is_store = any((folder / name).exists() for name in ("store.json", "planned.ids", "claims"))
         self._kept = {
             (each["file"], each["x_columns"], each["y_column"]): each["content"] for each in contents.names(folder)
         }

@@ -179,3 +179,8 @@ def test_spoiled_code_is_a_function_or_one_line(
     own_module._modules.cache_clear()
     assert said.startswith("my.py")
     assert said.isprintable()
+
+
+@pytest.mark.parametrize("name", ["name", "function", "self", "given", "named"])
+def test_an_argument_may_have_any_name(name: str) -> None:
+    assert own_module.called(lambda x, **given: (x, given), "my.py:f", 3, **{name: "b"}) == (3, {name: "b"})
