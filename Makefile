@@ -61,6 +61,7 @@ bench: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r bench/requirements.txt
 	$(BIN)/python bench/throughput.py
 	$(BIN)/python bench/shapes.py
+	$(BIN)/python bench/settings.py
 	$(BIN)/python bench/tiles.py
 	$(BIN)/python bench/sharpness.py
 	$(BIN)/python bench/measures.py

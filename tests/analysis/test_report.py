@@ -142,7 +142,7 @@ def test_unknown_study_is_one_line_with_the_nearest_name(store, sweep):
     path = store(sweep, spec=SPEC.format(study="stabilty"))
     message = (
         r"^study = 'stabilty': unknown study; "
-        r"expected one of stability, depth_separation\. Did you mean 'stability'\?$"
+        r"expected one of stability, compare, depth_separation\. Did you mean 'stability'\?$"
     )
     with pytest.raises(ReportError, match=message):
         write([path])
