@@ -1,4 +1,4 @@
-"""Sources: what the files hold that a spec names, data and code, each read once, when the spec is."""
+"""Sources: what the files hold that a spec names, data, code and weights, each read once, when the spec is."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ KEYS = ("problem", "init", *NAMES)  # parameters that say what has to be looked 
 
 @dataclass(frozen=True)
 class Found:
-    """What the names in a block stand for: of data files and of functions, and which problems are of packages."""
+    """What the names in a block stand for: of data, functions and weights; and which problems are of packages."""
 
     contents: Mapping[Named, str] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
@@ -58,11 +58,9 @@ class Sources:
         """
         self.folder = folder
         self.contents: dict[Named, str] = {}
-        self.code: dict[str, str] = {}  # of the names of functions
+        self.code: dict[str, str] = {}  # sources, by the names of functions
         self.weights: dict[str, str] = {}
-        self.chosen: set[str] = (
-            set()
-        )  # contents of code that does not come from a store: whoever runs the spec chose it
+        self.chosen: set[str] = set()  # contents of code that comes from no store: whoever runs the spec chose it
         self._is_store = any((folder / name).exists() for name in ("store.json", "planned.ids", "claims"))
         self._kept = {
             (each["file"], each["x_columns"], each["y_column"]): each["content"] for each in contents.names(folder)
