@@ -1,8 +1,8 @@
 """What each setting of the training costs: run-steps per second of our kernel, of the reference, and of JAX.
 
 The task is that of `throughput.py`, d = 2, n = 128, width 64, with one setting at a time. JAX is `jit(vmap(scan))`, on
-all runs at once or on 16 at a time, whichever is faster; samples and factors of the step size are made for it
-beforehand. After 50 steps in float64 all weights agree to 1e-9.
+all runs at once or on 16 at a time, whichever is faster; samples, label noise and factors of the step size are made for
+it beforehand. After 50 steps in float64 all weights agree to 1e-9.
 """
 
 import importlib.util
@@ -23,17 +23,22 @@ from relusweep.sweep.kernels.training import plain
 from relusweep.sweep.model import Architecture, initial_parameters
 from relusweep.sweep.optimize import Rates
 from relusweep.sweep.run import Run
-from relusweep.sweep.sampling import draw_batches
+from relusweep.sweep.sampling import draw_batches, label_noise
 
 RUNS, STEPS, REPETITIONS = 256, 100, 5
 SETTINGS = {
     "none": {},
     "nesterov": {"optimizer": "nesterov", "momentum": 0.9},
+    "adamw": {"optimizer": "adamw", "weight_decay": 0.01, "beta2": 0.99},
     "clip": {"clip": 0.05},
     "cosine, warm-up": {"schedule": "cosine", "warmup_steps": 20, "max_steps": 2 * STEPS},
+    "linear": {"schedule": "linear", "max_steps": 2 * STEPS},
+    "step": {"schedule": "step", "schedule_every": 30, "max_steps": 2 * STEPS},
+    "label noise": {"label_noise": 0.1},
     "sampling with replacement, 16": {"optimizer": "sgd", "batch_size": 16, "sampling": "replacement"},
     "sampling by epoch, 16": {"optimizer": "sgd", "batch_size": 16, "sampling": "epoch"},
     "balanced": {"init": "balanced"},
+    "dominated": {"init": "dominated"},
     "bias = 'hidden'": {"bias": "hidden"},
 }
 CHECK_STEPS = 50
@@ -62,10 +67,22 @@ class Jax:
             h = jax.nn.relu(x @ weights["w1"].T + weights["b1"]) @ weights["w2"]
             return 0.5 * jnp.mean((h + weights.get("b2", 0.0) - y) ** 2)
 
-        def train(weights, memory, lr, rows, factors):
+        def adam(memory, g, t):
+            (beta1, beta2), count = (run.beta1 or 0.9, run.beta2 or 0.999), t + 1
+            first = jax.tree.map(lambda m, w: beta1 * m + (1 - beta1) * w, memory[0], g)
+            second = jax.tree.map(lambda m, w: beta2 * m + (1 - beta2) * w * w, memory[1], g)
+
+            def direction(m, v):
+                return m / (1 - beta1**count) / (jnp.sqrt(v / (1 - beta2**count)) + (run.epsilon or 1e-8))
+
+            return (first, second), jax.tree.map(direction, first, second)
+
+        def train(weights, memory, lr, rows, factors, noise):
             def step(carry, given):
-                (weights, memory), (batch, factor) = carry, given
+                (weights, memory), (batch, factor, normal, t) = carry, given
                 inputs, targets = (x[batch], y[batch]) if run.batch_size else (x, y)
+                if run.label_noise:
+                    targets = targets + run.label_noise * normal
                 g = jax.grad(loss)(weights, inputs, targets)
                 if run.clip:
                     norm = jnp.sqrt(sum(jnp.vdot(w, w) for w in jax.tree.leaves(g)))
@@ -73,9 +90,13 @@ class Jax:
                 if run.optimizer == "nesterov":
                     memory = jax.tree.map(lambda m, w: mu * m + w, memory, g)
                     g = jax.tree.map(lambda m, w: w + mu * m, memory, g)
+                if run.optimizer == "adamw":
+                    memory, g = adam(memory, g, t)
+                    g = {k: s + run.weight_decay * weights[k] if k.startswith("w") else s for k, s in g.items()}
                 return (jax.tree.map(lambda w, s: w - factor * lr * s, weights, g), memory), None
 
-            return jax.lax.scan(step, (weights, memory), (rows, factors), length=steps)[0]
+            given = rows, factors, noise, jnp.arange(steps, dtype=lr.dtype)
+            return jax.lax.scan(step, (weights, memory), given, length=steps)[0]
 
         self.states, self.rest = [], []
         for first in range(0, len(runs), together):
@@ -88,10 +109,16 @@ class Jax:
             rows = torch.zeros(len(tile), steps, 1, dtype=torch.int64)
             if run.batch_size:
                 rows = draw_batches(rates.seed, 0, steps, run.n, run.batch_size, run.sampling).transpose(0, 1)
+            noise = torch.zeros(len(tile), steps, 1, dtype=rates.lr.dtype)
+            if run.label_noise:
+                every = torch.arange(run.n).expand(len(tile), -1)
+                normal = [label_noise(rates.seed, step, every, run.n).to(noise.dtype) for step in range(steps)]
+                noise = torch.stack(normal, dim=1)
             memory = {name: jnp.zeros_like(w) for name, w in weights.items()}
-            self.states.append((weights, memory))
+            self.states.append((weights, (memory, memory) if run.optimizer == "adamw" else memory))
             lrs = np.array([run.lr for run in tile], run.dtype)
-            self.rest.append(tuple(map(jnp.asarray, (lrs, rows.numpy().astype(np.int32), factors.numpy()))))
+            given = lrs, rows.numpy().astype(np.int32), factors.numpy(), noise.numpy()
+            self.rest.append(tuple(map(jnp.asarray, given)))
         self.train = jax.jit(jax.vmap(train)).lower(*self.states[0], *self.rest[0]).compile()
 
     def advance(self) -> None:

@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of all that is left to chance")
     parser.add_argument("--on", choices=[*BACKENDS], action="append", help="back-ends; again for several; default: all")
     parser.add_argument("--only", default="", help="faults whose name contains this")
-    parser.add_argument("--lanes", type=int, default=2, help="scenes that are played side by side")
+    parser.add_argument("--lanes", type=int, default=3, help="scenes that are played side by side")
     parser.add_argument("--page", type=Path, help="where the table is to be written, in Markdown")
     given = parser.parse_args(arguments)
     names = [name for backend in given.on or BACKENDS for name in BACKENDS[backend]]
@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     print("\n".join(outcomes.lines()))
     if given.page:
         intro = Path(__file__).with_name("intro.txt").read_text(encoding="utf-8")
-        intro = intro.format(minutes=given.minutes, seed=given.seed, cores=own_cores())
+        intro = intro.format(minutes=given.minutes, seed=given.seed, cores=own_cores(), lanes=given.lanes)
         given.page.write_text("\n".join([intro, *outcomes.lines(), ""]), encoding="utf-8")
     return bool(outcomes.broken())
 

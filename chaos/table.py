@@ -7,9 +7,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from relusweep.sweep.record import SCHEMAS
+from relusweep.sweep.store.part import completed
+
 TABLES = ("runs", "trajectories", "weights")
 # What may differ between two trainings of a run without saying anything about the run.
-_CIRCUMSTANCES = {"seconds", "pack_id", "pack_size", "device", "backend", "code_version"}
+_CIRCUMSTANCES = {"seconds", "pack_id", "pack_size", "device", "backend", "code_version", "schema_version"}
 
 Rows = Counter[tuple[Any, ...]]
 
@@ -36,7 +39,8 @@ def differences(store: Path, undisturbed: Path) -> list[str]:
 def _rows(folder: Path) -> Rows:
     found: Rows = Counter()
     for part in sorted(folder.glob("[!.]*.parquet")):
-        for row in pq.ParquetFile(part).read().to_pylist():
+        # of an earlier version's rows, what they lack as every reader of this one has it
+        for row in completed(pq.ParquetFile(part).read(), SCHEMAS[folder.name]).to_pylist():
             kept = {key: value for key, value in sorted(row.items()) if key not in _CIRCUMSTANCES}
             found[(row["run_id"], row.get("step"), *map(_bits, kept.items()))] += 1
     return found

@@ -18,7 +18,7 @@ from relusweep.sweep.checkpoint import load_checkpoint
 from relusweep.sweep.errors import RelusweepError
 from relusweep.sweep.kept import keep_data, refuse_other_images
 from relusweep.sweep.pack import Pack, make_packs
-from relusweep.sweep.planned import keep, kept_ids
+from relusweep.sweep.planned import keep
 from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.store import clock
@@ -76,9 +76,10 @@ def launch(
         KeyboardInterrupt: if a signal asked to stop; all states are written, or jobs go on.
     """
     refuse_other_images(spec, Store(path))
-    tally, brackets = _all_recorded(spec, path), Brackets.of(spec)
+    former = Store.at(path)
+    tally, brackets = Tally.complete(spec, former) if former else None, Brackets.of(spec)
     planned = tally.planned if tally else check(spec, backend, say)
-    if (former := Store.at(path)) and (sweep := former.sweep_name()) not in (None, spec.name):
+    if former and (sweep := former.sweep_name()) not in (None, spec.name):
         raise StoreError(f"{path}: holds the sweep {sweep!r}, got {spec.name!r}; choose another --out, or that name.")
     store = Store.create(path)
     remove_leftovers(store)
@@ -99,17 +100,6 @@ def launch(
         tally = Tally(store, planned, brackets)
     with _naming_open_jobs(store, say), show(tally) as tick:
         return Launched(tally, train_missing(spec, tally, backend, assignment, tick, say, stay=stay))
-
-
-def _all_recorded(spec: Spec, path: Path) -> Tally | None:
-    """Return the tally of a spec if all its runs are known to be recorded already: there is nothing to check then."""
-    store = Store.at(path)
-    ids = kept_ids(spec, store) if store and spec.refine is None else None
-    if store is None or ids is None:
-        return None
-    tally = Tally(store, ids)
-    tally.look()
-    return None if tally.missing else tally
 
 
 @contextmanager

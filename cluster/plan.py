@@ -142,11 +142,20 @@ def plan(spec: Spec, path: Path, backend: Backend, say: Callable[[str], None] = 
     costs = backend.costs(spec.measure, store) if isinstance(backend, QueueingBackend) else None
     if brackets and store:
         Tally(store, brackets.planned, brackets).look()
-    queued = Queues(store).runs(close=False) if store else frozenset[str]()
-    counted = count(spec, store.recorded() if store else set(), backend, costs, queued, brackets, say)
+    if store and (done := Tally.complete(spec, store)):
+        counted = _nothing_to_train(done.count, backend.workers)
+    else:
+        queued = Queues(store).runs(close=False) if store else frozenset[str]()
+        counted = count(spec, store.recorded() if store else set(), backend, costs, queued, brackets, say)
     if isinstance(backend, QueueingBackend):
         return replace(counted, foreseen=backend.foresee(counted.pack_seconds, path))
     return counted
+
+
+def _nothing_to_train(runs: int, workers: int) -> Plan:
+    return Plan(
+        runs=runs, recorded=runs, queued=0, packs=0, shapes=0, files=0, seconds=0.0, workers=workers, pack_seconds=()
+    )
 
 
 def count(

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from relusweep.sweep.arguments import PREFIX
 from relusweep.sweep.data import DATA_KEYS
-from relusweep.sweep.run import PARAMETERS, Run
+from relusweep.sweep.run import NAMES, PARAMETERS, Run
 from relusweep.sweep.sources import KEYS, Found, Sources
 from relusweep.sweep.spec_error import SpecError, checked, nearest, sentence, shown
 from relusweep.sweep.store.run_ids import Keys, keys_from
@@ -70,7 +70,7 @@ class Block:
     @property
     def may_repeat(self) -> bool:
         """Whether a run may come twice: where files may hold the same under two names."""
-        of_files = {*KEYS} if self.found.offered else {*KEYS} - {"problem"}
+        of_files = {*NAMES, "problem"} if self.found.offered else {*NAMES}
         return any(key in of_files for factor in self.factors for key in factor.keys)
 
     def settings(self, keys: tuple[str, ...], most: int | None = None) -> Iterator[tuple[Any, ...]]:

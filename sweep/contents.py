@@ -30,7 +30,7 @@ class Name(TypedDict):
 
 
 _names = TypeAdapter(list[Name])
-_images: dict[str, str] = {}  # of each split of MNIST, the content that the store in use was trained on
+_images: dict[str, str] = {}  # of each split of the image files, the content that the store in use was trained on
 
 
 def content_of(data: Dataset) -> str:
@@ -57,7 +57,11 @@ def look_in(store: Path) -> None:
     """Find from now on what a store keeps, and refuse images that are not those that it was trained on."""
     shelf.look_in(store / "files")
     _images.clear()
-    _images.update({each["file"]: each["content"] for each in names(store)})
+    remembered = names(store)
+    for prefix in (IMAGES_BEFORE, IMAGES):
+        _images.update({
+            each["file"].removeprefix(prefix): each["content"] for each in remembered if each["file"].startswith(prefix)
+        })  # fmt: skip
 
 
 # What a store keeps --------------------------------------------------------------------------------------------------
@@ -85,17 +89,22 @@ def keep_names(store: Path, named: list[Name]) -> None:
             write_json(store / "files" / "names.json", list(now.values()))
 
 
-def refuse_other_images(folder: Path, split: str, content: str) -> None:
-    """Refuse MNIST files that are not those that the store in use was trained on.
+def refuse_other_images(folder: Path, split: str, content: str, of_run: str | None = None) -> None:
+    """Refuse image files that are not those that a run names, or that the store in use was trained on.
 
     Raises:
         DataError: if they are others.
     """
-    if (expected := _images.get(image_name(split), content)) != content:
+    if (expected := of_run or _images.get(split, content)) != content:
         raise DataError(
             f"{folder}: the {split} files hold other images than those that the store was trained on (content "
             f"{content[:8]}, expected {expected[:8]}). Name the folder of those with --data, or choose another --out."
         )
+
+
+def images(store: Path, split: str) -> str | None:
+    """Return the content of the images that a store was trained on; None if it does not say."""
+    return next((each["content"] for each in names(store) if each["file"] == f"{IMAGES}{split}"), None)
 
 
 def weights_name(file: str) -> str:
@@ -103,6 +112,6 @@ def weights_name(file: str) -> str:
     return f"{file}/weights"
 
 
-def image_name(split: str) -> str:
-    """Return what `names.json` calls the images of a split of MNIST; no data file can have the name."""
-    return f"mnist/{split}"
+# What `names.json` calls the images of a split, which no data file can be called; and what it called them while no run
+# had their content in its id.
+IMAGES, IMAGES_BEFORE = "images/", "mnist/"

@@ -24,7 +24,7 @@ from relusweep.sweep.dataset import (
     inputs,
     stream,
 )
-from relusweep.sweep.images import digits, idx_content, idx_folder, mnist
+from relusweep.sweep.images import SPLIT, digits, idx_content, idx_folder, mnist
 
 PYRAMID_MASS = 0.3  # share of the default l1 ball that the pyramid's support fills, in every dimension
 
@@ -58,7 +58,7 @@ def dataset(parameters: Parameters) -> Dataset:
         content = parameters["content"]
         if parameters["problem"] == "mnist":
             content = idx_content(idx_folder(), parameters["split"])
-            contents.refuse_other_images(idx_folder(), parameters["split"], content)
+            contents.refuse_other_images(idx_folder(), parameters["split"], content, parameters["content"])
         return _dataset(tuple(parameters[key] for key in DATA_KEYS), content)
     except MemoryError:
         sizes = ", ".join(f"{key} = {parameters[key]}" for key in ("n", "n_test", "d"))
@@ -136,7 +136,10 @@ _IMAGES = {"n_test": 160, "classes": "0,1"}
 PROBLEMS: Mapping[str, Problem] = {
     "digits": Problem("8×8 digits of scikit-learn, two classes, labels ±1", digits, _IMAGES | {"n": 128}, d=64),
     "mnist": Problem(
-        "MNIST images, two classes, labels ±1", mnist, _IMAGES | {"n": 512, "n_test": 1000, "split": "train"}, d=784
+        "MNIST images, two classes, labels ±1",
+        mnist,
+        _IMAGES | {"n": 512, "n_test": 1000, "split": SPLIT, "content": None},
+        d=784,
     ),
     "pyramid": Problem("[1 - ‖x‖₁]₊", _synthetic(pyramid), _domain("l1_ball")),
     "sine": Problem("sin(frequency x₁) + ½ mean of the others", _synthetic(sine), _domain("cube") | {"frequency": 2.0}),

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from relusweep.sweep import contents, own_code, trust
 from relusweep.sweep.contents import POINTS, Name
 from relusweep.sweep.dataset import DataError
-from relusweep.sweep.images import idx_content, idx_folder
+from relusweep.sweep.images import MNIST, idx_content, idx_folder
 from relusweep.sweep.own_code import CODE
 from relusweep.sweep.shelf import Shelf
 from relusweep.sweep.spec import Spec
@@ -19,7 +20,7 @@ from relusweep.sweep.weights_file import WEIGHTS
 
 
 def keep_data(spec: Spec, store: Store) -> None:
-    """Keep what the files of a spec hold, data and code, and remember which images of MNIST it is trained on.
+    """Keep what the files of a spec hold, data and code, and remember which images it is trained on.
 
     Code of the user's own is taken from now on, in this store and every other.
 
@@ -38,30 +39,24 @@ def keep_data(spec: Spec, store: Store) -> None:
         WEIGHTS.keep(content, store.path, name)
         named.append({"file": contents.weights_name(name), "x_columns": None, "y_column": None, "content": content})
     trust.take(spec.sources.chosen)
-    remembered = {each["file"] for each in contents.names(store.path)}
-    for split in _splits(spec):
-        name = contents.image_name(split)
-        if name not in remembered and (content := _images(split)):
-            named.append({"file": name, "x_columns": None, "y_column": None, "content": content})
+    for split, content in spec.sources.images.items():
+        if there := _images(split):
+            known = contents.IMAGES if there == (content or MNIST[split]) else contents.IMAGES_BEFORE
+            named.append({"file": f"{known}{split}", "x_columns": None, "y_column": None, "content": there})
     contents.keep_names(store.path, named)
     contents.look_in(store.path)
 
 
 def refuse_other_images(spec: Spec, store: Store) -> None:
-    """Look at the MNIST files, where they are there and the spec has runs on them.
+    """Look at the image files, where they are there and the spec has runs on them.
 
     Raises:
         DataError: if they are others than those that the store was trained on.
     """
     contents.look_in(store.path)
-    for split in _splits(spec):
+    for split in spec.sources.images:
         if content := _images(split):
             contents.refuse_other_images(idx_folder(), split, content)
-
-
-def _splits(spec: Spec) -> list[str]:
-    settings = {pair for block in spec.blocks for pair in block.settings(("problem", "split"))}
-    return sorted({split or "train" for problem, split in settings if problem == "mnist"})
 
 
 def _images(split: str) -> str | None:
@@ -104,12 +99,13 @@ def trained_on(store: Store) -> set[str]:
     """Return the names of the files that a store has to keep: those that recorded runs were trained on."""
 
     def take(pieces: Iterator[pa.Table]) -> set[str]:
+        of_images = pc.field("problem") == "mnist"  # which no store keeps
         return {
             shelf.file(content(value))
             for piece in pieces
             for column, (shelf, content) in _SHELVES.items()
-            for value in piece[column].unique().to_pylist()
+            for value in piece.filter(~of_images)[column].unique().to_pylist()
             if value
         }
 
-    return set().union(*store.each("runs", take, [*_SHELVES])[0])
+    return set().union(*store.each("runs", take, ["problem", *_SHELVES])[0])

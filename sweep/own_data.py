@@ -63,6 +63,8 @@ def columns_text(value: Any) -> Any:
     """Return names of columns as one text, with commas between; what is no list of them stays as it is."""
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         return value
+    if not value:
+        raise ValueError("= []; expected names of columns. Leave it out for all but the target.")
     for name in value:
         if "," in name:
             raise ValueError(f"= {name!r}; expected no comma in the name of a column. Rename it.")

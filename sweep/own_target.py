@@ -1,5 +1,6 @@
 """Own target: the training and test sets of `problem = "python"`, from functions that a user wrote."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,8 @@ def _numbers(given: Any, shape: tuple[int, ...], name: str, of: str) -> Array:
     Raises:
         DataError: if it is something else.
     """
+    if inspect.iscoroutine(given):
+        given.close()  # else Python warns that nothing awaited it
     try:
         array = np.asarray(given)
     except (KeyboardInterrupt, MemoryError):

@@ -66,7 +66,7 @@ class Run(BaseModel):
         default=None, description="shift and scale your features to mean 0 and variance 1 over the training set"
     )
     content: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None = Field(
-        default=None, description="hash of all numbers that were read from `file`; found by relusweep"
+        default=None, description="hash of all numbers in `file`, or of images that are not MNIST's; found by relusweep"
     )
     target: Annotated[str, Field(min_length=1, max_length=1000)] | None = Field(
         default=None,
@@ -190,7 +190,7 @@ class Run(BaseModel):
             raise ValueError(f"d = {self.d}; {self.problem} has d = {problem.d}. Leave d out.")
         for key in PROBLEM_KEYS:
             if getattr(self, key) is not None and key not in problem.defaults:
-                raise ValueError(f"{key} = {getattr(self, key)!r}; problem {self.problem} ignores it. Leave it out.")
+                raise ValueError(f"{key} = {getattr(self, key)!r}; problem {self.problem} ignores it. {_cure(key)}")
         for key, (switch, settings, _) in CONDITIONAL.items():
             if key != "batch_size" and getattr(self, key) is not None and getattr(self, switch) not in settings:
                 needed = " or ".join(map(repr, settings))
@@ -226,6 +226,10 @@ class Run(BaseModel):
         `NAMES`, so that the same data under another name make the same run.
         """
         return run_id(self.__dict__)
+
+
+def _cure(key: str) -> str:
+    return "Leave [target] and target.… out there." if key == "target_arguments" else "Leave it out."
 
 
 def _start_at_weights(p: dict[str, Any], any_d: bool) -> None:

@@ -11,18 +11,23 @@ from relusweep.sweep import contents, data_file, offers, own_code, trust, weight
 from relusweep.sweep.arguments import gathered
 from relusweep.sweep.contents import POINTS
 from relusweep.sweep.data import PROBLEMS
+from relusweep.sweep.images import MNIST, SPLIT, other_content
 from relusweep.sweep.run import NAMES, NAMES_OF_CODE, NAMES_OF_DATA
 from relusweep.sweep.weights_file import WEIGHTS
 
 Named = tuple[str, str | None, str | None]  # file, x_columns, y_column: as `run.NAMES_OF_DATA`
-KEYS = ("problem", "init", *NAMES)  # parameters that say what has to be looked up
+KEYS = ("problem", "split", "init", *NAMES)  # parameters that say what has to be looked up
 
 
 @dataclass(frozen=True)
 class Found:
-    """What the names in a block stand for: of data, functions and weights; and which problems are of packages."""
+    """What the names in a block stand for: of data, images, functions and weights; and which problems are of packages.
+
+    Of images None, where they are those of MNIST.
+    """
 
     contents: Mapping[Named, str] = field(default_factory=dict)
+    images: Mapping[str, str | None] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
     weights: Mapping[str, str] = field(default_factory=dict)
     offered: frozenset[str] = frozenset()
@@ -36,6 +41,8 @@ class Found:
         values = gathered(offers.as_python(values, self.offered) if self.offered else values)
         file, x_columns, y_column = map(values.get, NAMES_OF_DATA)
         found = {"content": (file, self.contents.get((file, x_columns, y_column)) if file else None)}
+        if values.get("problem") == "mnist":
+            found["content"] = ("the folder of images", self.images.get(values.get("split") or SPLIT))
         for key in NAMES_OF_CODE:
             name = values.get(key)
             found[f"{key}_source"] = (name, self.code.get(name) if name else None)
@@ -58,6 +65,7 @@ class Sources:
         """
         self.folder = folder
         self.contents: dict[Named, str] = {}
+        self.images: dict[str, str | None] = {}  # by split
         self.code: dict[str, str] = {}  # sources, by the names of functions
         self.weights: dict[str, str] = {}
         self.chosen: set[str] = set()  # contents of code that comes from no store: whoever runs the spec chose it
@@ -74,6 +82,7 @@ class Sources:
             DataError: for the first file that cannot be read.
         """
         data: dict[Named, str] = {}
+        images: dict[str, str | None] = {}
         code: dict[str, str] = {}
         weights: dict[str, str] = {}
         offered: set[str] = set()
@@ -86,12 +95,15 @@ class Sources:
             if values["problem"] == "file" and values["file"]:
                 named = (values["file"], values["x_columns"], values["y_column"])
                 data[named] = self._content(*named)
+            if values["problem"] == "mnist":
+                split = values["split"] or SPLIT
+                images[split] = self._images(split)
             for name in map(values.get, NAMES_OF_CODE):
                 if values["problem"] == "python" and name:
                     code[name] = self._source(name)
             if values["init"] == "file" and (name := values["init_file"]):
                 weights[name] = self._weights(name)
-        return Found(data, code, weights, frozenset(offered))
+        return Found(data, images, code, weights, frozenset(offered))
 
     def _content(self, file: str, x_columns: str | None, y_column: str | None) -> str:
         named = (file, x_columns, y_column)
@@ -101,6 +113,12 @@ class Sources:
                 contents.look_in(self.folder)
             self.contents[named] = content or POINTS.remember(data_file.read(self.folder / file, x_columns, y_column))
         return self.contents[named]
+
+    def _images(self, split: str) -> str | None:
+        if split not in self.images:
+            kept = contents.images(self.folder, split)
+            self.images[split] = (kept if kept != MNIST[split] else None) if self._is_store else other_content(split)
+        return self.images[split]
 
     def _weights(self, name: str) -> str:
         if name not in self.weights:
@@ -149,7 +167,8 @@ class Sources:
     @property
     def digest(self) -> bytes:
         """Return the hash of all names and contents; nothing if there are none."""
-        named = (self.contents, self.code, self.weights)
+        others = {split: content for split, content in self.images.items() if content}
+        named = (self.contents, others, self.code, self.weights) if others else (self.contents, self.code, self.weights)
         if not any(named):
             return b""
         return hashlib.blake2b(json.dumps([sorted(map(repr, found.items())) for found in named]).encode()).digest()

@@ -16,7 +16,15 @@ _FORMS = {  # of texts that have one, in words: a regular expression is no help 
     "name": "letters, digits, '_', '-' and '.', a letter or digit first. It becomes the name of a directory.",
     "every": "'end', 'log:N' or 'tail:N' with N from 1 to 999. Write 'log:20' for 20 log-spaced moments.",
     "bias": "true, false, or 'hidden' for biases on hidden units alone.",
+    "content": "32 hexadecimal digits, which relusweep finds. Leave it out.",
+    "init_content": "32 hexadecimal digits, which relusweep finds. Leave it out.",
+    "target_source": "32 hexadecimal digits, ':' and a function, which relusweep finds. Leave it out.",
+    "inputs_source": "32 hexadecimal digits, ':' and a function, which relusweep finds. Leave it out.",
     "classes": "two digits with a comma between them. Write '0,1'.",
+}
+_LENGTHS = {  # of texts, in words
+    "string_too_short": "a text of {min_length} letter or more",
+    "string_too_long": "a text of at most {max_length} letters",
 }
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
@@ -78,6 +86,8 @@ def _what(error: Any, known: tuple[str, ...], key: str) -> str:
         return str(error["ctx"]["error"])
     if key in _FORMS:
         return f"= {shown(error['input'])}; expected {_FORMS[key]}"
+    if error["type"] in _LENGTHS:
+        return f"= {shown(error['input'])}; expected {_LENGTHS[error['type']].format(**error['ctx'])}."
     message = error["msg"].replace("Input should be ", "").replace("valid dictionary", "table")
     near = difflib.get_close_matches(
         str(error["input"])[:80], error.get("ctx", {}).get("expected", "").split("'")[1::2], 1

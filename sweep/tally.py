@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from relusweep.sweep.bracket import MET, Brackets, Ends
-from relusweep.sweep.planned import planned
+from relusweep.sweep.planned import kept_ids, planned
 from relusweep.sweep.record import Status
 from relusweep.sweep.refine import Refine
 from relusweep.sweep.run import Run
@@ -40,6 +40,16 @@ class Tally:
         """Count the runs of a spec."""
         brackets = Brackets.of(spec)
         return Tally(store, brackets.planned if brackets else planned(spec, store), brackets)
+
+    @staticmethod
+    def complete(spec: Spec, store: Store) -> "Tally | None":
+        """Return the tally of a spec if all its runs are known to be recorded: there is nothing to check then."""
+        ids = kept_ids(spec, store) if spec.refine is None else None
+        if ids is None:
+            return None
+        tally = Tally(store, ids)
+        tally.look()
+        return None if tally.missing else tally
 
     def look(self) -> None:
         """Read the parts that are new. If one has gone, its runs may have gone with it, and all are read again."""

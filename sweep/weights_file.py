@@ -5,6 +5,7 @@ writes of a run is such a file. Biases may be left out, of all layers or of the 
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from relusweep.sweep.array_file import read_arrays, reading
 from relusweep.sweep.dataset import Array, DataError, Parameters
 from relusweep.sweep.shelf import Shelf
 
+_LAYER = re.compile("[wb][0-9]+")
 NAMES = ("w1", "b1", "w2", "b2", "w3", "b3")
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -57,7 +59,8 @@ def read(path: Path) -> Weights:
         raise DataError(f"{path}: unknown kind of file; expected a name that ends in .npz, with arrays w1, b1, w2, ….")
 
     def check(shapes: Shapes, others: list[str]) -> None:
-        if why := _fault(shapes):
+        deeper = [name for name in sorted(others) if _LAYER.fullmatch(name) and name not in NAMES]
+        if why := f"array {deeper[0]!r}, of a third hidden layer" if deeper else _fault(shapes):
             there = ", ".join(f"{name} {shapes[name]}" for name in sorted(shapes)) or ", ".join(map(repr, others[:9]))
             raise DataError(f"{path}: {why}, got {there or 'none'}; expected what relusweep export writes.")
 
@@ -92,7 +95,7 @@ def _fault(shapes: Shapes) -> str | None:
         return f"b{last} is not one number"
     biases = [f"b{index}" in shapes for index in range(1, last + 1)]
     if (any(biases[1:]) and not biases[0]) or len(set(biases[:-1])) > 1 or f"b{last + 1}" in shapes:
-        return "biases of some hidden layers alone"
+        return "biases on one layer and not on the others"
     return None
 
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -91,12 +92,22 @@ def _map_count(tasks: int) -> int | None:
     return tasks if tasks > 1 else None  # of one, a plain job
 
 
+class _Executor(SlurmExecutor):
+    """Takes the id from sbatch's own line, whatever a wrapper prints around it."""
+
+    @staticmethod
+    def _get_job_id_from_submission_command(string: bytes | str) -> str:
+        text = string if isinstance(string, str) else string.decode(errors="replace")
+        found = re.search(r"^Submitted batch job ([0-9]+)\b", text, re.MULTILINE)
+        return found[1] if found else SlurmExecutor._get_job_id_from_submission_command(text)
+
+
 def _submit(folder: Path, command: str, asked: dict[str, Any], map_count: int | None = None) -> str:
     """Submit a command as it is: of a pickled function, the job would wait for what we write after sbatch's answer."""
     with store_errors(folder), _outside_of_jobs(), redirect_stderr(io.StringIO()):  # submitit prints what it raises too
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
-            executor = SlurmExecutor(folder)
+            executor = _Executor(folder)
             executor.update_parameters(**asked)
             executor.parameters["map_count"] = map_count
             return executor._submit_command(command).job_id

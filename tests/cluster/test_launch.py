@@ -205,8 +205,9 @@ def test_a_sweep_whose_runs_are_all_recorded_is_not_expanded_again(
         patch.setattr(tallies, "outcomes", lambda part: (read.append(part), outcomes(part))[1])
         said = [cli(*command)]
         assert sorted(read) == Store(store).parts()  # each once
-        said.append(cli("status", store))
-    assert [each.code for each in said] == [0, 0]
+        said += [cli("status", store), cli("plan", spec, "--out", store)]
+    assert [each.code for each in said] == [0, 0, 0]
+    assert "recorded already  4\nto train          0\npacks             0 of 0" in said[2].out
     assert "all 4 runs are recorded" in said[0].out
     spec.write_text(more)
     assert "all 6 runs are recorded" in cli(*command).out

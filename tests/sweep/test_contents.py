@@ -129,16 +129,20 @@ def test_store_that_cannot_be_written_is_named(store: Path) -> None:
         keep_names(store, [{"file": "a.csv", "x_columns": None, "y_column": None, "content": "1" * 32}])
 
 
-def test_images_are_those_that_the_store_in_use_was_trained_on(store: Path, tmp_path: Path) -> None:
-    keep_names(store, [{"file": "mnist/train", "x_columns": None, "y_column": None, "content": "1" * 32}])
+@pytest.mark.parametrize("prefix", [contents.IMAGES, contents.IMAGES_BEFORE])
+def test_images_are_those_that_the_store_in_use_was_trained_on(store: Path, tmp_path: Path, prefix: str) -> None:
+    keep_names(store, [{"file": f"{prefix}train", "x_columns": None, "y_column": None, "content": "1" * 32}])
     look_in(store)
     contents.refuse_other_images(tmp_path, "train", "1" * 32)
     contents.refuse_other_images(tmp_path, "t10k", "2" * 32)
     with pytest.raises(DataError, match=r"the train files hold other images than those that the store was trained on .content 22222222, expected 11111111.. Name the folder of those with --data, or choose another --out"):  # fmt: skip
         contents.refuse_other_images(tmp_path, "train", "2" * 32)
+    assert contents.images(store, "train") == ("1" * 32 if prefix == contents.IMAGES else None)
     (tmp_path / "new").mkdir()
     look_in(tmp_path / "new")
     contents.refuse_other_images(tmp_path, "train", "2" * 32)
+    with pytest.raises(DataError, match=r"content 22222222, expected 33333333"):
+        contents.refuse_other_images(tmp_path, "train", "2" * 32, "3" * 32)
 
 
 def test_leftovers_of_a_killed_writer_are_no_content(store: Path) -> None:

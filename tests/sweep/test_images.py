@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relusweep.sweep.data import DataError, dataset
-from relusweep.sweep.images import _read_idx, idx_content
+from relusweep.sweep.images import _read_idx, idx_content, other_content
 from relusweep.sweep.run import Run
+from relusweep.sweep.spec import Spec
+from relusweep.sweep.spec_error import SpecError
 
 
 def draw(problem: str, **parameters):
@@ -114,6 +116,16 @@ def test_content_is_that_of_the_images_and_labels_whatever_their_files_are_calle
         assert (idx_content(tmp_path / name, "t10k") == expected) == (name == "same")
 
 
+def test_images_that_are_not_those_of_mnist_have_their_content_in_the_id(folder, tmp_path):
+    spec = 'name = "x"\nfixed = { problem = "mnist", split = "t10k", n = 20, n_test = 10, lr = 0.1 }\n[[block]]\n'
+    (run,) = Spec.parse(spec, "x.toml", tmp_path).expand()
+    assert run.content == other_content("t10k") == idx_content(folder, "t10k")
+    assert run.id != Run.model_validate(run.model_dump() | {"content": None}).id
+    assert other_content("train") is None  # there are none
+    with pytest.raises(SpecError, match=f"the folder of images holds '{run.content}'. Leave content out"):
+        list(Spec.parse(spec + f'fixed = {{ content = "{"1" * 32}" }}\n', "x.toml", tmp_path).expand())
+
+
 def test_images_of_another_folder_are_another_data_set_in_one_process(folder, tmp_path, monkeypatch):
     first = mnist()
     (tmp_path / "other").mkdir()
@@ -128,6 +140,7 @@ def test_images_of_another_folder_are_another_data_set_in_one_process(folder, tm
 @pytest.mark.skipif("RELUSWEEP_DATA" not in os.environ, reason="wants the MNIST files: set RELUSWEEP_DATA")
 def test_real_mnist_images_make_two_balanced_classes():
     data = draw("mnist", split="t10k", n=64, n_test=1000)
+    assert other_content("t10k") is None  # so that ids of runs on MNIST itself stay what they were
     assert data.x.shape == (64, 784)
     assert data.y.sum() == data.y_test.sum() == 0
     ink = [data.x_test[data.y_test == sign].sum(1).mean() for sign in (-1, 1)]

@@ -2,15 +2,18 @@
 
 import gzip
 import json
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from relusweep.sweep import kept
+from relusweep.sweep.images import idx_content
 from relusweep.sweep.store.store import Store
 
 OWN: dict[str, Any] = {
@@ -268,7 +271,7 @@ def idx_files(folder: Path, seed: int) -> Path:
 
 
 @pytest.mark.usefixtures("unchecked_shapes")
-@pytest.mark.parametrize("earlier", [False, True])
+@pytest.mark.parametrize("earlier", [False, True])  # it knew nothing of contents
 def test_store_of_images_takes_no_others_under_the_same_names(
     cli: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, earlier: bool
 ) -> None:
@@ -276,25 +279,33 @@ def test_store_of_images_takes_no_others_under_the_same_names(
     mine, others = idx_files(tmp_path / "mine", 0), idx_files(tmp_path / "others", 1)
     few: dict[str, Any] = {"problem": "'mnist'", "d": 784, "n": 8, "n_test": 4, "max_steps": 3}
     spec = tiny(**few, grid="lr = [0.01], seed = [0]")
+    if earlier:
+        Store.create(Path("store"))
+        shutil.copy(spec, "store/spec.toml")
+        spec = Path("store/spec.toml")
     assert cli("run", spec, "--out", "store", "--workers", 1, "--data", mine).code == 0
     row = row_of(Path("store"))
-    assert row["content"] is None  # so that ids of stores of every earlier version stay what they were
-    if earlier:  # it remembers nothing
-        (Path("store") / "files" / "names.json").unlink()
-        assert cli("run", spec, "--out", "store", "--data", mine).code == 0
+    assert row["content"] == (None if earlier else idx_content(mine, "train"))
     more = tmp_path / "more.toml"
     more.write_text(spec.read_text().replace("[0]", "[0, 1]"))
     line = "others: the train files hold other images than those that the store was trained on"
     for arguments in (
         ("run", spec, "--out", "store"),
         ("run", more, "--out", "store"),
+        ("run", Path("store/spec.toml"), "--out", "store"),
         ("replay", "store", row["run_id"]),
         ("export", "store", row["run_id"], "a.npz"),
     ):
         said = cli(*arguments, "--data", others)
         assert (said.code, said.out, said.err.count("\n")) == (2, "", 1), arguments
         assert line in said.err
-    assert cli("run", spec, "--out", "store", "--data", tmp_path / "none").code == 0  # all recorded: none are needed
-    assert cli("run", more, "--out", "store", "--workers", 1, "--data", mine).code == 0
+    of_store = Path("store/spec.toml")
+    assert (
+        cli("run", of_store, "--out", "store", "--data", tmp_path / "none").code == 0
+    )  # all recorded: none are needed
+    of_store.write_text(more.read_text())
+    assert cli("run", of_store, "--out", "store", "--workers", 1, "--data", mine).code == 0
+    assert pl.read_parquet("store/runs/*.parquet")["content"].unique().to_list() == [row["content"]]
     assert cli("verify", "store").code == 0
+    assert cli("report", "store").code == 0
     assert cli("run", spec, "--out", "new", "--workers", 1, "--data", others).code == 0

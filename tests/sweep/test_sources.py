@@ -81,7 +81,7 @@ def test_spec_of_a_store_means_what_the_store_keeps_though_a_file_lies_there(tmp
     (tmp_path / "a.csv").write_text("u,y\n3,4\n")
     sources = Sources(tmp_path)
     rest = (None, None, None)
-    assert sources.look_up([("file", None, "a.csv", None, None, *rest)]).contents == {("a.csv", None, None): kept}
+    assert sources.look_up([("file", None, None, "a.csv", None, None, *rest)]).contents == {("a.csv", None, None): kept}
     assert sources.look_up([("file", None, "a.csv", "u", None, *rest)]).contents != {("a.csv", "u", None): kept}
 
 

@@ -20,6 +20,7 @@ _SIDE = "_of_baseline"  # behind the name of a column: of the partner
 _ALONG: Mapping[str, tuple[str, ...]] = {
     "problem": ("d", "n", "n_test", "noise", *PROBLEM_KEYS),
     "file": ("x_columns", "y_column", "content", "d", "n", "n_test"),
+    "split": ("content",),
     "target": ("target_source",),
     "inputs": ("inputs_source", "domain", "radius"),
     "domain": ("radius",),

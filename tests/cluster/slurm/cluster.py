@@ -140,11 +140,11 @@ class Cluster:
         for node in self.nodes:
             if self._daemons[node].poll() is not None:
                 self._start_node(node)
-        self.wait_until_idle()
+        self.wait_until_idle(4 * _PATIENCE)  # of a task without slurmstepd SLURM learns late
 
-    def wait_until_idle(self) -> None:
+    def wait_until_idle(self, seconds: float = _PATIENCE) -> None:
         """Wait until every node is up and none has a job."""
-        self._wait(lambda: self.states() == dict.fromkeys(self.nodes, "idle"), "all nodes are idle")
+        self._wait(lambda: self.states() == dict.fromkeys(self.nodes, "idle"), "all nodes are idle", seconds)
 
     # Daemons ---------------------------------------------------------------------------------------------------------
 
@@ -195,11 +195,11 @@ class Cluster:
     def _succeeds(self, *command: str) -> bool:
         return subprocess.run(command, env=self.environment, capture_output=True, check=False).returncode == 0
 
-    def _wait(self, what: Callable[[], bool], claim: str) -> None:
-        end = time.monotonic() + _PATIENCE
+    def _wait(self, what: Callable[[], bool], claim: str, seconds: float = _PATIENCE) -> None:
+        end = time.monotonic() + seconds
         while not what():
             dead = [name for name, daemon in self._daemons.items() if daemon.poll() is not None]
-            assert time.monotonic() < end, f"not so after {_PATIENCE} s: {claim}. Ended: {dead}\n{self._last_words()}"
+            assert time.monotonic() < end, f"not so after {seconds} s: {claim}. Ended: {dead}\n{self._last_words()}"
             time.sleep(0.02)
 
     def _last_words(self) -> str:

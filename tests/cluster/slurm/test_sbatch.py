@@ -4,12 +4,15 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from relusweep.cluster.backend import BackendError
 from relusweep.cluster.slurm.machine import Machine
 from relusweep.cluster.slurm.sbatch import _submit, parameters, script
 from relusweep.cluster.slurm.submission import Submission
@@ -140,6 +143,52 @@ def test_refusal_of_sbatch_is_one_line_with_its_message_and_leaves_nothing_pendi
     assert not any((store / "jobs").iterdir())
     assert cli("run", *submitting(spec, store)).code == 0
     verified(store)
+
+
+@pytest.fixture(scope="module")
+def answering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[bytes, bytes, int], Path]]:
+    """Make sbatch print something and exit with a code, where no SLURM knows of a job; returns where it is asked."""
+    folder = tmp_path_factory.mktemp("answers")
+    for name in ("sbatch", "squeue"):
+        (folder / name).write_text(
+            f'#!/bin/sh\ncat "{folder}/out"; cat "{folder}/err" >&2; exit $(cat "{folder}/code")\n'
+        )
+        (folder / name).chmod(0o755)
+    (folder / "squeue").write_text("#!/bin/sh\n")
+    shutil.copy(folder / "squeue", folder / "srun")  # submitit looks for it
+
+    def answer(out: bytes, err: bytes, code: int) -> Path:
+        (folder / "out").write_bytes(out)
+        (folder / "err").write_bytes(err)
+        (folder / "code").write_text(str(code))
+        return folder
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+        yield answer
+
+
+ASKED = {"job_name": "relusweep-0", "time": 1}
+
+
+@given(
+    st.binary(max_size=60), st.binary(max_size=60) | st.text(max_size=40).map(str.encode), st.sampled_from([0, 1, 255])
+)
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_sbatch_prints_is_the_id_of_a_job_or_one_line(
+    answering: Callable[[bytes, bytes, int], Path], out: bytes, err: bytes, code: int
+) -> None:
+    folder = answering(out, err, code)
+    try:
+        said = _submit(folder / "logs", "true", ASKED)
+    except BackendError as error:
+        said = str(error)
+    assert said.isdigit() or len(said.splitlines()) == 1
+
+
+def test_id_is_that_of_sbatchs_own_line(answering: Callable[[bytes, bytes, int], Path]) -> None:
+    out = b"cluster-wide limit: a job 7 days long\nSubmitted batch job 4711 on cluster one\nhave a nice day\n"
+    assert _submit(answering(out, b"", 0) / "logs", "true", ASKED) == "4711"
 
 
 @pytest.mark.parametrize("moment", ["before sbatch", "right after sbatch"])
