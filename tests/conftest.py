@@ -32,20 +32,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
-# What `make check` leaves out, beside all that starts SLURM, Ray or Chromium: files that compile or train for long.
-SLOW = (
-    "chaos/test_campaign.py",
-    "docs/test_commands.py",
-    "sweep/test_curvature.py",
-    "sweep/kernels/training/test_fused.py",
-    "sweep/kernels/training/test_graphed.py",
-    "sweep/kernels/training/test_persistent.py",
-    "sweep/test_science.py",
-)
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what `make check` leaves out."""
+    """Mark what starts SLURM, Ray or Chromium: `make check` leaves it out, as what is marked slow."""
     for item in items:
         fixtures, place = {*getattr(item, "fixturenames", ())}, item.path.relative_to(Path(__file__).parent)
         parameters = item.callspec.params if hasattr(item, "callspec") else {}  # pyright: ignore
@@ -54,8 +42,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("cluster")
         if "browser" in fixtures:
             item.add_marker("browser")
-        if str(place) in SLOW:
-            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session", autouse=True)

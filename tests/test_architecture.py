@@ -150,6 +150,7 @@ def loaded_by(*modules: str) -> set[str]:
     return set(done.stdout.split())
 
 
+@pytest.mark.slow
 def test_analysis_loads_neither_trainer_nor_cluster() -> None:
     modules = [name for name in MODULES if name.startswith("relusweep.analysis")]
     assert not {"torch", "ray", "submitit", "relusweep.cluster"} & loaded_by(*modules)

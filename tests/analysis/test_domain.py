@@ -50,6 +50,7 @@ def test_what_no_run_can_be_is_named(store, sweep, name, value):
     assert len(found) <= 200
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_store_with_any_value_anywhere_is_taken_or_refused_in_one_line(store, sweep, data):
@@ -66,6 +67,7 @@ def test_store_with_any_value_anywhere_is_taken_or_refused_in_one_line(store, sw
     assert found[1] == "" or (len(found[1]) < 500 and found[1].isprintable())
 
 
+@pytest.mark.slow
 def test_free_texts_of_a_store_are_harmless_on_its_page(store, row):
     texts = {
         "device": TEXTS[0],

@@ -26,6 +26,7 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_report_is_a_page_with_tables_and_figures_beside_it(store, sweep):
     page = write([store(sweep)])
     names = {path.name for path in page.parent.iterdir()}
@@ -37,6 +38,7 @@ def test_report_is_a_page_with_tables_and_figures_beside_it(store, sweep):
     assert (page.parent / "stability.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_report_says_its_verdicts_on_the_page_and_to_programs(store, row, sweep):
     page = write([store([*sweep, row(0.3, 9, eos=1.2)])])
     assert "VIOLATED on 1 of the 33 runs" in page.read_text(encoding="utf-8")
@@ -46,6 +48,7 @@ def test_report_says_its_verdicts_on_the_page_and_to_programs(store, row, sweep)
     assert sorted(manifest["files"]) == sorted(path.name for path in page.parent.iterdir())
 
 
+@pytest.mark.slow
 def test_page_loads_nothing_from_a_network_or_another_file(store, sweep):
     page = write([store(sweep)]).read_text(encoding="utf-8")
     assert not re.findall(r"""\b(?:src|srcset|href|action)\s*=\s*(?:"(?!#)|'(?!#)|[^"'\s])""", page)
@@ -54,6 +57,7 @@ def test_page_loads_nothing_from_a_network_or_another_file(store, sweep):
         assert loader not in page
 
 
+@pytest.mark.slow
 def test_page_repeats_no_element_id_and_every_reference_has_its_target(store, sweep):
     page = write([store(sweep)]).read_text(encoding="utf-8")
     ids = re.findall(r'\bid="([^"]+)"', page)
@@ -63,6 +67,7 @@ def test_page_repeats_no_element_id_and_every_reference_has_its_target(store, sw
         assert reference in ids
 
 
+@pytest.mark.slow
 def test_page_escapes_what_comes_from_a_store(tmp_path, row, sweep):
     made = Store.create(tmp_path / "<b>bold</b>")
     made.write("pack", {"runs": [*sweep, row(0.1, 9, device="<script>alert(1)</script>")]}, {})
@@ -72,12 +77,14 @@ def test_page_escapes_what_comes_from_a_store(tmp_path, row, sweep):
     assert "&lt;script&gt;" in page
 
 
+@pytest.mark.slow
 def test_page_describes_every_picture(store, sweep):
     page = write([store(sweep)]).read_text(encoding="utf-8")
     assert page.count("<svg") == page.count('<svg role="img" aria-label="')
     assert '<html lang="en">' in page
 
 
+@pytest.mark.slow
 def test_page_names_broken_parts_and_failures(store, sweep):
     path = store(sweep)
     (path / "runs" / "pack-broken.parquet").write_bytes(b"half")
@@ -91,12 +98,14 @@ def test_page_names_broken_parts_and_failures(store, sweep):
     assert "pack-broken.parquet" in page
 
 
+@pytest.mark.slow
 def test_report_twice_gives_the_same_bytes(store, sweep):
     path = store(sweep, trajectories=[{"run_id": sweep[0]["run_id"], "step": 1, "sharpness": 3.0}])
     first = contents(write([path]).parent)
     assert contents(write([path]).parent) == first
 
 
+@pytest.mark.slow
 def test_report_replaces_a_former_one_and_leaves_other_files(store, row, sweep, tmp_path):
     out = tmp_path / "out"
     write([store(sweep, "full")], out=out)
@@ -108,6 +117,7 @@ def test_report_replaces_a_former_one_and_leaves_other_files(store, row, sweep, 
     assert not [name for name in names if name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_report_does_not_overwrite_a_page_of_someone_else(store, sweep, tmp_path):
     (tmp_path / "index.html").write_text("my home page")
     with pytest.raises(ReportError, match=r"index\.html that is no report of relusweep; expected .* Choose another"):
@@ -115,6 +125,7 @@ def test_report_does_not_overwrite_a_page_of_someone_else(store, sweep, tmp_path
     assert (tmp_path / "index.html").read_text() == "my home page"
 
 
+@pytest.mark.slow
 def test_report_deletes_nothing_outside_its_folder(store, sweep, tmp_path):
     out = tmp_path / "out"
     write([store(sweep)], out=out)
@@ -125,6 +136,7 @@ def test_report_deletes_nothing_outside_its_folder(store, sweep, tmp_path):
     assert precious.exists()
 
 
+@pytest.mark.slow
 def test_report_of_several_stores_is_that_of_their_union(store, sweep, tmp_path):
     split = write([store(sweep[:20], "a"), store(sweep[10:], "b")], out=tmp_path / "ab").parent
     whole = write([store(sweep, "c")], out=tmp_path / "c-report").parent
@@ -133,11 +145,13 @@ def test_report_of_several_stores_is_that_of_their_union(store, sweep, tmp_path)
     assert first == second
 
 
+@pytest.mark.slow
 def test_report_runs_the_study_of_the_spec(store, sweep):
     page = write([store(sweep, spec=SPEC.format(study="stability"))])
     assert "Study <code>stability</code>" in page.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_unknown_study_is_one_line_with_the_nearest_name(store, sweep):
     path = store(sweep, spec=SPEC.format(study="stabilty"))
     message = (
@@ -151,6 +165,7 @@ def test_unknown_study_is_one_line_with_the_nearest_name(store, sweep):
     assert write([path], study="stability").exists()
 
 
+@pytest.mark.slow
 def test_unreadable_spec_is_a_note_and_no_obstacle(store, sweep):
     page = write([store(sweep, spec="name = ")]).read_text(encoding="utf-8")
     assert "not readable (Invalid value" in page
@@ -166,12 +181,14 @@ def test_report_of_no_store_is_an_error():
         write([])
 
 
+@pytest.mark.slow
 def test_report_that_cannot_be_written_is_one_line(store, sweep, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"file/report: a file stands where a directory is needed"):
         write([store(sweep)], out=tmp_path / "file" / "report")
 
 
+@pytest.mark.slow
 def test_analysis_needs_no_torch_ray_cluster_or_network(store, sweep):
     program = """
 import socket, sys
@@ -204,6 +221,7 @@ grid = {{ lr = [0.1], seed = [0, 1, 2, 3], width = {widths} }}
 """
 
 
+@pytest.mark.slow
 def test_comparison_that_a_spec_asks_for_is_in_its_studys_report(store, row):
     rows = [row(0.1, s, width=w, share=0.5 + w / 1000) for s in range(4) for w in (32, 64)]
     page = write([store(rows, spec=COMPARED.format(widths=[32, 64]))])
@@ -218,6 +236,7 @@ def test_comparison_that_a_spec_asks_for_is_in_its_studys_report(store, row):
     assert "Pair by pair" in text
 
 
+@pytest.mark.slow
 def test_comparison_may_be_asked_for_by_the_command_alone_and_pair_several_stores(store, row):
     one, other = (store([row(0.1, s, width=w) for s in range(4)], f"{w}") for w in (32, 64))
     page = write([one, other], "compare", compare="width")
@@ -225,6 +244,7 @@ def test_comparison_may_be_asked_for_by_the_command_alone_and_pair_several_store
     assert (pairing["arm"], pairing["pairs"]) == ("width 32", 4)
 
 
+@pytest.mark.slow
 def test_comparison_that_cannot_be_made_is_a_note_or_where_it_was_asked_for_an_error(store, row):
     place = store([row(0.1, s) for s in range(4)], spec=COMPARED.format(widths=[64]))
     page = write([place]).read_text(encoding="utf-8")
@@ -235,6 +255,7 @@ def test_comparison_that_cannot_be_made_is_a_note_or_where_it_was_asked_for_an_e
         write([place], compare="widht")
 
 
+@pytest.mark.slow
 def test_texts_of_a_store_are_no_formulas_to_a_spreadsheet(store, row):
     rows = [
         row(0.1, s, problem="file", d=2, n=4, n_test=0, file=f, content=c * 32)

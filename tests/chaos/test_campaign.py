@@ -17,6 +17,8 @@ from chaos.stages import BACKENDS, STAGES
 from chaos.sweep import Sweep, Sweeps
 from chaos.table import differences
 
+pytestmark = pytest.mark.slow
+
 _SECONDS = 40.0  # after which no fault is injected
 
 

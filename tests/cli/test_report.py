@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from relusweep.analysis.table import load
 from relusweep.sweep.store.store import Store
 from tests.conftest import Said
@@ -15,6 +17,7 @@ def test_report_of_nothing_or_of_no_study_is_refused(refused: Callable[..., str]
     assert "study = 'stabilty': unknown study" in refused("report", store, "--study", "stabilty")
 
 
+@pytest.mark.slow
 def test_report_is_about_the_runs_of_the_present_spec_and_no_training_counts_twice(
     cli: Callable[..., Said], tiny: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -43,6 +46,7 @@ def test_report_is_about_the_runs_of_the_present_spec_and_no_training_counts_twi
     assert report("--all")[0] == 4
 
 
+@pytest.mark.slow
 def test_report_counts_runs_that_refine_has_asked_for(
     cli: Callable[..., Said], tiny: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -54,6 +58,7 @@ def test_report_counts_runs_that_refine_has_asked_for(
     assert len(load([store]).runs) == recorded
 
 
+@pytest.mark.slow
 def test_report_of_runs_of_earlier_specs_alone_is_refused_with_the_option_that_takes_them(
     cli: Callable[..., Said], refused: Callable[..., str], tiny: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -64,6 +69,7 @@ def test_report_of_runs_of_earlier_specs_alone_is_refused_with_the_option_that_t
     assert cli("report", store, "--all").code == 0
 
 
+@pytest.mark.slow
 def test_report_is_not_written_through_a_link_of_the_store(
     refused: Callable[..., str], store: Path, tmp_path: Path
 ) -> None:

@@ -20,6 +20,7 @@ def test_status_says_how_many_have_ended_and_how(cli: Callable[..., Any], store:
     assert said.out == "4/4 runs · 0 converged, 2 at budget, 2 diverged\n"
 
 
+@pytest.mark.slow
 def test_watch_follows_a_sweep_of_another_process_to_its_end(
     cli: Callable[..., Any],
     launch: Callable[..., Any],
@@ -38,6 +39,7 @@ def test_watch_follows_a_sweep_of_another_process_to_its_end(
     assert said.out.splitlines()[-1] == "4/4 runs · 0 converged, 4 at budget, 0 diverged"
 
 
+@pytest.mark.slow
 def test_watch_does_not_end_while_planned_runs_are_missing(
     cli: Callable[..., Any], launch: Callable[..., Any], tiny: Callable[..., Path], store: Path
 ) -> None:
@@ -53,6 +55,7 @@ def training(store: Path) -> set[str]:
     return {progress["pack_id"] for progress in said if not Store(store).has_pack(progress["pack_id"])}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_status_and_watch_after_kill_9_count_the_recorded_and_no_dead_worker(
     cli: Callable[..., Any],
@@ -126,6 +129,7 @@ def test_damaged_submission_is_named_in_one_line(cli, tiny, tmp_path, command, t
     assert said.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_watch_ends_where_jobs_were_cancelled_and_no_worker_is_active(cli, tiny, tmp_path):
     spec, path = tiny(), tmp_path / "store"
     assert cli("run", spec, "--out", path, "--workers", 1).code == 0

@@ -24,6 +24,7 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "relusweep", *map(str, arguments)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_training_ends_though_the_disk_behind_its_log_is_full(
     tiny: Callable[..., Path], tmp_path: Path, workers: int
@@ -38,6 +39,7 @@ def test_training_ends_though_the_disk_behind_its_log_is_full(
     assert len(Store(store).recorded()) == 4
 
 
+@pytest.mark.slow
 def test_surroundings_of_other_programs_change_nothing(tiny: Callable[..., Path], tmp_path: Path) -> None:
     """Colours that are asked for in logs, numba without its compiler, a temporary folder too deep for sockets."""
     deep = tmp_path / ("x" * 100)
@@ -52,6 +54,7 @@ def test_surroundings_of_other_programs_change_nothing(tiny: Callable[..., Path]
     assert "4/4 runs" in ran.stdout
 
 
+@pytest.mark.slow
 def test_letters_that_a_log_cannot_hold_are_replaced(tiny: Callable[..., Path], tmp_path: Path) -> None:
     ran = subprocess.run(
         command("run", tiny(), "--workers", 1, "--out", tmp_path / "store"), capture_output=True, text=True, check=False,
@@ -77,6 +80,7 @@ def unread() -> Callable[..., tuple[int, str]]:
     return call
 
 
+@pytest.mark.slow
 def test_sweep_whose_reader_goes_away_stops_with_its_states_kept(
     tiny: Callable[..., Path], tmp_path: Path, until: Callable[..., Any], unread: Callable[..., tuple[int, str]]
 ) -> None:
@@ -94,6 +98,7 @@ def test_command_whose_reader_goes_away_ends_quietly(store: Path, unread: Callab
     assert unread("status", store, when=lambda: None) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_sweep_in_a_terminal_that_is_closed_keeps_its_states(
     tiny: Callable[..., Path], tmp_path: Path, workers: int, until: Callable[..., Any]

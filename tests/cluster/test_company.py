@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from relusweep.sweep.store.store import Store
 from tests.cluster.test_launch import is_training
 
 
+@pytest.mark.slow
 def test_two_launchers_on_one_store_share_the_work_and_double_nothing(
     cli: Callable[..., Any],
     launch: Callable[..., Any],
@@ -32,6 +34,7 @@ def test_two_launchers_on_one_store_share_the_work_and_double_nothing(
     assert tree(store) == before
 
 
+@pytest.mark.slow
 def test_launcher_that_comes_late_packs_otherwise_waits_and_doubles_nothing(
     launch: Callable[..., Any],
     until: Callable[..., Any],
@@ -50,6 +53,7 @@ def test_launcher_that_comes_late_packs_otherwise_waits_and_doubles_nothing(
     assert rows_on_disk(store)["runs"] == len(Store(store).recorded()) == 160
 
 
+@pytest.mark.slow
 def test_launcher_waits_for_the_last_runs_of_another(
     cli: Callable[..., Any],
     launch: Callable[..., Any],
@@ -71,6 +75,7 @@ def test_launcher_waits_for_the_last_runs_of_another(
 CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
+@pytest.mark.slow
 def test_launchers_in_two_containers_on_one_host_share_the_work(
     launch: Callable[..., Any],
     until: Callable[..., Any],
@@ -93,6 +98,7 @@ def test_launchers_in_two_containers_on_one_host_share_the_work(
     assert rows_on_disk(store)["runs"] == 4
 
 
+@pytest.mark.slow
 def test_launcher_that_stood_still_beyond_its_lease_doubles_nothing_when_it_goes_on(
     run: Callable[..., Any],
     launch: Callable[..., Any],

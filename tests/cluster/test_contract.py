@@ -96,6 +96,7 @@ def killing(store: Path, times: int) -> Iterator[list[int]]:
         thread.join()
 
 
+@pytest.mark.slow
 def test_every_run_is_recorded_once_and_alike_by_one_worker_or_two(
     train: Callable[..., Any],
     tiny: Callable[..., Path],
@@ -124,6 +125,7 @@ def test_trajectory_moments_and_pack_mates_leave_a_run_as_it_is(
     assert [same[key] for key in columns[3:]] == pytest.approx([row[key] for key in columns[3:]], rel=1e-9)
 
 
+@pytest.mark.slow
 def test_workers_have_the_data_and_the_weights_of_a_users_files_from_the_store_alone(
     train: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, forget: Callable[[], None]
 ) -> None:
@@ -150,6 +152,7 @@ def test_workers_have_the_data_and_the_weights_of_a_users_files_from_the_store_a
     assert all(0 < row["train_rmse"] < 1 for row in rows)
 
 
+@pytest.mark.slow
 def test_workers_have_the_functions_of_a_users_file_from_the_store_alone(
     train: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, forget: Callable[[], None]
 ) -> None:
@@ -189,6 +192,7 @@ def test_diverged_run_is_a_row_and_no_failure(train: Callable[..., Any], tiny: C
     assert [gone[key] for key in ("loss", "sharpness", "test_rmse", "parameter_norm")] == [None] * 4
 
 
+@pytest.mark.slow
 def test_killed_worker_is_replaced_and_its_pack_tried_again(
     train: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, rows_on_disk: Callable[..., Any]
 ) -> None:
@@ -200,6 +204,7 @@ def test_killed_worker_is_replaced_and_its_pack_tried_again(
     assert rows_on_disk(store.path)["runs"] == len(store.recorded()) == 12
 
 
+@pytest.mark.slow
 def test_pack_whose_worker_always_dies_is_listed_and_tried_again_by_the_next_run(
     train: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -71,6 +71,7 @@ def assert_one_line(said: dict[str, Any], *words: str) -> None:
         assert word in said["err"]
 
 
+@pytest.mark.slow
 def test_full_disk_is_named_recorded_rows_survive_and_freed_space_is_all_it_takes(
     on_small_disk: Callable[[str], dict[str, Any]],
 ) -> None:
@@ -98,6 +99,7 @@ def test_full_disk_is_named_recorded_rows_survive_and_freed_space_is_all_it_take
     assert "planned 8 = recorded 8 + missing 0" in said["whole"]["out"]
 
 
+@pytest.mark.slow
 def test_full_disk_at_the_first_command_is_named_and_leaves_nothing_in_the_way(
     on_small_disk: Callable[[str], dict[str, Any]],
 ) -> None:
@@ -106,6 +108,7 @@ def test_full_disk_at_the_first_command_is_named_and_leaves_nothing_in_the_way(
     assert (said["again"]["code"], said["again"]["err"], said["again"]["rows"]) == (0, "", 4)
 
 
+@pytest.mark.slow
 def test_full_disk_at_a_checkpoint_is_named(on_small_disk: Callable[[str], dict[str, Any]]) -> None:
     said = on_small_disk(
         "run('first', small)\n"
@@ -120,6 +123,7 @@ def test_full_disk_at_a_checkpoint_is_named(on_small_disk: Callable[[str], dict[
     assert (said["state"]["rows"], said["again"]["code"], said["again"]["rows"]) == (4, 0, 8)
 
 
+@pytest.mark.slow
 def test_read_only_disk_is_named_and_still_read(on_small_disk: Callable[[str], dict[str, Any]]) -> None:
     said = on_small_disk(
         "run('first', small)\n"

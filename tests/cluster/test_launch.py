@@ -60,6 +60,7 @@ def has_part(store: Path) -> bool:
     return any((store / "weights").glob("*")) or any((store / "weights").glob(".*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "moments"), [(1, (is_training, has_part)), (2, (has_state,))])
 def test_kill_9_at_any_moment_and_the_same_command_again_give_the_table_of_an_undisturbed_run(
     workers: int,
@@ -90,6 +91,7 @@ def test_kill_9_at_any_moment_and_the_same_command_again_give_the_table_of_an_un
     assert not [*Store(store).checkpoints(), *(store / "claims").iterdir(), *(store / "aside").iterdir()]
 
 
+@pytest.mark.slow
 def test_kill_9_while_runs_are_added_gives_the_table_of_an_undisturbed_run(
     cli: Callable[..., Any],
     launch: Callable[..., Any],
@@ -117,6 +119,7 @@ def test_kill_9_while_runs_are_added_gives_the_table_of_an_undisturbed_run(
     assert not [*Store(store).checkpoints(), *(store / "claims").iterdir(), *(store / "aside").iterdir()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 1), (signal.SIGUSR1, 2)])
 def test_signal_keeps_the_state_says_so_in_one_line_and_training_goes_on_from_there(
     number: int,
@@ -152,6 +155,7 @@ def test_signal_keeps_the_state_says_so_in_one_line_and_training_goes_on_from_th
     assert err == "relusweep: stopped; what was in training is kept. The same command goes on from there.\n"
 
 
+@pytest.mark.slow
 def test_workers_whose_launcher_was_killed_write_their_state_and_end(
     launch: Callable[..., Any], until: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -235,6 +239,7 @@ def with_state(
     return spec, store
 
 
+@pytest.mark.slow
 def test_state_of_runs_that_are_recorded_by_now_is_deleted(
     run: Callable[..., Any], cli: Callable[..., Any], with_state: tuple[Path, Path]
 ) -> None:
@@ -301,6 +306,7 @@ def test_state_is_read_without_running_code_from_it(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.slow
 def test_other_measures_are_recorded_though_a_state_has_none(
     run: Callable[..., Any], tiny: Callable[..., Path], with_state: tuple[Path, Path]
 ) -> None:

@@ -22,6 +22,7 @@ from relusweep.sweep.store.store import Store, StoreError
 from relusweep.sweep.tally import Tally
 
 
+@pytest.mark.slow
 def test_worker_says_while_it_compiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
     user_cache.cache_clear()

@@ -65,6 +65,7 @@ def test_too_many_runs_are_refused_before_any_is_laid_out(axes, runs):
     assert peak < 2**24
 
 
+@pytest.mark.slow
 def test_an_axis_takes_two_hundred_bytes_a_value_at_most():
     tracemalloc.start()
     Spec.parse(HEAD + "grid = { lr_ratio = { linear = [0.0, 1.0, 100000] } }", "x.toml")
@@ -75,6 +76,7 @@ def test_an_axis_takes_two_hundred_bytes_a_value_at_most():
     assert held < 2 * 10**7
 
 
+@pytest.mark.slow
 def test_long_values_are_shown_by_their_beginning():
     with pytest.raises(SpecError) as caught:
         Spec.parse(HEAD + f"grid = {{ width = '{'x' * 10**6}' }}", "x.toml")

@@ -148,6 +148,7 @@ def test_runs_that_cannot_be_bisected_are_refused(given, message):
         Brackets.of(spec(**given))
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     ends=st.tuples(st.floats(1e-6, 1e6), st.floats(1.2, 1e4)),
@@ -168,6 +169,7 @@ def test_bisection_finds_a_planted_threshold_in_as_few_runs_as_foreseen(ends, wh
     assert is_first
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**32), met=st.lists(st.booleans(), min_size=8, max_size=8))
 def test_whatever_is_recorded_first_the_same_runs_are_asked_for_and_never_more_than_foreseen(seed, met):

@@ -119,6 +119,7 @@ def replaced(within, place, value):
     return [*first, replaced(within[place[0]], place[1:], value), *last]
 
 
+@pytest.mark.slow
 @given(st.sampled_from(PLACES), VALUES)
 @settings(max_examples=40, deadline=None)
 def test_a_state_with_any_value_anywhere_is_gone_on_from_or_left(state, tmp_path_factory, place, value):

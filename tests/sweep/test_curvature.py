@@ -17,6 +17,8 @@ from relusweep.sweep.spec import Measure
 from tests import oracles
 from tests.sweep.cases import networks, point_of
 
+pytestmark = pytest.mark.slow
+
 NETWORKS = 20_480
 AT_ONCE = 160
 

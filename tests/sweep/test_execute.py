@@ -61,6 +61,7 @@ def test_every_run_gets_one_row_with_known_columns():
     assert tables["trajectories"] == tables["weights"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
     [
@@ -96,6 +97,7 @@ def interrupted_at_random(pack, measure, state, chance):
         return tables
 
 
+@pytest.mark.slow
 def test_a_row_of_the_reference_kernel_depends_on_its_pack_by_rounding_alone():
     whole = table(rows_of(Pack(runs(optimizer="adam")), Measure(), CPU, "test")["runs"])
     for run in runs(optimizer="adam"):
@@ -169,6 +171,7 @@ class Stopper:
             raise Interrupted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [{}, {"optimizer": "adam", "batch_size": 4}], ids=str)
 def test_interrupted_pack_gives_the_rows_of_an_undisturbed_one(tmp_path, rule):
     measure = Measure(every="log:6", save_weights=True)
@@ -283,6 +286,7 @@ def test_slow_checkpoints_are_written_rarely(tmp_path, monkeypatch):
     assert len(written) == 1
 
 
+@pytest.mark.slow
 def test_long_trajectories_are_kept_in_columns(tmp_path):
     """Hundreds of bytes a moment as Python's rows, under 120 in the state on disk."""
     path, pack, measure = tmp_path / "pack.pt", Pack(runs(16, tolerance=0.0)), Measure(every="log:250")

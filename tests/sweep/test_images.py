@@ -163,6 +163,7 @@ def test_whatever_lies_in_an_idx_file_is_refused_in_one_line(tmp_path_factory, n
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_idx_file_that_unpacks_to_more_than_images_have_is_refused(tmp_path):
     packed = zlib.compressobj(wbits=31)
     with (tmp_path / "train-images-idx3-ubyte.gz").open("wb") as file:

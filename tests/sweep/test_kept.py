@@ -55,6 +55,7 @@ def row_of(store: Path) -> dict[str, Any]:
     return Store(store).read()[0].to_pylist()[0]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_store_needs_the_file_no_more(
     forgetting: Callable[..., Any], spec: Path, tmp_path: Path, equal_tables: Callable[[Path, Path], None]
@@ -194,6 +195,7 @@ def test_store_needs_the_file_with_the_functions_no_more(
     assert "to train          0" in forgetting("plan", "tiny.toml", "--out", coded).out
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_code_of_a_store_of_someone_else_runs_by_no_command_before_it_is_read_and_taken(
     forgetting: Callable[..., Any], coded: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -270,6 +272,7 @@ def idx_files(folder: Path, seed: int) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize("earlier", [False, True])  # it knew nothing of contents
 def test_store_of_images_takes_no_others_under_the_same_names(

@@ -56,6 +56,7 @@ def test_hessian_products_equal_autograd(case):
         assert (dense[b] - expected).abs().max() <= 1e-13 * expected.norm()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case", [*CASES, {"width": 40, "n": 12}, {"width": 3, "n": 60}, {"depth": 2, "n": 30}], ids=str
 )

@@ -61,6 +61,7 @@ def here(installed: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return installed
 
 
+@pytest.mark.slow
 def test_offer_is_found_in_its_file_and_its_package_is_not_imported(here: Path) -> None:
     assert {"hill", "bare"} <= set(offers.problems())
     assert "hill.inputs" not in offers.problems()

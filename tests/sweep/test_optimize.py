@@ -43,6 +43,7 @@ TWISTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES, ids=str)
 @pytest.mark.parametrize("twist", TWISTS, ids=str)
 def test_packed_training_equals_torch_optim_on_each_run_alone(rule, twist):

@@ -24,6 +24,7 @@ def test_run_id_takes_whole_numbers_for_floats():
     assert run(lr=1).id == run(lr=1.0).id
 
 
+@pytest.mark.slow
 def test_run_id_is_the_same_in_every_process():
     code = "from relusweep.sweep.run import Run; print(Run.model_validate({'problem': 'digits', 'lr': 0.1}).id)"
     ids = {

@@ -17,6 +17,8 @@ from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Measure, Spec
 from tests import oracles
 
+pytestmark = pytest.mark.slow
+
 
 def shallow(w, b, a, c, x, y=None) -> Point:
     """One shallow network f = a·relu(W x + b) + c at data x (n, d); targets its own outputs unless given."""

@@ -82,7 +82,7 @@ def test_spec_of_a_store_means_what_the_store_keeps_though_a_file_lies_there(tmp
     sources = Sources(tmp_path)
     rest = (None, None, None)
     assert sources.look_up([("file", None, None, "a.csv", None, None, *rest)]).contents == {("a.csv", None, None): kept}
-    assert sources.look_up([("file", None, "a.csv", "u", None, *rest)]).contents != {("a.csv", "u", None): kept}
+    assert sources.look_up([("file", None, None, "a.csv", "u", None, *rest)]).contents != {("a.csv", "u", None): kept}
 
 
 @pytest.mark.parametrize(

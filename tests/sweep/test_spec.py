@@ -84,6 +84,7 @@ def test_demo_has_at_least_240_runs():
     assert sum(1 for _ in Spec.read("demo").expand()) >= 240
 
 
+@pytest.mark.slow
 def test_full_depth_spec_covers_dimensions_sizes_widths_seeds_and_controls():
     spec = Spec.read("depth_separation")
     found = list(spec.expand())

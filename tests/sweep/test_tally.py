@@ -207,6 +207,7 @@ print(1024 * (peak() - before) / (large - small))
 """
 
 
+@pytest.mark.slow
 def test_memory_grows_by_few_bytes_a_run(tmp_path):
     """Both stores have parts of the same size, so that what is measured is what each further run costs."""
     paths = [tmp_path / "few", tmp_path / "many"]

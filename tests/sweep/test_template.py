@@ -54,6 +54,7 @@ def test_every_free_parameter_is_varied_here():
     assert set(VALUES) == FREE
 
 
+@pytest.mark.slow
 @given(BOUND, st.fixed_dictionaries(VALUES), st.fixed_dictionaries(VALUES), st.sets(st.sampled_from(sorted(FREE))))
 @settings(max_examples=500, deadline=None)
 def test_a_run_with_other_free_values_is_what_validation_makes_of_them(bound, some, others, free):

@@ -69,6 +69,7 @@ def _toml(value):
     return {True: "true", False: "false", None: '""'}[value] if value is None or value in (True, False) else repr(value)
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from(["fixed", "grid", "zip", "random", "gird"]),
     st.sampled_from(["width", "lr", "problem", "seed", "count", "widht"]),

@@ -22,6 +22,7 @@ def by_id(training: Training) -> dict[str, torch.Tensor]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [{}, {"optimizer": "sgd", "batch_size": 3}, {"optimizer": "adam"}], ids=str)
 def test_packed_run_equals_run_alone_in_float64(rule):
     runs = [make(seed=s, data_seed=s % 3, lr=0.02 * (1 + s % 4), **rule) for s in range(11)]

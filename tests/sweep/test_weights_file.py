@@ -137,6 +137,7 @@ def test_file_that_is_no_network_is_one_line(arrays: dict[str, Any], message: st
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -135,6 +135,7 @@ def test_ray_inside_a_job_of_slurm_imports_nothing_of_the_folder_where_it_was_su
     slurm.clear()
 
 
+@pytest.mark.slow
 def test_library_leaves_path_and_environment_of_its_user_as_they_are(tmp_path: Path) -> None:
     code = """
 import os, sys

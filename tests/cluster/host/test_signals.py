@@ -98,6 +98,7 @@ def test_signals_that_come_while_a_process_is_leaving_change_nothing() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "left\n", "")
 
 
+@pytest.mark.slow
 def test_signal_that_comes_while_python_itself_ends_changes_nothing() -> None:
     code = (
         "import os, signal, sys\n"

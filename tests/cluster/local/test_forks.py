@@ -15,6 +15,7 @@ from relusweep.cluster.local.forks import CONTEXT, adopt, load_ahead
 from relusweep.sweep.store.store import Store
 
 
+@pytest.mark.slow
 def test_launcher_that_is_a_script_without_a_guard_trains_all(tiny: Callable[..., Path], tmp_path: Path) -> None:
     command = ["run", str(tiny()), "--out", str(tmp_path / "store"), "--workers", "2"]
     script = tmp_path / "script.py"
@@ -24,6 +25,7 @@ def test_launcher_that_is_a_script_without_a_guard_trains_all(tiny: Callable[...
     assert len(Store(tmp_path / "store").recorded()) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.5, 0.8, 1.5])
 def test_interrupt_while_everything_is_loading_ends_it_and_the_origin_says_nothing(
     seconds: float, launch: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path

@@ -20,6 +20,7 @@ from relusweep.sweep.pack import Pack
 from relusweep.sweep.store.store import Store
 
 
+@pytest.mark.slow
 def test_launcher_can_be_stopped_after_the_origin_of_its_workers_was_killed(
     launch: Callable[..., Any], until: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -39,6 +40,7 @@ def test_launcher_can_be_stopped_after_the_origin_of_its_workers_was_killed(
     assert not alive
 
 
+@pytest.mark.slow
 def test_pack_that_needs_more_memory_than_there_is_fails_alone_and_is_tried_again(
     tmp_path: Path, tiny: Callable[..., Path]
 ) -> None:
@@ -82,6 +84,7 @@ def test_pack_that_needs_more_memory_than_there_is_fails_alone_and_is_tried_agai
     assert f"missing: {failure['run_ids'][0]}" in done.stdout
 
 
+@pytest.mark.slow
 def test_after_a_kill_for_want_of_memory_the_next_attempt_takes_half(
     cli: Callable[..., Any],
     until: Callable[..., Any],

@@ -38,6 +38,7 @@ def lease_of_another_host(submission):
     return make
 
 
+@pytest.mark.slow
 def test_lease_of_a_dead_host_is_waited_for_until_it_expires(submission, lease_of_another_host, monkeypatch):
     monkeypatch.setattr(array_task, "_LOOK_SECONDS", 0.2)
     lease_of_another_host(ago=EXPIRY_SECONDS - 2)

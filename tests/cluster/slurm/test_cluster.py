@@ -154,6 +154,7 @@ def test_stopped_cluster_leaves_no_process_and_no_file(until):
     assert not cluster.folder.exists()
 
 
+@pytest.mark.slow
 def test_daemons_die_with_the_tests(until):
     code = "from tests.cluster.slurm.cluster import Cluster\nwith Cluster(nodes=1) as c: print(c.folder, flush=True); input()"
     with subprocess.Popen(

@@ -264,6 +264,7 @@ def test_nodes_that_do_not_come_are_named_when_the_time_is_up(
     assert not list(tmp_path.glob("*.token"))
 
 
+@pytest.mark.slow
 def test_what_cannot_be_swept_is_refused_before_any_node_starts(
     tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from relusweep.cluster.slurm.submission import Submission
 
 LOADS_SLOWLY = """
@@ -21,6 +23,7 @@ main(sys.argv[1], "0")
 """
 
 
+@pytest.mark.slow
 def test_signal_that_comes_while_the_task_is_loaded_is_answered(submission: Submission, tmp_path: Path) -> None:
     for name, line in {"squeue": "echo RUNNING", "scontrol": f"echo $* >> {tmp_path}/asked"}.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")

@@ -346,6 +346,7 @@ def test_file_systems_without_hard_links_will_do(store: Store, code: int, monkey
     assert files(store) == []
 
 
+@pytest.mark.slow
 def test_lease_that_the_file_system_does_not_show_is_not_taken_over(
     store: Store, write_lease: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,6 +99,7 @@ def test_compaction_makes_parts_of_this_version_with_the_same_rows(older: Store,
         assert schema_version(part) == SCHEMA_VERSION
 
 
+@pytest.mark.slow
 def test_every_run_replays_to_what_was_recorded(older: Store, unchecked_shapes: None) -> None:
     measure = Spec.read(older.spec_path).measure
     moments, weights = rows(older, "trajectories"), rows(older, "weights")
@@ -129,6 +130,7 @@ def near_to(rel: float) -> Callable[[Any, Any], bool]:
     return near
 
 
+@pytest.mark.slow
 def test_runs_are_exported_with_the_weights_that_were_saved(
     older: Store, cli: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -141,6 +143,7 @@ def test_runs_are_exported_with_the_weights_that_were_saved(
             assert json.loads(str(file["record"]))["run_id"] == run_id
 
 
+@pytest.mark.slow
 def test_report_is_written_of_all_runs(older: Store, cli: Callable[..., Any]) -> None:
     done = cli("report", older.path)
     assert (done.code, done.err) == (0, "")
@@ -245,6 +248,7 @@ def edit(path: Path, before: str, *lines: str) -> None:
     path.write_text(text.replace(before, "".join(f"    {line}\n" for line in lines) + before))
 
 
+@pytest.mark.slow
 def test_parameters_that_are_added_tomorrow_have_their_defaults_in_stores_of_today(
     older: Store, tomorrow: Callable[..., "subprocess.CompletedProcess[str]"], tmp_path: Path
 ) -> None:

@@ -217,6 +217,7 @@ def test_whatever_lies_in_a_part_it_is_read_as_written_or_broken(store, data):
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(), st.text(max_size=40))
 
 
+@pytest.mark.slow
 @given(st.sampled_from(SCHEMAS["runs"].names), VALUES)
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_column_of_other_values_is_taken_or_names_its_part_as_broken(store, name, value):

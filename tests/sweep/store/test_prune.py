@@ -39,6 +39,7 @@ def test_what_is_named_stays_in_every_table(store):
     assert store.ledger().promised("weights") == {row["run_id"] for row in rows(2)}
 
 
+@pytest.mark.slow
 def test_pruning_that_is_killed_between_any_two_steps_is_finished_by_the_next(store, tmp_path):
     ids = [row["run_id"] for row in rows(1, 2)]
     copies = killed(store, tmp_path, "prune", *ids)

@@ -79,6 +79,7 @@ def aside(store):
     return sorted(seed for part in parts for seed in pq.read_table(part)["seed"].to_pylist())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refuses_links", ["no", "yes"])
 @pytest.mark.parametrize("forgotten", [[0], [0, 1]], ids=["one-of-two", "all-of-the-part"])
 def test_forgetting_that_is_killed_between_any_two_steps_loses_nothing_that_was_to_stay(
@@ -96,6 +97,7 @@ def test_forgetting_that_is_killed_between_any_two_steps_loses_nothing_that_was_
         assert {*stay, *aside(copy)} == {0, 1, 2, 3, 4}
 
 
+@pytest.mark.slow
 def test_repair_that_is_killed_between_any_two_steps_is_finished_by_the_next(store, tmp_path):
     (part,) = store.parts("trajectories")
     part.write_bytes(b"broken")

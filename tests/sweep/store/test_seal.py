@@ -21,6 +21,7 @@ def test_other_readers_read_a_sealed_part(store):
     check(part)
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_is_found(store, tmp_path):
     """In the footer, where checksums of pages do not reach, as in the pages."""
     part = store.parts()[0]

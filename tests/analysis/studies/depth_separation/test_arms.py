@@ -33,6 +33,7 @@ def test_losses_are_means_over_the_last_tenth_of_the_steps_where_there_are_momen
     assert "1 of these had not converged" in result.notes[1]
 
 
+@pytest.mark.slow
 def test_data_with_equal_labels_have_nothing_to_fit_and_a_report(studied, both):
     given = {"domain": "cube", "d": 7, "n": 20, "radius": 1.0}  # no sample lies in the pyramid
     result = studied(both(0.9, **given))

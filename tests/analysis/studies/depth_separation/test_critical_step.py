@@ -8,6 +8,7 @@ from tests.analysis.studies.conftest import verdict
 from tests.analysis.studies.depth_separation.conftest import CLAIM, CONSTANT, RATES
 
 
+@pytest.mark.slow
 def test_refined_step_sizes_of_single_seeds_narrow_the_critical_one(studied, both, network):
     refined = [network(lr, 0, None, loss) for lr, loss in ((0.6, 1e-5), (0.735, 0.5 * CONSTANT))]
     alone = studied([*both(0.9, seeds=1), *refined]).tables["critical"].row(0, named=True)
@@ -45,6 +46,7 @@ def test_refined_step_size_counts_only_where_deep_fits_at_the_next_larger_one(sp
     assert (row["pairs"], row["separated"], row["high"]) == (1, 0, None)
 
 
+@pytest.mark.slow
 def test_shallow_network_that_fits_nowhere_has_no_critical_step_size(studied, both):
     result = studied(both([0.9, 0.9, 0.01, 0.01]))
     row = result.tables["critical"].row(0, named=True)

@@ -16,12 +16,14 @@ from relusweep.sweep.spec import Measure
 from relusweep.sweep.store.store import Store
 
 
+@pytest.mark.slow
 def test_figures_are_drawn_against_the_step_size(studied, both):
     result = studied(both(0.9))
     against_step = {"separation", "test", "sup", "curvature", "norms", "plain_norms", "variation", "active"}
     assert against_step | {"critical"} == set(result.figures)
 
 
+@pytest.mark.slow
 def test_saved_weights_become_pictures_of_the_function_that_was_trained(tmp_path):
     common = {"problem": "pyramid", "n": 20, "n_test": 8, "max_steps": 40, "tolerance": 0.0}
     runs = [
@@ -47,6 +49,7 @@ def test_saved_weights_become_pictures_of_the_function_that_was_trained(tmp_path
             assert error == pytest.approx(run["train_rmse"], rel=1e-9)
 
 
+@pytest.mark.slow
 def test_drawn_floor_is_the_least_of_the_data_sets_and_none_where_one_has_none(studied, both, network):
     many = [*both(0.9, rates=(1.5,), data_seed=0), *both(0.9, rates=(1.5,), data_seed=1)]
     result = studied(many)

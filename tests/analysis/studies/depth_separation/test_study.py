@@ -1,6 +1,7 @@
 """The depth study as a whole: it forgets the order of runs."""
 
 
+@pytest.mark.slow
 def test_order_of_the_runs_leaves_no_trace(studied, both):
     rows = [*both([0.9, 0.4, 0.9, 1.5]), *both(0.9, optimizer="sgd")]
     one, other = studied(rows, name="one"), studied(rows[::-1], name="other")

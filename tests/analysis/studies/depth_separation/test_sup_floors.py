@@ -8,6 +8,7 @@ from relusweep.sweep.data import dataset
 from relusweep.sweep.run import Run
 
 
+@pytest.mark.slow
 def test_report_says_what_norm_an_error_needs(studied, both):
     result = studied(both(0.9))
     needed = result.tables["needed"]
@@ -22,6 +23,7 @@ def test_report_says_what_norm_an_error_needs(studied, both):
     assert 1 / bound["largest_lr"] == pytest.approx(max(0.5, bound["lower"] + 0.5 - slack * 0.1))
 
 
+@pytest.mark.slow
 def test_report_says_which_sup_error_a_step_size_leaves_in_all_three_norms_and_the_gap(studied, both, capfd):
     floors = studied(both(0.9)).tables["sup_floors"]
     assert capfd.readouterr().err == ""  # the bar is for terminals

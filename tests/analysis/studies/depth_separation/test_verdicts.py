@@ -9,6 +9,7 @@ from tests.analysis.studies.conftest import verdict
 from tests.analysis.studies.depth_separation.conftest import CLAIM, CONSTANT, FLOOR, RATES
 
 
+@pytest.mark.slow
 def test_separation_is_found_with_its_critical_step_sizes(studied, both):
     result = studied(both([0.9, 0.9, 0.9, 1.5]))
     found = verdict(result, CLAIM)
@@ -21,6 +22,7 @@ def test_separation_is_found_with_its_critical_step_sizes(studied, both):
     assert (row["low_q10"], row["high_q90"]) == (0.4, 1.5)
 
 
+@pytest.mark.slow
 def test_no_separation_is_said_loudly(studied, both):
     result = studied(both(9.0))
     found = verdict(result, CLAIM)
@@ -30,12 +32,14 @@ def test_no_separation_is_said_loudly(studied, both):
     assert "critical" not in result.figures
 
 
+@pytest.mark.slow
 def test_where_no_deep_network_fits_nothing_is_claimed(studied, network):
     result = studied([network(lr, seed, w, 0.5 * CONSTANT) for lr in RATES for seed in range(2) for w in (None, 16)])
     assert verdict(result, CLAIM).answer == "open"
     assert result.tables["critical"]["high"].null_count() == 1
 
 
+@pytest.mark.slow
 def test_separation_that_the_floor_proves_is_told_apart(studied, both):
     result = studied(both(0.4))
     controls = result.tables["controls"].filter(control="claim").row(0, named=True)
@@ -44,6 +48,7 @@ def test_separation_that_the_floor_proves_is_told_apart(studied, both):
     assert f"; in {controls['forbidden']} of these, by certificate, no shallow network fits at a twice " in sentence
 
 
+@pytest.mark.slow
 def test_pair_that_fits_where_it_is_forbidden_is_counted_and_named(studied, both):
     result = studied(both(9.0, rates=(0.4, 1.5)))  # shallow fits everywhere
     row = result.tables["controls"].filter(control="claim").row(0, named=True)
@@ -51,6 +56,7 @@ def test_pair_that_fits_where_it_is_forbidden_is_counted_and_named(studied, both
     assert "In 4 pairs it fits all the same where none does at such a minimum." in verdict(result, CLAIM).sentence
 
 
+@pytest.mark.slow
 def test_run_below_its_floor_is_an_alarm_and_is_listed(studied, both, network):
     planted = network(1.5, 9, loss=1e-8)
     result = studied([*both(0.9), planted])
@@ -60,6 +66,7 @@ def test_run_below_its_floor_is_an_alarm_and_is_listed(studied, both, network):
     assert result.tables["below_floor"]["run_id"].to_list() == [planted["run_id"]]
 
 
+@pytest.mark.slow
 def test_floor_is_that_of_the_runs_own_sharpness(studied, both, network):
     sharp = network(1.5, 9, loss=1e-8, eos=20.0)  # no minimum of this step size: nothing forbids it
     result = studied([*both(0.9), sharp])
@@ -79,6 +86,7 @@ def test_floor_of_a_step_size_is_claimed_of_plain_steps_only(studied, network):
     assert verdict(result, FLOOR).sentence.startswith("BEATEN by 5 of ")  # at any weights that of their λ_max holds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("loss", "level"), [(1e-30, "confirmed"), (1e-3, "refuted")])
 def test_witness_must_stay_below_its_largest_step(studied, both, network, loss, level):
     points = dataset(Run.model_validate({"problem": "pyramid", "n": 20, "lr": 1.0}).model_dump()).x

@@ -23,6 +23,7 @@ def test_witness_is_scaled_for_each_law_of_the_inputs(studied, network):
     assert result.tables["scalings"]["sharpness"].n_unique() == 3
 
 
+@pytest.mark.slow
 def test_flattest_witness_is_flatter_than_at_unit_scaling(studied, both):
     result = studied(both(0.9))
     points = dataset(Run.model_validate({"problem": "pyramid", "n": 20, "lr": 1.0}).model_dump()).x

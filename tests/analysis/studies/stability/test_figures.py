@@ -24,6 +24,7 @@ def test_figures_are_drawn_for_what_is_there(store, row, sweep):
     assert list(drawn(store, [row(status="diverged")], name="none")) == ["stability"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -40,12 +41,14 @@ def test_figures_of_a_single_run_are_drawn_without_a_warning(store, row, change)
         assert save(figure, "svg").startswith(b"<?xml")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["svg", "png"])
 def test_figures_of_equal_runs_are_equal_bytes(store, sweep, form):
     first, second = drawn(store, sweep, name="a"), drawn(store, sweep[::-1], name="b")
     assert {k: save(f, form) for k, f in first.items()} == {k: save(f, form) for k, f in second.items()}
 
 
+@pytest.mark.slow
 def test_figures_name_no_font_and_no_date(store, sweep):
     for figure in drawn(store, sweep).values():
         text = save(figure, "svg").decode()
@@ -65,6 +68,7 @@ def test_main_figure_draws_medians_against_the_step_size(store, row):
     assert lines["$\\lambda_{\\max}$"].get_ydata().tolist() == pytest.approx([4, 2])
 
 
+@pytest.mark.slow
 def test_norm_figure_marks_violations(store, row, sweep):
     labels = {line.get_label() for line in drawn(store, sweep, name="good")["norms"].axes[0].get_lines()}
     assert "violates the bound" not in labels

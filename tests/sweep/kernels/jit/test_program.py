@@ -92,6 +92,7 @@ def test_without_a_place_programs_live_as_long_as_the_process(tmp_path):
         assert not Path(done.stdout.strip()).exists()
 
 
+@pytest.mark.slow
 def test_next_process_takes_what_the_last_has_compiled(cache):
     """Whatever order its sets have."""
     program(SOURCE).double(1)

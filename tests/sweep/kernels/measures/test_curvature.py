@@ -26,6 +26,7 @@ def dense(runs, x, point, b, *, exact):
     return j.T @ j / runs[b].n
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60, derandomize=True, phases=[Phase.generate])
 @given(CASES, st.booleans(), st.booleans(), st.integers(0, 2**31))
 def test_equals_the_top_of_the_dense_spectrum(case, shared, exact, seed):

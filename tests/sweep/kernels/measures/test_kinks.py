@@ -11,6 +11,7 @@ from tests.sweep.cases import point_of
 from tests.sweep.kernels.measures.cases import CASES
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40, derandomize=True, phases=[Phase.generate])
 @given(CASES, st.booleans(), st.floats(1e-3, 10.0), st.integers(0, 2**31))
 def test_equals_the_marks_on_tensors(case, shared, lr, seed):
@@ -33,6 +34,7 @@ def test_a_datum_at_zero_is_on_every_kink_through_zero():
     assert not marks[:, :, [0, 2]].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
     [

@@ -27,6 +27,7 @@ def test_every_set_keeps_the_contract(programs):
     assert isinstance(programs, Programs)
 
 
+@pytest.mark.slow
 def test_both_sets_agree_where_both_measure():
     point = point_of({"width": 9, "d": 3, "n": 20})[2]
     assert all(programs.supports(point.networks) for programs in PROGRAMS)

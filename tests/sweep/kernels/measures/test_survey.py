@@ -16,6 +16,7 @@ def surveyed(point):
     return point.programs.survey(point.networks)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60, derandomize=True, phases=[Phase.generate])
 @given(CASES, st.booleans(), st.integers(0, 2**31))
 def test_equals_the_measures_on_tensors(case, shared, seed):

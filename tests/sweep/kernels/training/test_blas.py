@@ -24,6 +24,7 @@ RULES = rules()
 LARGE = {"d": 40, "n": 30, "width": 70, "init": "kaiming", "max_steps": 6}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [*RULES, *samplings()], ids=str)
 @pytest.mark.parametrize(
     "shape", [*SHAPES, LARGE, LARGE | {"depth": 2, "width2": 9, "bias": False}, LARGE | {"bias": "hidden"}], ids=str
@@ -33,6 +34,7 @@ def test_equals_autograd_on_each_run_alone(shape, rule):
     against_autograd(make(3, **shape | rule | batch), blas)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40, derandomize=True)
 @given(
     st.fixed_dictionaries({

@@ -20,6 +20,8 @@ from tests.sweep.kernels.training.cases import (
     various,
 )
 
+pytestmark = pytest.mark.slow
+
 RULES = rules()
 
 

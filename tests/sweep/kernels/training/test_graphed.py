@@ -7,6 +7,8 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from relusweep.sweep.kernels.training import graphed, plain
 from tests.sweep.kernels.training.cases import CPU, LEAKY, against_autograd, begun, by_id, make, trained
 
+pytestmark = pytest.mark.slow
+
 CASES = [
     {}, LEAKY, {"depth": 2, "width2": 4, "bias": False}, {"bias": "hidden"}, {"optimizer": "momentum", "momentum": 0.9},
     {"optimizer": "adam", "lr": 0.01}, {"optimizer": "sgd", "batch_size": 3}, {"weight_decay": 0.1, "warmup_steps": 7},

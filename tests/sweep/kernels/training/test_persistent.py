@@ -26,7 +26,10 @@ from tests.sweep.kernels.training.cases import (
     various,
 )
 
-pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is made for Linux alone")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("triton") is None, reason="Triton is made for Linux alone"),
+]
 GPU = torch.device("cuda")
 DEEP = {"depth": 2, "width": 6, "width2": 3}
 
