@@ -66,9 +66,14 @@ def _images(split: str) -> str | None:
         return None  # nothing will be trained on them, or that names them
 
 
-def broken(store: Store) -> dict[Path, str]:
-    """Read all that a store keeps; return what is damaged, or missing though runs were trained on it, and why."""
+def broken(store: Store, spec: Spec) -> dict[Path, str]:
+    """Read all that a store keeps; return what is damaged, or missing though runs were trained on it, and why.
+
+    Where the spec names no files and the store keeps none, no run is asked.
+    """
     folder = store.path / "files"
+    if not folder.is_dir() and not spec.sources.digest:
+        return {}
     found = dict.fromkeys([*listed(folder, ".npz"), *listed(folder, ".py")], "")
     for path in found:
         try:
@@ -99,13 +104,12 @@ def trained_on(store: Store) -> set[str]:
     """Return the names of the files that a store has to keep: those that recorded runs were trained on."""
 
     def take(pieces: Iterator[pa.Table]) -> set[str]:
-        of_images = pc.field("problem") == "mnist"  # which no store keeps
-        return {
-            shelf.file(content(value))
-            for piece in pieces
-            for column, (shelf, content) in _SHELVES.items()
-            for value in piece.filter(~of_images)[column].unique().to_pylist()
-            if value
-        }
+        found: set[str] = set()
+        for piece in pieces:
+            if any(piece[column].null_count < len(piece) for column in _SHELVES):
+                own = piece.filter(pc.field("problem") != "mnist")  # whose images no store keeps
+                for column, (shelf, content) in _SHELVES.items():
+                    found |= {shelf.file(content(value)) for value in own[column].unique().to_pylist() if value}
+        return found
 
     return set().union(*store.each("runs", take, ["problem", *_SHELVES])[0])

@@ -3,6 +3,7 @@
 Planned are the runs that a spec names, and with [refine] those that the recorded rows ask for.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -21,6 +22,7 @@ from relusweep.sweep.store.part import columns_of, outcomes, pieces, take_each
 from relusweep.sweep.store.run_ids import Keys, RunIds
 from relusweep.sweep.store.store import Store
 
+_TOGETHER = 1000  # parts, or runs of a part, after which they are looked up
 _PLACES = {status: place for place, status in enumerate(get_args(Status), 1)}
 _PLACE_OF: Ends = np.zeros(256, np.uint8)  # by the letter of a status
 _PLACE_OF[[LETTERS[status] for status in _PLACES]] = list(_PLACES.values())
@@ -54,6 +56,7 @@ class Tally:
     def look(self) -> None:
         """Read the parts that are new. If one has gone, its runs may have gone with it, and all are read again."""
         inodes: dict[Path, int] = {}
+        waiting: list[tuple[Keys, Ends]] = []  # looked up many at a time: parts may hold a few runs each
         has_news = False
 
         def listed() -> list[Path]:
@@ -61,21 +64,31 @@ class Tally:
             inodes = self.store.inodes()
             if not self._read <= set(inodes.items()):
                 self._forget()
-            return sorted(part for part, inode in inodes.items() if (part, inode) not in self._read)
+                waiting.clear()
+            return sorted((part for part, inode in inodes.items() if (part, inode) not in self._read), key=os.fspath)
 
         def take(part: Path) -> None:
             nonlocal has_news
-            for ids, ends in self._found(part):  # the whole part, or nothing
-                places, planned = self.planned.find(ids)  # the others are of an earlier spec, or asked for
-                self._ends[places[planned]] = ends[planned]
-                if self.brackets:
-                    self.brackets.add(ids[~planned], ends[~planned])
+            waiting.extend(self._found(part))  # the whole part, or nothing
             self._read.add((part, inodes[part]))
             has_news = True
+            if len(waiting) >= _TOGETHER or any(len(ids) >= _TOGETHER for ids, _ in waiting[-1:]):
+                self._add(waiting)
 
         take_each(listed, take)  # broken parts are named by `verify`, and their runs are missing
+        self._add(waiting)
         if self.brackets and has_news:
             self.brackets.narrow(self._ends)
+
+    def _add(self, waiting: list[tuple[Keys, Ends]]) -> None:
+        """Take in what was found, and empty the list of it."""
+        if waiting:
+            ids, ends = map(np.concatenate, zip(*waiting, strict=True))
+            places, planned = self.planned.find(ids)  # the others are of an earlier spec, or asked for
+            self._ends[places[planned]] = ends[planned]
+            if self.brackets:
+                self.brackets.add(ids[~planned], ends[~planned])
+        waiting.clear()
 
     def _found(self, part: Path) -> list[tuple[Keys, Ends]]:
         if self._refine is None:

@@ -19,7 +19,7 @@ def verify(store: StoreArgument) -> None:
 
     opened, sweep = open_store(store)
     broken = {part: why for table in TABLES for part, why in opened.broken(table).items()}
-    data = kept.broken(opened)
+    data = kept.broken(opened, sweep)
     ledger, tally = opened.ledger(), Tally.of(sweep, opened)
     recorded = ledger.recorded
     tally.look()

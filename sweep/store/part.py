@@ -110,17 +110,23 @@ def check_seal(part: Path) -> bytes | None:
 
 
 def check(part: Path) -> None:
-    """Read every byte of a part; and every value, where it has no seal that proves them.
+    """Read every byte of a part; and every value, where it has no seal of this version or an earlier one.
+
+    A seal proves that nothing has changed since the part was written, and what it encloses was written with the rows;
+    how many there are is held against the footer.
 
     Raises:
         UNREADABLE: as `pieces`, and if it is not what was written.
     """
     table, found = part.parent.name, check_seal(part)
-    rows = pieces(part, columns_of(table, None if found is None else COLUMNS))
     if (said := read(found)) is None:
-        for _ in rows:
+        for _ in pieces(part, columns_of(table, None if found is None else COLUMNS)):
             pass
-    elif not np.array_equal(said, _joined(outcomes_of(piece) for piece in rows)):
+        return
+    footer = pq.read_metadata(part)
+    if why := _excess(footer, part.stat().st_size):
+        raise pa.ArrowInvalid(why)
+    if footer.num_rows != len(said):
         raise pa.ArrowInvalid("its rows are not those that are named beside its seal")
 
 

@@ -5,8 +5,9 @@ Before it there may be an enclosure, bytes that are read without any Parquet.
 """
 
 import hashlib
+import io
+import os
 from pathlib import Path
-from typing import BinaryIO
 
 _MARK = b"relusweep seal: "
 _SIZE = 16
@@ -38,7 +39,9 @@ def enclosure(path: Path) -> bytes | None:
     Raises:
         ValueError: if it differs from what was sealed.
     """
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as opened:
+        small = os.fstat(opened.fileno()).st_size <= _CHUNK
+        file = io.BytesIO(opened.read(_CHUNK + 1)) if small else io.BufferedReader(opened)
         place = _mark(file)
         if place is None:
             return None
@@ -58,7 +61,7 @@ def is_broken(path: Path) -> bool:
     return False
 
 
-def _enclosed(file: BinaryIO, place: int) -> bytes:
+def _enclosed(file: io.BufferedIOBase, place: int) -> bytes:
     end = place - _LENGTH - len(_ENCLOSED)
     if end < 0:
         return b""
@@ -70,7 +73,7 @@ def _enclosed(file: BinaryIO, place: int) -> bytes:
     return file.read(length)
 
 
-def _mark(file: BinaryIO) -> int | None:
+def _mark(file: io.BufferedIOBase) -> int | None:
     place = _footer(file) - len(_MARK) - _SIZE
     if place < 0:
         return None
@@ -78,14 +81,14 @@ def _mark(file: BinaryIO) -> int | None:
     return place if file.read(len(_MARK)) == _MARK else None
 
 
-def _footer(file: BinaryIO) -> int:
+def _footer(file: io.BufferedIOBase) -> int:
     """Find where the footer begins, if the length at the end is right."""
     size = file.seek(0, 2)
     file.seek(max(size - _END, 0))
     return size - _END - int.from_bytes(file.read(4), "little")
 
 
-def _hash(file: BinaryIO, place: int, skipped: int = 0) -> bytes:
+def _hash(file: io.BufferedIOBase, place: int, skipped: int = 0) -> bytes:
     digest = hashlib.blake2b(digest_size=_SIZE)
     file.seek(0)
     left = place

@@ -14,6 +14,7 @@ import pytest
 
 from relusweep.sweep import kept
 from relusweep.sweep.images import idx_content
+from relusweep.sweep.spec import Spec
 from relusweep.sweep.store.store import Store
 
 OWN: dict[str, Any] = {
@@ -120,7 +121,7 @@ def test_damaged_and_missing_data_are_named_by_verify_and_written_anew_by_run(
 ) -> None:
     assert forgetting("run", spec, "--out", "store", "--workers", 1).code == 0
     (path,) = Path("store/files").glob("*.npz")
-    assert kept.broken(Store(Path("store"))) == {}
+    assert kept.broken(Store(Path("store")), Spec.read(Path("store/spec.toml"))) == {}
     path.write_bytes(path.read_bytes()[:-20])
     said = forgetting("verify", "store")
     assert said.code == 1

@@ -74,8 +74,8 @@ def test_every_changed_byte_is_seen_by_who_reads_no_more_than_outcomes(part):
             check(part)
 
 
-def test_check_finds_columns_that_differ_from_what_is_enclosed(part):
-    others = pa.Table.from_pylist(rows(7, 8, 9), schema=SCHEMAS["runs"])
+def test_check_finds_rows_of_which_others_are_enclosed(part):
+    others = pa.Table.from_pylist(rows(7, 8, 9, 10), schema=SCHEMAS["runs"])
     pq.write_table(pq.read_table(part), part)
     seal(part, enclosed(others))
     with pytest.raises(pa.ArrowInvalid, match="its rows are not those that are named beside its seal"):
