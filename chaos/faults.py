@@ -18,6 +18,7 @@ from chaos.stage import Fault, Maker, Stage, alone, has_own_disks
 from chaos.sweep import Sweeps
 
 CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+_TERMINAL = (sys.executable, "-c", "import pty, sys; pty.spawn(sys.argv[1:])")
 _ELSEWHERE = 130  # seconds: beyond the lease of a process that cannot be seen
 
 
@@ -45,6 +46,18 @@ def signalled(scene: Scene, number: int) -> None:
         time.sleep(scene.chance.uniform(0, 0.3))
         launcher.signal(number)
     scene.check_end(launcher, (0, 130), f"signal {number}")
+
+
+def _terminal_closed(scene: Scene) -> None:
+    """The terminal in which a launcher runs is closed."""
+    launcher = scene.start(scene.chance.choice((1, 2)), _TERMINAL)
+    scene.wait_until_it_trains(launcher)
+    time.sleep(scene.chance.uniform(0.0, 1.5))
+    inside = launcher.group()[1:]
+    launcher.process.kill()  # it holds the terminal
+    scene.ended(launcher)
+    _, left = psutil.wait_procs(inside, timeout=60)
+    scene.check(not left, f"terminal closed: {len(left)} processes go on")
 
 
 def stood_still(scene: Scene) -> None:
@@ -187,6 +200,7 @@ FAULTS: dict[str, Fault] = {
     "kill -9 of the workers' origin": partial(killed, workers=2, pick="origin"),
     **{f"{number.name}": partial(signalled, number=number) for number in (
         signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)},
+    "terminal closed": _terminal_closed,
     "SIGSTOP beyond the lease": stood_still,
     "two launchers": partial(two, within=(), kill=False),
     "two launchers, one killed": partial(two, within=(), kill=True),

@@ -24,7 +24,7 @@ def verify(store: StoreArgument) -> None:
     recorded = ledger.recorded
     tally.look()
     planned, missing = tally.count, tally.missing
-    extra = len(recorded) - (planned - len(missing))
+    extra = len(recorded - tally.recorded - missing)  # by their ids: a launcher may record meanwhile
     out.print(f"{store}: planned {planned} = recorded {planned - len(missing)} + missing {len(missing)}")
     if extra:
         out.print(f"{extra} recorded runs belong to an earlier spec of this store. relusweep prune {quoted(store)}")

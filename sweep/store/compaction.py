@@ -1,6 +1,7 @@
 """Compaction: the parts of every table merged into few sorted ones."""
 
 import hashlib
+import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -82,14 +83,27 @@ def _merge(table: str, parts: list[Path], known: RunIds) -> tuple[int, Keys]:
     rows = rows.sort_by([(key, "ascending") for key in KEYS[table]])
     digest = hashlib.blake2b("".join(rows["run_id"].to_pylist()).encode(), digest_size=8).hexdigest()
     metadata = {f"relusweep.{key}": value for key, value in provenance().items()}
-    target = parts[0].with_name(f"compact-{digest}.parquet")
+    names = (f"compact-{digest}{f'-{again}' if again else ''}.parquet" for again in itertools.count())
+    target = next(
+        path for path in map(parts[0].with_name, names) if path not in merged
+    )  # sources stay until it is read
     write_part(target, rows.replace_schema_metadata(metadata))
-    if not patiently(_sound, target).select(KEYS[table]).equals(rows.select(KEYS[table])):
+    if not _holds(target, rows.select(KEYS[table])):
+        target.unlink(missing_ok=True)
         raise StoreError(
-            f"{target}: not what was written to it; expected the rows of {len(merged)} parts, which are kept."
+            f"{target}: not what was written to it; expected the rows of {len(merged)} parts, which are kept. Look "
+            "after the disk, then run the same command again."
         )
-    _delete(part for part in merged if part != target)
+    _delete(merged)
     return 1 + len(parts) - len(merged), keys
+
+
+def _holds(part: Path, keys: pa.Table) -> bool:
+    """Read every byte of a part; return whether it has the rows of these keys."""
+    try:
+        return patiently(_sound, part).select(keys.column_names).equals(keys)
+    except UNREADABLE:
+        return False
 
 
 def _delete(parts: Iterable[Path]) -> None:

@@ -45,11 +45,11 @@ def test_sweeps_that_met_faults_have_the_table_of_an_undisturbed_one(sweeps: Swe
     assert outcomes.lines()[-1] == f"**{outcomes.injected} faults in all; none broke anything.**"
 
 
-def test_sweep_whose_task_is_queued_again_has_it_too(sweeps: Sweeps, tmp_path: Path) -> None:
-    if reason := STAGES["slurm"].lacking():
+@pytest.mark.parametrize(("stage", "fault"), [("slurm", "scontrol requeue"), ("ray", "kill -9 of a worker")])
+def test_sweep_on_a_cluster_that_met_one_has_it_too(sweeps: Sweeps, tmp_path: Path, stage: str, fault: str) -> None:
+    if reason := STAGES[stage].lacking():
         pytest.skip(reason)
-    campaign = Campaign(tmp_path, {"slurm": STAGES["slurm"]}, seed=0, only="scontrol requeue", sweeps=sweeps)
-    outcomes = campaign.play(1)
+    outcomes = Campaign(tmp_path, {stage: STAGES[stage]}, seed=0, only=fault, sweeps=sweeps).play(1)
     assert outcomes.broken() == {}
     assert outcomes.injected == 1
 

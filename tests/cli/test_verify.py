@@ -1,5 +1,7 @@
 """`relusweep verify`, and the mending of what it names."""
 
+import errno
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.store.store import Store
+from relusweep.sweep.tally import Tally
 
 
 def test_status_and_verify_count_only_what_the_present_spec_plans(
@@ -21,6 +24,38 @@ def test_status_and_verify_count_only_what_the_present_spec_plans(
     assert f"{store}: planned 4 = recorded 0 + missing 4" in verified.out
     assert "4 recorded runs belong to an earlier spec" in verified.out
     assert cli("status", store).out.startswith("0/4 runs")
+
+
+def test_what_a_launcher_records_meanwhile_is_of_no_earlier_spec(
+    cli: Callable[..., Any], tiny: Callable[..., Path], store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = Tally.look
+
+    def look(tally: Tally) -> None:
+        if not (store / "runs" / "pack-new.parquet").exists():
+            rows = Store(store).read()[0].to_pylist()
+            run = Spec.read(store / "spec.toml").run(0).model_copy(update={"seed": 7})
+            Store(store).write("new", {"runs": [rows[0] | run.model_dump() | {"run_id": run.id}]}, {})
+        looked(tally)
+
+    Store(store).write_spec(tiny(grid="lr = [0.05, 1e6], seed = [0, 1, 7]").read_text())
+    monkeypatch.setattr(Tally, "look", look)
+    said = cli("verify", store)
+    assert f"{store}: planned 6 = recorded 5 + missing 1\n" in said.out
+    assert "earlier spec" not in said.out
+
+
+def test_parts_that_the_file_system_refuses_are_no_numbers(
+    cli: Callable[..., Any], store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(part: Path) -> None:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    monkeypatch.setattr("relusweep.sweep.store.part._WAITS", ())
+    monkeypatch.setattr("relusweep.sweep.store.part._refuse_strange", refused)
+    said = cli("verify", store)
+    assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
+    assert "cannot be read" in said.err
 
 
 def test_verify_lists_what_is_missing_and_says_what_to_do(

@@ -169,6 +169,7 @@ def test_workers_whose_launcher_was_killed_write_their_state_and_end(
     assert not alive
     assert has_state(store)
     assert not any((store / "claims").iterdir())
+    assert "Error" not in (process.stderr.read() if process.stderr else "")
 
 
 def test_what_dead_workers_have_left_is_deleted_when_all_is_recorded(

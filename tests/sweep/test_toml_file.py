@@ -87,9 +87,26 @@ def test_any_value_anywhere_is_taken_or_refused_in_one_line(table, key, value):
     assert len(message) < 1000
 
 
-@given(st.text(max_size=200))
+@pytest.mark.parametrize(("read", "refusal"), READERS)
+@given(text=st.text(max_size=200))
 @settings(max_examples=200, deadline=None)
-def test_any_text_is_refused_in_one_line(text):
-    with pytest.raises(SpecError) as caught:
-        Spec.parse(text, "x.toml")
+def test_any_text_is_refused_in_one_line(tmp_path_factory, read, refusal, text):
+    path = tmp_path_factory.getbasetemp() / "any.toml"
+    path.write_bytes(text.encode(errors="replace"))
+    with pytest.raises(refusal) as caught:
+        read(path)
     assert "\n" not in str(caught.value)
+
+
+@given(st.sampled_from([*Machine.model_fields, "partitoin"]), VALUES)
+@settings(max_examples=300, deadline=None)
+def test_any_value_of_a_machine_file_is_taken_or_refused_in_one_line(tmp_path_factory, key, value):
+    path = tmp_path_factory.getbasetemp() / "machine.toml"
+    given = {"nodes": 1, "cpus_per_task": 1, "time": "01:00:00"} | {key: value}
+    path.write_text("\n".join(f"{name} = {_toml(each)}" for name, each in given.items()))
+    message = ""
+    try:
+        Machine.read(path)
+    except MachineError as error:
+        message = str(error)
+    assert "\n" not in message

@@ -7,7 +7,7 @@ from relusweep.sweep.record import SCHEMA_VERSION
 from relusweep.sweep.store import compaction
 from relusweep.sweep.store.compaction import compact
 from relusweep.sweep.store.part import schema_version
-from relusweep.sweep.store.store import Store
+from relusweep.sweep.store.store import Store, StoreError
 from tests.sweep.store.conftest import rows
 
 
@@ -42,6 +42,32 @@ def test_rows_that_are_there_twice_are_dropped_though_they_go_into_different_par
     assert [row["loss"] for row in before.values()].count(9.0) == 1  # of seed 7, which is there once
     assert compact(store)["runs"][1] <= 3
     assert not [part for part in store.parts() if part in store.broken("runs")]
+
+
+@pytest.mark.parametrize("kept", ["sources of their own names", "a source of the same rows"])
+@pytest.mark.parametrize("damage", ["a bit", "a byte less", "other rows"])
+def test_what_is_not_read_back_as_it_was_written_replaces_nothing(store, monkeypatch, kept, damage):
+    if kept == "a source of the same rows":
+        compact(store)
+        store.write("c", {"runs": rows(2)}, {})  # a double of one of them
+    before = {part: part.read_bytes() for part in store.parts()}
+    write = compaction.write_part
+
+    def damaged(path, content):
+        write(path, content.slice(1) if damage == "other rows" else content)
+        written = bytearray(path.read_bytes())
+        written[len(written) // 2] ^= damage == "a bit"
+        path.write_bytes(written[:-1] if damage == "a byte less" else written)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(compaction, "write_part", damaged)
+        with pytest.raises(StoreError, match="compact-.*: not what was written to it; expected the rows of 2 parts, which are kept"):  # fmt: skip
+            compact(store)
+    assert {part: part.read_bytes() for part in store.parts()} == before
+    found = {row["run_id"]: row for row in store.read()[0].to_pylist()}
+    assert compact(store)["runs"] == (2, 1)
+    assert {row["run_id"]: row for row in store.read()[0].to_pylist()} == found
+    assert store.broken("runs") == {}
 
 
 def test_rows_that_are_there_twice_stay_where_the_other_part_is_broken(store, monkeypatch):
