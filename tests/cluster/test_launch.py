@@ -218,6 +218,33 @@ def test_a_sweep_whose_runs_are_all_recorded_is_not_expanded_again(
     assert "all 6 runs are recorded" in cli(*command).out
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("before", [1, 3, 6, 10])
+def test_folder_that_can_be_read_no_more_in_mid_run_is_one_line_and_the_same_command_goes_on(
+    cli: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    store, listed, listing = tmp_path / "store", 0, os.scandir
+
+    def refused(path: Any = ".") -> Any:
+        nonlocal listed
+        listed += isinstance(path, Path) and path.is_relative_to(store)
+        if listed > before:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return listing(path)
+
+    command = ("run", tiny(max_steps=10, grid="lr = [0.1], seed = [0], width = [2, 3]"), "--out", store, "--workers", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refused)
+        said = cli(*command)
+    assert said.code == 2
+    assert listed > before
+    assert "permission denied" in said.err
+    assert "Traceback" not in said.err
+    assert cli(*command).code == 0
+    assert len(Store(store).recorded()) == 2
+    assert cli("verify", store).code == 0
+
+
 def test_what_a_file_system_cannot_promise_is_said_once(
     cli: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,6 +39,15 @@ def test_algebraic_maximum_is_found_beside_a_larger_negative_eigenvalue():
     assert float(top_eigenpair(products(a), start(a)).value) == pytest.approx(2, rel=1e-10)
 
 
+@pytest.mark.parametrize("p", [5, 33, 200])
+def test_largest_eigenvalue_of_a_negative_definite_matrix_is_found(p):
+    """No network's Hessian is one, since its trace is that of Gauss–Newton; a matrix that is deflated may be."""
+    spectra = -(torch.linspace(1, 5, p, dtype=torch.float64)[None] ** 2)
+    pair = top_eigenpair(products(a := matrices(spectra)), start(a))
+    assert float(pair.value) == pytest.approx(-1, rel=1e-9)
+    assert float(pair.residual) < 1e-4
+
+
 def test_clustered_top_eigenvalues_do_not_spoil_the_value():
     spectra = torch.cat([2 + 1e-6 * torch.arange(20), torch.linspace(-1, 1.5, 180)]).double()[None]
     a = matrices(spectra)
