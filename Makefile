@@ -45,7 +45,7 @@ check: lint # what a change is tried with first: no cluster, no browser, nothing
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m 'not cluster and not browser and not slow'
 
 test: install
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 15
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 15
 
 lint: install
 	$(BIN)/ruff check .

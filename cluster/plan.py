@@ -15,6 +15,7 @@ from relusweep.cluster.jobs.queue import Queues
 from relusweep.cluster.progress import duration
 from relusweep.sweep.bracket import Brackets
 from relusweep.sweep.data import DATA_KEYS, dataset
+from relusweep.sweep.kept import refuse_other_images
 from relusweep.sweep.run import Run
 from relusweep.sweep.shape import SHAPE_KEYS, shape_key, work
 from relusweep.sweep.spec import Spec
@@ -145,6 +146,7 @@ def plan(spec: Spec, path: Path, backend: Backend, say: Callable[[str], None] = 
     if store and (done := Tally.complete(spec, store)):
         counted = _nothing_to_train(done.count, backend.workers)
     else:
+        refuse_other_images(spec, store or Store(path))
         queued = Queues(store).runs(close=False) if store else frozenset[str]()
         counted = count(spec, store.recorded() if store else set(), backend, costs, queued, brackets, say)
     if isinstance(backend, QueueingBackend):

@@ -78,7 +78,8 @@ def refuse_infinite(path: Path, array: Array, place: Callable[[int, int], str]) 
 
 def canonical(array: NDArray[Any]) -> Array:
     """Return an array in rows of float64; the two zeros are one number."""
-    return np.ascontiguousarray(array, np.float64) + 0.0
+    with np.errstate(over="ignore"):  # a number beyond float64 becomes infinite, and is refused as such
+        return np.ascontiguousarray(array, np.float64) + 0.0
 
 
 def read_arrays(

@@ -160,6 +160,11 @@ def _chosen(path: Path, names: list[str], x_columns: str | None, y_column: str |
     """Return the features, and last the target."""
     target = TARGET_COLUMN if y_column is None else y_column
     features = [name for name in names if name != target] if x_columns is None else x_columns.split(",")
+    if x_columns is None and "" in features:
+        raise DataError(
+            f"{path}: a column without a name, as pandas writes its index; expected names. Write the file with "
+            "index=False, or name the features by x_columns."
+        )
     for name in (*features, target):
         if name not in names:
             there = ", ".join(map(repr, names))[:200]

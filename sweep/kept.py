@@ -106,10 +106,12 @@ def trained_on(store: Store) -> set[str]:
     def take(pieces: Iterator[pa.Table]) -> set[str]:
         found: set[str] = set()
         for piece in pieces:
-            if any(piece[column].null_count < len(piece) for column in _SHELVES):
-                own = piece.filter(pc.field("problem") != "mnist")  # whose images no store keeps
-                for column, (shelf, content) in _SHELVES.items():
-                    found |= {shelf.file(content(value)) for value in own[column].unique().to_pylist() if value}
+            for column, (shelf, content) in _SHELVES.items():
+                if piece[column].null_count == len(piece):
+                    continue
+                # the content of images is that of no file which a store keeps
+                own = piece.filter(pc.field("problem") != "mnist") if column == "content" else piece
+                found |= {shelf.file(content(value)) for value in own[column].unique().to_pylist() if value}
         return found
 
     return set().union(*store.each("runs", take, ["problem", *_SHELVES])[0])

@@ -154,9 +154,11 @@ def _refusing(name: str) -> Iterator[None]:
     try:
         with redirect_stdout(sys.stderr):
             yield
-    except (KeyboardInterrupt, MemoryError):
+    except KeyboardInterrupt:
         raise
     except BaseException as error:
+        if isinstance(error, MemoryError) and _line(error, place) is None:  # it is not the code's
+            raise
         line = error.lineno if isinstance(error, SyntaxError) and error.filename == place else _line(error, place)
         where = f"{_file(name)}, line {line}" if line else _file(name)
         cure = " It is to be one file, which imports what is installed." if isinstance(error, ImportError) else ""

@@ -165,7 +165,7 @@ class Run(BaseModel):
             known = [*dict.fromkeys([*PROBLEMS, *offers.problems()])]
             near = difflib.get_close_matches(str(name), known, 1)
             got = "problem is missing" if name is None else f"problem = {name!r} is unknown"
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            hint = f" Did you mean {near[0]!r}?" if near else _own(str(name))
             raise ValueError(f"{got}; expected one of {', '.join(known)}.{hint}")
         _start_at_weights(p, problem.d is None and p["problem"] != "file")
         _settle_biases(p)
@@ -202,7 +202,7 @@ class Run(BaseModel):
         if self.output_bias is not None and not self.bias:
             raise ValueError(f"output_bias = {self.output_bias!r} with bias = {self.bias!r}. Leave output_bias out.")
         if self.batch_size > self.n:
-            raise ValueError(f"batch_size = {self.batch_size}; expected at most n = {self.n}")
+            raise ValueError(f"batch_size = {self.batch_size}; expected at most n = {self.n}. Give a smaller one.")
         if self.sampling != "subset" and not self.batch_size:
             raise ValueError(f"sampling = {self.sampling!r}; it needs a batch_size. Leave it out.")
         if self.schedule == "step" and self.schedule_every is None:
@@ -226,6 +226,13 @@ class Run(BaseModel):
         `NAMES`, so that the same data under another name make the same run.
         """
         return run_id(self.__dict__)
+
+
+def _own(name: str) -> str:
+    """Return how a name is given that is no problem's but that of a file."""
+    if name.lower().endswith((".csv", ".npz", ".parquet")):
+        return f" Your own data: problem = 'file', file = {name!r}."
+    return f" Your own function: problem = 'python', target = {name!r}." if ".py" in name else ""
 
 
 def _cure(key: str) -> str:

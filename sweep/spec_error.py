@@ -48,7 +48,12 @@ def checked(key: str, value: Any, place: str) -> Any:
     try:
         return _validator(key).validate_python(value)
     except ValidationError as error:
-        raise SpecError(f"{place} {_what(error.errors()[0], PARAMETERS, key)}") from None
+        quoted = ' An argument stands in [target], or in quotes: "target.angle".' if _is_table(key, value) else ""
+        raise SpecError(f"{place} {_what(error.errors()[0], PARAMETERS, key)}{quoted}") from None
+
+
+def _is_table(key: str, value: Any) -> bool:
+    return key == "target" and isinstance(value, dict)
 
 
 @cache

@@ -296,6 +296,7 @@ def test_store_of_images_takes_no_others_under_the_same_names(
     for arguments in (
         ("run", spec, "--out", "store"),
         ("run", more, "--out", "store"),
+        ("plan", more, "--out", "store"),
         ("run", Path("store/spec.toml"), "--out", "store"),
         ("replay", "store", row["run_id"]),
         ("export", "store", row["run_id"], "a.npz"),

@@ -22,6 +22,7 @@ def spec(tmp_path: Path) -> Callable[[str], Spec]:
     (tmp_path / "a.csv").write_text("u,v,y,z\n1,2,3,4\n5,6,7,8\n")
     np.savez(tmp_path / "b.npz", x=[[1, 2], [5, 6]], y=[3, 7])
     np.savez(tmp_path / "c.npz", x=[[1, 2], [5, 6], [0, 0]], y=[3, 7, 1])
+    (tmp_path / "index.csv").write_text(",u,y\n0,1,2\n1,3,4\n")
     (tmp_path / "x.toml").write_text("")
 
     def read(block: str) -> Spec:
@@ -91,6 +92,10 @@ def test_spec_of_a_store_means_what_the_store_keeps_though_a_file_lies_there(tmp
         ('fixed = { file = "gone.csv" }', DataError, r"gone.csv: no such file; .* relusweep run STORE/spec.toml"),
         ('grid = { file = ["a.csv", 3] }', SpecError, r"block\[0\].grid.file\[1\] = 3; expected a valid string"),
         ("fixed = { n = 3 }", SpecError, r"block\[0\]: file is missing; expected the name of your data"),
+        ('fixed = { file = "index.csv" }', DataError, "a column without a name, as pandas writes its index; expected names"),
+        ('fixed = { problem = "a.csv" }', SpecError, "'a.csv' is unknown; .* Your own data: problem = 'file', file = 'a.csv'"),
+        ('fixed = { problem = "my.py:f" }', SpecError, "Your own function: problem = 'python', target = 'my.py:f'"),
+        ('fixed = { target.angle = 3 }', SpecError, r"fixed.target = .*An argument stands in \[target\], or in quotes"),
         ('fixed = { file = "a.csv", y_column = "w" }', DataError, "no column 'w'; .* Name it by y_column"),
         ('fixed = { file = "a.csv", x_columns = ["a,b"] }', SpecError, "fixed.x_columns = 'a,b'; expected no comma"),
         ('fixed = { problem = "sine", file = "a.csv" }', SpecError, "problem sine ignores it. Leave it out"),

@@ -1,5 +1,7 @@
 """Sizes of the depth study: one figure against sample size, dimension and width."""
 
+import pytest
+
 
 @pytest.mark.slow
 def test_losses_are_drawn_against_size_dimension_and_width(studied, both, network):

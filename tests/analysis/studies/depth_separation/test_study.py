@@ -1,5 +1,7 @@
 """The depth study as a whole: it forgets the order of runs."""
 
+import pytest
+
 
 @pytest.mark.slow
 def test_order_of_the_runs_leaves_no_trace(studied, both):
