@@ -105,6 +105,8 @@ def test_one_array_that_is_returned_twice_is_not_shared(draw: Callable[..., Data
         ("class Y:\n  def __array__(self, *a, **k): raise SystemExit\ndef f(x): return Y()", "returned Y for x"),
         ("class F:\n  @property\n  def __signature__(self): raise KeyError\n  def __call__(self, x): return x\nf = F()", "line 3: KeyError"),
         ("def f(x): raise KeyError('a')", "my.py, line 1: KeyError: 'a'; expected f to run without an exception"),
+        ("def f(x):\n  raise MemoryError('too many')", "my.py, line 2: MemoryError: too many; expected f to run without an exception"),
+        ("async def f(x): return x[:, 0]", "returned coroutine for x"),
         ("def f(x, angle): return x", r"missing a required argument: 'angle'; expected what \(x, angle\) takes"),
         ("def g(x): return x", "no function 'f'"),
     ],
