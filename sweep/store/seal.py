@@ -41,7 +41,7 @@ def enclosure(path: Path) -> bytes | None:
     """
     with path.open("rb", buffering=0) as opened:
         small = os.fstat(opened.fileno()).st_size <= _CHUNK
-        file = io.BytesIO(opened.read(_CHUNK + 1)) if small else io.BufferedReader(opened)
+        file = io.BytesIO(opened.readall()) if small else io.BufferedReader(opened)
         place = _mark(file)
         if place is None:
             return None
