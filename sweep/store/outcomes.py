@@ -35,7 +35,8 @@ def outcomes_of(rows: pa.Table) -> Outcomes:
     for table, bit in PROMISED.items():
         column = rows["moments" if table == "trajectories" else "weights_saved"]
         has_rows = pc.greater(column, 0) if table == "trajectories" else column
-        found["promised"] |= bit * pc.fill_null(has_rows, fill_value=False).to_numpy().astype("u1")
+        is_true = pc.fill_null(has_rows.cast(pa.bool_()), fill_value=False)  # whatever type a stranger gave it
+        found["promised"] |= bit * is_true.to_numpy().astype("u1")
     return found
 
 
