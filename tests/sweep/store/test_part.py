@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from relusweep.sweep.record import SCHEMA_VERSION, SCHEMAS
@@ -218,6 +218,7 @@ VALUES = st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), s
 
 
 @pytest.mark.slow
+@example("weights_saved", 2.0**31)
 @given(st.sampled_from(SCHEMAS["runs"].names), VALUES)
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_column_of_other_values_is_taken_or_names_its_part_as_broken(store, name, value):
