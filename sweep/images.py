@@ -71,12 +71,17 @@ def idx_folder() -> Path:
     return Path(os.environ.get("RELUSWEEP_DATA", "data/mnist"))
 
 
-def other_content(split: str) -> str | None:
-    """Return the content of the files of a split, if they are there and hold other images than MNIST's."""
+def content_there(split: str) -> str | None:
+    """Return the content of the files of a split, if they are there and can be read."""
     try:
-        content = idx_content(idx_folder(), split)
+        return idx_content(idx_folder(), split)
     except DataError:
         return None  # nothing will be trained on them, or that says why
+
+
+def other_content(split: str) -> str | None:
+    """Return the same, if they hold other images than MNIST's."""
+    content = content_there(split)
     return content if content != MNIST[split] else None
 
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from relusweep.sweep import contents, own_code, trust
 from relusweep.sweep.contents import POINTS, Name
 from relusweep.sweep.dataset import DataError
-from relusweep.sweep.images import MNIST, idx_content, idx_folder
+from relusweep.sweep.images import MNIST, content_there, idx_folder
 from relusweep.sweep.own_code import CODE
 from relusweep.sweep.shelf import Shelf
 from relusweep.sweep.spec import Spec
@@ -40,7 +40,7 @@ def keep_data(spec: Spec, store: Store) -> None:
         named.append({"file": contents.weights_name(name), "x_columns": None, "y_column": None, "content": content})
     trust.take(spec.sources.chosen)
     for split, content in spec.sources.images.items():
-        if there := _images(split):
+        if there := content_there(split):
             known = contents.IMAGES if there == (content or MNIST[split]) else contents.IMAGES_BEFORE
             named.append({"file": f"{known}{split}", "x_columns": None, "y_column": None, "content": there})
     contents.keep_names(store.path, named)
@@ -55,15 +55,8 @@ def refuse_other_images(spec: Spec, store: Store) -> None:
     """
     contents.look_in(store.path)
     for split in spec.sources.images:
-        if content := _images(split):
+        if content := content_there(split):
             contents.refuse_other_images(idx_folder(), split, content)
-
-
-def _images(split: str) -> str | None:
-    try:
-        return idx_content(idx_folder(), split)
-    except DataError:
-        return None  # nothing will be trained on them, or that names them
 
 
 def broken(store: Store, spec: Spec) -> dict[Path, str]:
