@@ -1,4 +1,4 @@
-"""Many parts: scenes in a store with parts for each single run, of which some are left to train."""
+"""Many parts: scenes in stores with a part for each single run, of which some are left to train."""
 
 import random
 import shutil
@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 
 from chaos import faults
 from chaos.scene import Scene
-from chaos.stage import Maker, Stage, alone, has_own_disks
+from chaos.stage import Fault, Maker, Stage, alone, has_own_disks
 from chaos.sweep import Sweep, Sweeps
 from relusweep.sweep.store.store import Store
 
-PARTS = 1200
+FEW, MANY = 1200, 10_000  # as many as can be compacted meanwhile; and far more
 _SHORT = 20  # steps of the runs that are recorded
 _LEFT = 60  # runs that are yet to be trained
 _SPEC = f"""\
@@ -22,7 +22,7 @@ name = "many"
 fixed = {{ problem = "sine", n = 8, d = 2, width = 4, n_test = 4, tolerance = 0.0 }}
 [[block]]
 fixed = {{ max_steps = {_SHORT} }}
-grid = {{ lr = [0.1], seed = {{ range = [0, {PARTS}] }} }}
+grid = {{ lr = [0.1], seed = {{ range = [0, %d] }} }}
 [[block]]
 fixed = {{ max_steps = 40_000 }}
 grid = {{ lr = [0.05], seed = {{ range = [0, {_LEFT}] }} }}
@@ -32,7 +32,7 @@ grid = {{ lr = [0.05], seed = {{ range = [0, {_LEFT}] }} }}
 class ManyParts(Scene):
     """A store of many parts, copied to the scene's disk."""
 
-    megabytes = 500
+    megabytes = 2000
     template: Path
 
     def begin(self) -> None:
@@ -50,8 +50,9 @@ def split(sweep: Sweep, template: Path) -> None:
             store.write(row["run_id"], {"runs": [row]}, {})
 
 
-def _opened(folder: Path, sweeps: Sweeps) -> AbstractContextManager[Maker]:
-    sweep, template, own_disks = sweeps.trained("many", _SPEC), folder / "template", has_own_disks(folder)
+def _opened(folder: Path, sweeps: Sweeps, parts: int) -> AbstractContextManager[Maker]:
+    sweep, template = sweeps.trained(f"many-{parts}", _SPEC % parts), folder / f"template-{parts}"
+    own_disks = has_own_disks(folder)
     split(sweep, template)
 
     def make(place: Path, chance: random.Random) -> Scene:
@@ -62,15 +63,14 @@ def _opened(folder: Path, sweeps: Sweeps) -> AbstractContextManager[Maker]:
     return alone(make)
 
 
-STAGE = Stage(
-    {
-        "kill -9 of everything": partial(faults.killed, workers=2, pick="all"),
-        "kill -9 of a worker": partial(faults.killed, workers=2, pick="worker"),
-        "two launchers, one killed": partial(faults.two, within=(), kill=True),
-        "compaction meanwhile, killed": faults.compacted,
-        "compaction meanwhile": partial(faults.compacted, kill=False),
-    },
-    _opened,
-    share=0.05,
-    faults_a_scene=5,
-)
+_KILLS: dict[str, Fault] = {
+    "kill -9 of everything": partial(faults.killed, workers=2, pick="all"),
+    "kill -9 of a worker": partial(faults.killed, workers=2, pick="worker"),
+    "two launchers, one killed": partial(faults.two, within=(), kill=True),
+}
+_COMPACTIONS: dict[str, Fault] = {
+    "compaction meanwhile, killed": faults.compacted,
+    "compaction meanwhile": partial(faults.compacted, kill=False),
+}
+STAGE = Stage(_KILLS | _COMPACTIONS, partial(_opened, parts=FEW), share=0.03, faults_a_scene=5)
+VERY_MANY = Stage(_KILLS, partial(_opened, parts=MANY), share=0.02, faults_a_scene=3)

@@ -55,8 +55,7 @@ class Outcome:
     @property
     def next_attempt(self) -> tuple[Pack, ...]:
         """What to train after it failed: the pack again; where memory was too little, its halves."""
-        runs, half = self.pack.runs, len(self.pack.runs) // 2
-        return (Pack(runs[:half]), Pack(runs[half:])) if self.out_of_memory and half else (self.pack,)
+        return self.pack.halves if self.out_of_memory else (self.pack,)
 
 
 def failure(outcome: Outcome, attempts: int) -> Failure:

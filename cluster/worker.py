@@ -3,7 +3,7 @@
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -95,6 +95,21 @@ class Worker:
             self.store.clear_failure(pack.id)
             self.store.delete_checkpoint(pack.id)
             return Outcome(pack, "recorded")
+
+    def train_in_parts(self, parts: Sequence[Pack]) -> Iterator[Outcome]:
+        """Train the parts of a pack, and of those for which memory is too little their halves, until one fails.
+
+        Yields each one's outcome; the last may be a failure, or an interruption.
+        """
+        waiting = [*parts]
+        while waiting:
+            outcome = self.train(waiting.pop(0))
+            if len(outcome.next_attempt) > 1:
+                waiting[:0] = outcome.next_attempt
+                continue
+            yield outcome
+            if outcome.kind in ("failed", "interrupted"):
+                return
 
     def _heartbeat(self, progress: Progress) -> None:
         self.progress = progress

@@ -29,6 +29,12 @@ class Pack:
         return hashlib.blake2b(ids.encode(), digest_size=8).hexdigest()
 
     @property
+    def halves(self) -> tuple["Pack", ...]:
+        """Both halves; of a single run, the pack itself."""
+        half = len(self.runs) // 2
+        return (Pack(self.runs[:half]), Pack(self.runs[half:])) if half else (self,)
+
+    @property
     def shape(self) -> Run:
         """Any run of the pack; all agree in `SHAPE_KEYS`."""
         return self.runs[0]

@@ -166,6 +166,7 @@ def provenance() -> dict[str, str]:
     }
 
 
+@cache  # it reads a long file
 def _version_or_none(name: str) -> str:
     try:
         return version(name)

@@ -19,6 +19,7 @@ from relusweep.cluster.host.signals import answer, restored
 from relusweep.cluster.jobs.folder import JobFolder
 from relusweep.cluster.jobs.pack_file import PackFile
 from relusweep.cluster.ray.cluster import address
+from relusweep.cluster.ray.parts import starved
 from relusweep.cluster.ray.trial import PACKS_FILE, STOP_FILE, PackTrial, description
 from relusweep.sweep.data import DataError
 from relusweep.sweep.kernels.jit.private import CacheError
@@ -58,7 +59,7 @@ class Driver(tune.Callback):
         self.names: list[str] = []  # of their trials
         self.ended: dict[int, tuple[Any, str]] = {}  # kind and error of a pack, by its number
         self.running: set[int] = set()
-        self.reached: dict[int, int] = {}  # the most steps that a pack has ever reported
+        self.reached: dict[int, tuple[int, int]] = {}  # how often a pack was halved, and the most steps since
         self.retried = 0
         self.stopping = False
         self.broken: Exception | None = None
@@ -178,10 +179,10 @@ class Driver(tune.Callback):
         self.running.add(trial.config["pack"])
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-        """Allow another `ATTEMPTS` to a pack that gets further than before: it is not the pack that fails."""
-        number, steps = trial.config["pack"], result["run_steps"]
-        if steps > self.reached.get(number, 0):
-            self.reached[number] = steps
+        """Allow another `ATTEMPTS` to a pack that gets further than before, or is cut smaller."""
+        number, reached = trial.config["pack"], (result["halvings"], result["run_steps"])
+        if reached > self.reached.get(number, (0, 0)):
+            self.reached[number] = reached
             if trial.num_failures:
                 trial.max_failures = trial.num_failures + ATTEMPTS
 
@@ -216,7 +217,9 @@ class Driver(tune.Callback):
             error, trace = f"worker process died on {trial.node_ip}. Out of memory? See the system's log.", ""
             if trial.error_file and (kept := Path(trial.error_file)).exists():
                 trace = kept.read_text(encoding="utf-8").rpartition("Failure # ")[2]
-            if "ray::" in trace:  # it did not die, it could not begin
+            if starved(self.folder.path, number, trace):
+                error = f"worker process died on {trial.node_ip}. There was not enough memory."
+            elif "ray::" in trace:  # it did not die, it could not begin
                 error = f"worker could not start: {trace.strip().splitlines()[-1].strip()}"
             listed = failure(Outcome(pack, "failed", error, trace), 0)
         self.store.write_failure(pack_id, listed | {"attempts": trial.num_failures})

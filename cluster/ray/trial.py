@@ -4,6 +4,7 @@ import os
 import platform
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,20 @@ from ray.util.metrics import Counter, Gauge
 
 from relusweep.cluster.backend import Assignment, Outcome, failure
 from relusweep.cluster.jobs.pack_file import PackFile
+from relusweep.cluster.ray.parts import begun, parts
 from relusweep.cluster.worker import Worker
 from relusweep.sweep.device import device_name, devices
 from relusweep.sweep.errors import RelusweepError
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.record import SCHEMAS
-from relusweep.sweep.store.part import UNREADABLE, read_part
+from relusweep.sweep.store.part import UNREADABLE, read_part, stack
 
 PACKS_FILE = "packs.parquet"  # in the folder of the driver
 STOP_FILE = "stop"  # beside it: the states are to be written
 _REPORT_SECONDS = 2.0
 _LOOK_SECONDS = 1.0  # between looks for the stop file
 _COLUMNS = ("status", "loss", "eos_ratio")
+_BY_GRAVITY = ("recorded", "elsewhere", "interrupted", "failed")
 
 
 class PackTrial(tune.Trainable):
@@ -90,6 +93,8 @@ class PackTrial(tune.Trainable):
         again = ", from its last state" if self.worker.store.checkpoint(self.pack.id).exists() else ""
         print(f"pack {self.pack.id}: {description(self.pack)}, on {self.metrics.place}{again}", flush=True)
         self.worker.store.clear_failure(self.pack.id)
+        self.halvings = begun(self.folder, config["pack"])
+        self.recorded: list[Pack] = []  # the pack, or parts of it
         self.worker.progress = None
         self.outcome: Outcome | Exception = Outcome(self.pack, "interrupted")
         self._seen = (-1, time.monotonic())
@@ -99,7 +104,9 @@ class PackTrial(tune.Trainable):
     def _train(self) -> None:
         torch.set_num_threads(1)
         try:
-            self.outcome = self.worker.train(self.pack)
+            outcomes = [*self.worker.train_in_parts(parts(self.pack, self.halvings))]
+            self.recorded = [outcome.pack for outcome in outcomes if outcome.kind == "recorded"]
+            self.outcome = replace(max(outcomes, key=lambda each: _BY_GRAVITY.index(each.kind)), pack=self.pack)
         except RelusweepError as error:
             self.outcome = error
 
@@ -121,13 +128,15 @@ class PackTrial(tune.Trainable):
         training = self.thread.is_alive()
         self.metrics.show(rate if training else 0.0, time.monotonic() - self._seen[1] if training else 0.0)
         counts = {"runs": len(self.pack.runs), "ended": sum(ended.values()), "run_steps": steps}
+        counts |= {"halvings": self.halvings}
         return ended | counts | {"run_steps_per_second": rate}
 
     def _summary(self) -> dict[str, Any]:
         """Return a summary of the pack as recorded: how its runs ended, the median loss, the largest eos_ratio."""
-        part = self.worker.store.path / "runs" / f"pack-{self.pack.id}.parquet"
+        columns = pa.schema([SCHEMAS["runs"].field(name) for name in _COLUMNS])
+        folder = self.worker.store.path / "runs"
         try:
-            rows = read_part(part, pa.schema([SCHEMAS["runs"].field(name) for name in _COLUMNS]))
+            rows = stack((read_part(folder / f"pack-{pack.id}.parquet", columns) for pack in self.recorded), columns)
         except UNREADABLE:
             return {}  # it has been compacted
         ended = {each["values"]: each["counts"] for each in rows["status"].value_counts().to_pylist()}

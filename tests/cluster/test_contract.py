@@ -48,7 +48,9 @@ def place(
 
     def make(workers: int) -> Backend:
         machine = tmp_path / "machine.toml"
-        asked = {"time": "'60'"} | room_for(workers)
+        deep = tmp_path / ("deep-" * 16)  # too long a path for a socket, as a site's scratch folder may be
+        deep.mkdir(exist_ok=True)
+        asked = {"time": "'60'", "environment": f"{{ TMPDIR = '{deep}' }}"} | room_for(workers)
         machine.write_text("\n".join(f"{key} = {value}" for key, value in asked.items()))
         return backend("slurm", None, machine)
 

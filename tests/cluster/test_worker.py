@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from relusweep.cluster import worker
 from relusweep.cluster.backend import Assignment
 from relusweep.cluster.progress import Snapshot, Watcher
 from relusweep.cluster.worker import Worker
@@ -49,6 +50,26 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture
 def pack() -> Pack:
     return Pack((Run(problem="sine", d=2, n=8, n_test=0, width=4, lr=0.1, tolerance=0.0, max_steps=100_000),))
+
+
+def test_parts_for_which_memory_is_too_little_are_halved_until_one_fails(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = tuple(Run(problem="sine", n=4, n_test=0, width=2, lr=0.1, max_steps=1, seed=seed) for seed in range(7))
+    execute, most = worker.execute, 2
+
+    def greedy(pack: Pack, *given: Any, **named: Any) -> Any:
+        if len(pack.runs) > most:
+            raise MemoryError
+        return execute(pack, *given, **named)
+
+    monkeypatch.setattr(worker, "execute", greedy)
+    trainer = Worker(Assignment(store.path, Measure(), "local", 60.0), torch.device("cpu"))
+    outcomes = [*trainer.train_in_parts([Pack(runs[:3]), Pack(runs[3:5])])]
+    assert [(each.kind, len(each.pack.runs)) for each in outcomes] == [("recorded", n) for n in (1, 2, 2)]
+    most = 0
+    (failed,) = trainer.train_in_parts([Pack(runs[5:]), Pack(runs[:5])])
+    assert (failed.kind, failed.out_of_memory, failed.pack.runs) == ("failed", True, runs[5:6])
 
 
 def take_over(store: Store, pack: Pack) -> None:

@@ -1,6 +1,7 @@
 """What happens to sweeps on a real Ray: they are killed, stopped, kept waiting, and end as they would locally."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -194,6 +195,23 @@ def test_worker_that_cannot_start_says_why(
     assert "cluster/worker.py" in listed["trace"]
 
 
+def test_pack_whose_worker_is_killed_for_want_of_memory_is_trained_in_halves(
+    on_ray: Cluster, training: Callable[[Path], list[int]], tiny: Callable[..., Path], tmp_path: Path, until: Callable[..., Any],
+    meanwhile: Callable[..., Any], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    spec = Spec.read(tiny(grid="lr = [0.05], seed = { range = [0, 5] }", max_steps=500_000, tolerance=0.0))
+    place, store = backend("ray", 1), Store.create(tmp_path / "store")
+    from relusweep.cluster.ray import parts  # loads no Ray, but its package has to be ready
+
+    monkeypatch.setattr(parts, "_OF_MEMORY", re.compile("The actor died"))  # what Ray says of every kill
+    meanwhile(lambda: os.kill(until(lambda: training(store.path))[0], signal.SIGKILL))
+    assignment = Assignment(store.path, spec.measure, "ray", 120.0)
+    (outcome,) = place.train(assignment, iter([Pack(tuple(spec.expand()))]), lambda: None)
+    assert (outcome.kind, len(outcome.pack.runs)) == ("recorded", 5)
+    assert sorted(store.read("runs", ["pack_size"])[0]["pack_size"].to_pylist()) == [2, 2, 3, 3, 3]
+    assert not store.failures()
+
+
 def test_pack_that_gets_further_each_time_is_not_given_up(
     on_ray: Cluster, training: Callable[[Path], list[int]], tiny: Callable[..., Path], tmp_path: Path, until: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
@@ -213,7 +231,7 @@ def test_pack_that_gets_further_each_time_is_not_given_up(
     def kill() -> None:
         try:
             for failures in range(2):
-                before = until(lambda: drivers and drivers[0].reached.get(0, 0))
+                before = until(lambda: drivers and drivers[0].reached.get(0))
                 until(lambda: drivers[0].reached[0] > before and store.checkpoints())  # noqa: B023 - called at once
                 os.kill(until(worker)[0], signal.SIGKILL)
                 until(lambda: drivers[0].retried > failures)  # noqa: B023
