@@ -3,6 +3,7 @@
 Sizes are looked at before anything is laid out in memory, and nothing in a file is executed.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from relusweep.sweep.dataset import DataError, Dataset
 
 TARGET_COLUMN = "y"
 _ARRAYS = {"x": 2, "y": 1, "x_test": 2, "y_test": 1}  # dimensions
+_RAGGED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
 _BLOCK_BYTES = 2**24  # of a .csv at one time; no row may be longer
 
 
@@ -38,7 +40,13 @@ def read(path: Path, x_columns: str | None = None, y_column: str | None = None) 
     if read_kind is None:
         raise DataError(f"{path}: unknown kind of file; expected a name that ends in {', '.join(READERS)}.")
     with reading(path, "points"):
-        return read_kind(path, x_columns, y_column)
+        try:
+            return read_kind(path, x_columns, y_column)
+        except pa.ArrowInvalid as error:
+            if found := _RAGGED.search(str(error)):  # Arrow counts the header too
+                row, expected, got = map(int, found.groups())
+                raise DataError(f"{path}: row {row - 1}: {got} value(s); expected {expected}, as the header.") from None
+            raise
 
 
 # Arrays --------------------------------------------------------------------------------------------------------------
