@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from relusweep.sweep.pack import Pack
 from relusweep.sweep.store.store import Store
 
 _TICK_SECONDS = 0.5
+_SIGNAL_SECONDS = 1.0  # between the ends of several processes that get the same signal
 
 
 @dataclass
@@ -146,9 +148,18 @@ class WorkerPool:
             with nameless():
                 process.start()
         except EOFError:  # which the command line would take for Ctrl-D
+            if self._is_stopped():
+                raise KeyboardInterrupt from None
             raise BackendError("no worker process can be started; expected one. See above, what ended it.") from None
         theirs.close()
         return _Member(device, process, ours)
+
+    def _is_stopped(self) -> bool:
+        """Return whether a stop signal has come; one sent to all our processes may end the workers' origin first."""
+        end = time.monotonic() + _SIGNAL_SECONDS
+        while not self.stopping and time.monotonic() < end:
+            time.sleep(0.01)
+        return self.stopping
 
     def _count(self, outcome: Outcome) -> int:
         pack = outcome.pack

@@ -47,15 +47,22 @@ def run(path: str, first: str, came: list[int]) -> None:
     try:
         outcomes = _train(submission, number, came)
     except KeyboardInterrupt:
-        ignore()  # whatever else comes, here and in the commands that we call
-        print("The states are written.", flush=True)
-        if submission.ended is None and requeue_this_job():
-            print("Queued again.", flush=True)
+        _come_back(submission)
     except RelusweepError as error:
         print(error, file=sys.stderr, flush=True)
-        submission.end_task(number, {}, str(error), type(error).__name__)
+        if came:  # which may be why
+            _come_back(submission)
+        else:
+            submission.end_task(number, {}, str(error), type(error).__name__)
     else:
         submission.end_task(number, outcomes)
+
+
+def _come_back(submission: Submission) -> None:
+    ignore()  # whatever else comes, here and in the commands that we call
+    print("The states are written.", flush=True)
+    if submission.ended is None and requeue_this_job():
+        print("Queued again.", flush=True)
 
 
 def _train(submission: Submission, number: int, came: list[int]) -> dict[str, Any]:

@@ -13,10 +13,16 @@ from typing import Any
 import psutil
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from relusweep.cluster import worker
+from relusweep.cluster.backend import Assignment, BackendError
 from relusweep.cluster.host.memory import kills
+from relusweep.cluster.local.forks import CONTEXT
+from relusweep.cluster.local.pool import WorkerPool
 from relusweep.sweep.pack import Pack
+from relusweep.sweep.run import Run
+from relusweep.sweep.spec import Measure
 from relusweep.sweep.store.store import Store
 
 
@@ -38,6 +44,33 @@ def test_launcher_can_be_stopped_after_the_origin_of_its_workers_was_killed(
     assert len(list((store / "checkpoints").glob("[!.]*.pt"))) == 2
     _, alive = psutil.wait_procs([each for each in children if each.pid in workers], timeout=10)
     assert not alive
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_origin_that_a_signal_to_all_of_us_has_ended_first_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[..., None], stopped: bool
+) -> None:
+    class Gone:
+        """What is to be started by an origin that ends meanwhile."""
+
+        def __init__(self, **given: Any) -> None:
+            """Take what a process takes."""
+
+        def start(self) -> None:
+            """Find that it has ended, a moment before our own signal comes."""
+            if stopped:
+                meanwhile(lambda: (time.sleep(0.1), os.kill(os.getpid(), signal.SIGTERM)))
+            raise EOFError
+
+    monkeypatch.setattr(CONTEXT, "Process", Gone)
+    monkeypatch.setattr("relusweep.cluster.local.pool.load_ahead", lambda: None)
+    assignment = Assignment(Store.create(tmp_path / "store").path, Measure(), "local", 60.0)
+    pack = Pack((Run.model_validate({"problem": "sine", "lr": 0.1}),))
+    with (
+        pytest.raises(KeyboardInterrupt if stopped else BackendError),
+        WorkerPool.started(assignment, [torch.device("cpu")]) as pool,
+    ):
+        list(pool.train(iter([pack]), lambda: None))
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from relusweep.cluster import worker
-from relusweep.cluster.backend import ATTEMPTS
+from relusweep.cluster.backend import ATTEMPTS, BackendError
 from relusweep.cluster.jobs.restarts import IDLE_STARTS
 from relusweep.cluster.slurm import array_task
 from relusweep.cluster.slurm.array_task import _train
@@ -221,3 +221,19 @@ def test_task_that_is_done_trains_packs_of_one_that_waits_which_then_finds_nothi
     assert "begun" not in submission.history(1)
     assert submission.ending(1)["outcomes"] == {}
     verified(store)
+
+
+@pytest.mark.parametrize("came", [[signal.SIGTERM], []])
+def test_error_after_a_signal_to_the_whole_job_is_no_end_of_the_task(submission, monkeypatch, capsys, came):
+    asked = []
+
+    def fails(*_):
+        raise BackendError("no worker process can be started")
+
+    monkeypatch.setattr(array_task, "_train", fails)
+    monkeypatch.setattr(array_task, "requeue_this_job", lambda: asked.append(True) or True)
+    monkeypatch.setattr(array_task, "ignore", lambda: None)  # as this process has to answer signals afterwards
+    array_task.run(str(submission.path), "0", came)
+    assert asked == [True] * len(came)
+    assert submission.ended_tasks() == (set() if came else {0})
+    assert "no worker process can be started" in capsys.readouterr().err
