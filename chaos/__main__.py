@@ -14,7 +14,7 @@ from relusweep.cluster.host.cores import own_cores
 def main(arguments: list[str]) -> int:
     """Run a campaign; return 1 if anything did not hold."""
     parser = argparse.ArgumentParser(prog="chaos", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=25.0, help="after which no fault is injected")
+    parser.add_argument("--minutes", type=float, default=27.0, help="after which no fault is injected")
     parser.add_argument("--seed", type=int, default=0, help="of all that is left to chance")
     parser.add_argument("--on", choices=[*BACKENDS], action="append", help="back-ends; again for several; default: all")
     parser.add_argument("--only", default="", help="faults whose name contains this")

@@ -146,6 +146,6 @@ STAGE = Stage(
     },
     _opened,
     lacking,
-    share=0.05,
+    share=0.04,
     faults_a_scene=3,
 )  # fmt: skip

@@ -227,4 +227,4 @@ def _opened(folder: Path, sweeps: Sweeps) -> AbstractContextManager[Maker]:
     return alone(lambda place, chance: Scene(place, sweep, chance, own_disks))
 
 
-STAGE = Stage(FAULTS, _opened, share=0.62, faults_a_scene=8, is_alone=False)
+STAGE = Stage(FAULTS, _opened, share=0.74, faults_a_scene=12, is_alone=False)

@@ -3,7 +3,7 @@
 import random
 import shutil
 from contextlib import AbstractContextManager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -51,11 +51,16 @@ def split(sweep: Sweep, template: Path) -> None:
 
 
 def _opened(folder: Path, sweeps: Sweeps, parts: int) -> AbstractContextManager[Maker]:
-    sweep, template = sweeps.trained(f"many-{parts}", _SPEC % parts), folder / f"template-{parts}"
-    own_disks = has_own_disks(folder)
-    split(sweep, template)
+    template, own_disks = folder / f"template-{parts}", has_own_disks(folder)
+
+    @cache  # for the first scene, while others are played
+    def ready() -> Sweep:
+        sweep = sweeps.trained(f"many-{parts}", _SPEC % parts)
+        split(sweep, template)
+        return sweep
 
     def make(place: Path, chance: random.Random) -> Scene:
+        sweep = ready()
         scene = ManyParts(place, sweep, chance, own_disks)
         scene.template = template
         return scene
@@ -73,4 +78,4 @@ _COMPACTIONS: dict[str, Fault] = {
     "compaction meanwhile": partial(faults.compacted, kill=False),
 }
 STAGE = Stage(_KILLS | _COMPACTIONS, partial(_opened, parts=FEW), share=0.03, faults_a_scene=5)
-VERY_MANY = Stage(_KILLS, partial(_opened, parts=MANY), share=0.02, faults_a_scene=3)
+VERY_MANY = Stage(_KILLS, partial(_opened, parts=MANY), share=0.01, faults_a_scene=1)

@@ -193,4 +193,4 @@ FAULTS: dict[str, Fault] = {
     "a second launcher on this machine": _second,
     "bit in checkpoints/": partial(damaged, folder="checkpoints", how="bit"),
 }  # fmt: skip
-STAGE = Stage(FAULTS, _opened, _reason, share=0.13, faults_a_scene=4)
+STAGE = Stage(FAULTS, _opened, _reason, share=0.08, faults_a_scene=4)

@@ -247,4 +247,4 @@ FAULTS: dict[str, Fault] = {
     "a bit in a state while its task waits": _held,
     "cut in checkpoints/": partial(damaged, folder="checkpoints", how="cut"),
 }  # fmt: skip
-STAGE = Stage(FAULTS, _opened, _reason, share=0.15, faults_a_scene=4)
+STAGE = Stage(FAULTS, _opened, _reason, share=0.1, faults_a_scene=4)
