@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of all that is left to chance")
     parser.add_argument("--on", choices=[*BACKENDS], action="append", help="back-ends; again for several; default: all")
     parser.add_argument("--only", default="", help="faults whose name contains this")
-    parser.add_argument("--lanes", type=int, default=3, help="scenes that are played side by side")
+    parser.add_argument("--lanes", type=int, default=4, help="scenes that are played side by side")
     parser.add_argument("--page", type=Path, help="where the table is to be written, in Markdown")
     given = parser.parse_args(arguments)
     names = [name for backend in given.on or BACKENDS for name in BACKENDS[backend]]
