@@ -19,6 +19,7 @@ import jinja2
 import polars as pl
 from markupsafe import Markup
 
+from relusweep.analysis.extra import KEY, SHOWN, extra_table
 from relusweep.analysis.plotting import save
 from relusweep.analysis.studies import STUDIES
 from relusweep.analysis.study import Study, StudyResult
@@ -77,6 +78,9 @@ def write(
     result = question(table)
     if table.compare and name != COMPARISON:
         question, result = _with_comparison(question, result, table, notes, asked=compare is not None)
+    if (found := extra_table(table.runs)) is not None:
+        question = replace(question, shown={**question.shown, KEY: SHOWN})
+        result = replace(result, tables={**result.tables, KEY: found})
     files = {
         **_table_files(result.tables),
         **{f"{key}.{form}": save(figure, form) for key, figure in result.figures.items() for form in ("svg", "png")},
@@ -174,7 +178,7 @@ def _study(name: str) -> Study:
 def _table_files(tables: dict[str, pl.DataFrame]) -> dict[str, bytes]:
     files = {}
     for key, table in tables.items():
-        files[f"{key}.csv"] = table.with_columns(_no_formulas).write_csv().encode()
+        files[f"{key}.csv"] = table.with_columns(_no_formulas, _lists_as_text).write_csv().encode()
         files[f"{key}.parquet"] = _parquet(table)
     return files
 
@@ -182,6 +186,9 @@ def _table_files(tables: dict[str, pl.DataFrame]) -> dict[str, bytes]:
 # Texts of a store from elsewhere, such as names of files, are no formulas to a spreadsheet.
 _text = pl.selectors.string()
 _no_formulas = pl.when(_text.str.contains(r"^[=+\-@\t\r]")).then("'" + _text).otherwise(_text).name.keep()
+
+# A cell of a CSV file is no list: its numbers stand with spaces between them.
+_lists_as_text = pl.selectors.list().cast(pl.List(pl.String)).list.join(" ")
 
 
 def _parquet(table: pl.DataFrame) -> bytes:

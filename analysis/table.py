@@ -49,7 +49,8 @@ class Source:
 class Table:
     """Runs, one row each, sorted by `run_id`, and their trajectories, sorted by `run_id` and `step`.
 
-    The columns are those of `sweep.record`, and `store`, which names where a row was read. Null means undefined.
+    The columns are those of `sweep.record`, those of extra measures, and `store`, which names where a row was read.
+    Null means undefined.
     `repeated` counts the runs that are left out since another one is the same training, and went on for longer;
     `compare` is the parameter whose values are to be compared, if one is.
     """
@@ -100,6 +101,11 @@ def load(stores: Sequence[str | Path], moments: Sequence[str] | None = None, *, 
     table = _each_once(Table(rows, _union(points, "trajectories", moments), tuple(sources)))
     pa.default_memory_pool().release_unused()  # what the pieces took, before a study needs it
     return table
+
+
+def extra_columns(runs: pl.DataFrame) -> list[str]:
+    """Return the columns that `[measure] extra` asked for."""
+    return [name for name in runs.columns if name not in _TYPES["runs"]]
 
 
 def named(store: Store) -> RunIds | None:
@@ -173,7 +179,11 @@ def _read(
 
     def split(rows: pa.Table) -> _Piece:
         columns = {column.name: column for column in pl.DataFrame(pl.from_arrow(rows))}
-        constant = {name: column[0] for name, column in columns.items() if column.n_unique() == 1}
+        constant = {
+            name: column[0]
+            for name, column in columns.items()
+            if not column.dtype.is_nested() and column.n_unique() == 1
+        }
         constant = {name: value for name, value in constant.items() if name not in KEYS[table]}
         varying = {name: column for name, column in columns.items() if name not in constant}
         place: dict[str, object] = {"store": os.fsencode(store.path).decode(errors="replace")}
@@ -188,7 +198,7 @@ def _read(
         return found, others
 
     columns = None if wanted is None else list(wanted)
-    taken, broken = store.each(table, take, columns)
+    taken, broken = store.each(table, take, columns, extra=wanted is None)
     return [piece for part, _ in taken for piece in part], broken, sum(others for _, others in taken)
 
 
@@ -206,6 +216,7 @@ def _union(found: list[_Piece], table: str, wanted: Sequence[str] | None = None)
     types = {name: kind for name, kind in _TYPES[table].items() if name in named}
     if not found:
         return pl.DataFrame(schema=types)
+    types |= _extra(found, {*_TYPES[table]})
     order = _order(found, KEYS[table])
     values = {name: {piece.constant.get(name, piece) for piece in found} for name in types}
     shared = {name: pl.lit(each.pop(), types[name]) for name, each in values.items() if _is_value(each)}
@@ -215,6 +226,15 @@ def _union(found: list[_Piece], table: str, wanted: Sequence[str] | None = None)
         if name not in shared
     ]
     return pl.DataFrame(varying).with_columns(**shared).select(*types)
+
+
+def _extra(found: list[_Piece], known: set[str]) -> dict[str, pl.DataType]:
+    """Return the columns that some pieces have beyond the table's, and make them null in the others."""
+    names = sorted({name for piece in found for name in (*piece.varying, *piece.constant)} - known)
+    of_lists = {name for piece in found for name, column in piece.varying.items() if column.dtype.is_nested()}
+    for piece in found:
+        piece.constant.update(dict.fromkeys(name for name in names if name not in piece.varying | piece.constant))
+    return {name: pl.List(pl.Float64()) if name in of_lists else pl.Float64() for name in names}
 
 
 def _is_value(values: set[object]) -> bool:

@@ -189,7 +189,7 @@ def _packs(spec: Spec, tally: Tally, backend: Backend, free: RunIds, left: int) 
 def _interrupted(spec: Spec, path: Path) -> Pack | None:
     """Read which pack a state is of; None if it cannot go on with what the spec measures."""
     saved = load_checkpoint(path)
-    if not saved or not saved.get("runs") or saved.get("measure") != spec.measure.model_dump():
+    if not saved or not saved.get("runs") or not spec.measure.is_of(saved.get("measure")):
         return None
     try:
         pack = Pack(tuple(map(Run.model_validate, saved["runs"])))

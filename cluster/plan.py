@@ -15,6 +15,7 @@ from relusweep.cluster.jobs.queue import Queues
 from relusweep.cluster.progress import duration
 from relusweep.sweep.bracket import Brackets
 from relusweep.sweep.data import DATA_KEYS, dataset
+from relusweep.sweep.extra_measures import try_out
 from relusweep.sweep.kept import refuse_other_images
 from relusweep.sweep.run import Run
 from relusweep.sweep.shape import SHAPE_KEYS, shape_key, work
@@ -115,6 +116,7 @@ def _checked(spec: Spec, backend: Backend, say: Callable[[str], None]) -> Iterat
         if shape not in shapes:
             shapes.add(shape)
             backend.pack_size(run, spec.measure, 1)
+            try_out(spec.measure, run)
         kind = _kind_of_data(run)
         if kind not in kinds:
             kinds.add(kind)

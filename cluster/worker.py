@@ -69,6 +69,7 @@ class Worker:
             if recorded:  # by another launcher, after ours had looked
                 return Outcome(pack, "recorded" if recorded == ids else "elsewhere")
             trust.permit(own_code.named_by(run.__dict__ for run in pack.runs))  # what the launcher asks for
+            trust.permit(map(own_code.content_in, self.assignment.measure.sources.values()))
             self.progress = Progress(pack.id, len(pack.runs), pack.shape.max_steps)
             try:
                 with announcing(self._compiling):

@@ -15,6 +15,7 @@ from relusweep.analysis.bounds import BOUNDS
 from relusweep.cli import main
 from relusweep.cluster.slurm.machine import Machine
 from relusweep.sweep.data import PROBLEM_KEYS, PROBLEMS
+from relusweep.sweep.extra import BUILT_IN, SPECTRUM
 from relusweep.sweep.record import RESULTS
 from relusweep.sweep.run import CONDITIONAL, PARAMETERS, Run
 from relusweep.sweep.spec import SHIPPED, Spec
@@ -47,6 +48,15 @@ def parameters() -> str:
 def columns() -> str:
     """Return the table of what is recorded of a run besides its parameters."""
     return _table(("column", "meaning"), [(f"`{name}`", meaning) for name, (_, meaning) in RESULTS.items()])
+
+
+def extra() -> str:
+    """Return the table of what `[measure] extra` may ask for."""
+    rows = [(name, each.columns, each.meaning) for name, each in BUILT_IN.items()]
+    rows.append(("spectrum:K", ("spectrum_1", "…", "spectrum_K"), SPECTRUM))
+    rows.append(("FILE.py:FUNCTION", ("FUNCTION", "or FUNCTION_1", "…"), "what a function of your own returns"))
+    shown = [(f"`{name}`", ", ".join(f"`{column}`" for column in columns), meaning) for name, columns, meaning in rows]
+    return _table(("measure", "columns", "meaning"), shown)
 
 
 def problems() -> str:
@@ -111,6 +121,7 @@ def commands() -> str:
 TABLES: Mapping[str, Callable[[], str]] = {
     "parameters": parameters,
     "columns": columns,
+    "extra": extra,
     "problems": problems,
     "specs": specs,
     "bounds": bounds,

@@ -197,9 +197,12 @@ def _newton_spectrum(one: Point) -> Eigenpair | None:
 
 
 def _hessian_spectrum(one: Point) -> Eigenpair | None:
+    return None if one.architecture.count > _SPECTRUM else _last(hessian(one))
+
+
+def hessian(one: Point) -> Float[Tensor, "1 p p"]:
+    """Compute the exact Hessian of one network's loss."""
     count = one.architecture.count
-    if count > _SPECTRUM:
-        return None
     unit = torch.eye(count, dtype=one.theta.dtype, device=one.theta.device)
     size = max(1, _COLUMNS_BYTES // (96 * one.n * sum(one.architecture.sizes)))
     columns = []
@@ -209,7 +212,7 @@ def _hessian_spectrum(one: Point) -> Eigenpair | None:
         copies = Point(one.architecture, one.theta.expand(len(some), -1), x, one.y.expand(len(some), -1), slope)
         columns.append(hessian_product(copies)(some))
     matrix = torch.cat(columns)[None]
-    return _last((matrix + matrix.mT) / 2)
+    return (matrix + matrix.mT) / 2
 
 
 def _last(matrix: Float[Tensor, "1 m m"]) -> Eigenpair:

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from relusweep.sweep.checkpoint import load_checkpoint, write_checkpoint
 from relusweep.sweep.device import device_name
+from relusweep.sweep.extra_measures import extra_measures
 from relusweep.sweep.measure import end, moment
+from relusweep.sweep.measured import Measured
 from relusweep.sweep.pack import Pack, point_bytes
-from relusweep.sweep.point import Point
 from relusweep.sweep.record import SCHEMA_VERSION, code_version
 from relusweep.sweep.results import Results
 from relusweep.sweep.spec import Measure
@@ -165,10 +166,10 @@ class _Execution:
         """Measure the runs in training that are finite: positions and measures, tile by tile."""
         tiles = []
         for tile in self.training.tiles(self.measure_tile()):
-            point = self.point(tile)
+            point = self.training.point(tile)
             rows = torch.arange(tile.start, tile.stop, device=self.device)[point.finite]
             if len(rows):
-                point = point if len(rows) == len(point.theta) else self.point(rows)
+                point = point if len(rows) == len(point.theta) else self.training.point(rows)
                 tiles.append((self.training.state["position"][rows], moment(point)[0]))
             self.heartbeat()
         return tiles
@@ -183,9 +184,13 @@ class _Execution:
         size = self.measure_tile()
         for start in range(0, len(finite), size):
             rows = torch.tensor(finite[start : start + size], device=self.device)
-            point = self.point(rows)
+            point = self.training.point(rows)
             lr = point.theta.new_tensor([training.runs[positions[row]].lr for row in rows.tolist()])
-            columns = _columns(end(point, self.point(rows, test=True) if self.pack.shape.n_test else None, lr))
+            measured = end(point, self.training.point(rows, test=True) if self.pack.shape.n_test else None, lr)
+            if self.measure.extra:
+                runs = tuple(training.runs[positions[row]] for row in rows.tolist())
+                measured = {**measured, **extra_measures(self.measure, Measured(runs, point))}
+            columns = _columns(measured)
             for row, measures in zip(rows.tolist(), columns, strict=True):
                 added.runs.append(self.record(positions[row], status[row] or "", step, measures))
             if self.measure.save_weights:
@@ -206,13 +211,6 @@ class _Execution:
             "code_version": code_version(),
             "schema_version": SCHEMA_VERSION,
         }  # fmt: skip
-
-    def point(self, rows: slice | Tensor, *, test: bool = False) -> Point:
-        training = self.training
-        x, y = training.inputs(rows, test=test, dtype=torch.float64)
-        slope = training.rates(rows).slope
-        theta = training.state["theta"][rows].double()
-        return Point(training.architecture, theta, x, y, None if slope is None else slope.double())
 
     def measure_tile(self) -> int:
         """Return how many runs to measure at once: activations, Gram matrices and Lanczos vectors have to be held."""
@@ -240,7 +238,7 @@ class _Execution:
     def restore(self) -> None:
         """Go on from the checkpoint, if there is one of this very pack from which that can be done."""
         saved = load_checkpoint(self.path) if self.path is not None else None
-        if saved is None or saved.get("measure") != self.measure.model_dump():
+        if saved is None or not self.measure.is_of(saved.get("measure")):
             return
         if {run.id for run in self.pack.runs} != set(saved["training"]["ids"]):
             return
@@ -259,9 +257,15 @@ class _Execution:
 
 
 def _columns(measures: Mapping[str, Tensor]) -> list[dict[str, Any]]:
-    """Turn columns of tensors into rows of numbers, null where a number is not finite."""
+    """Turn columns of tensors into rows of numbers, null where a number is not finite; and of lists of numbers."""
     lists = {name: tensor.tolist() for name, tensor in measures.items()}
     return [
-        {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in zip(lists, row, strict=True)}
+        {name: _finite(value) for name, value in zip(lists, row, strict=True)}
         for row in zip(*lists.values(), strict=True)
     ]
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

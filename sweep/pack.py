@@ -79,4 +79,5 @@ def run_bytes(run: Run, measure: Measure) -> int:
     data = 8 * (run.n * (run.d + 2) + run.n_test * (run.d + 1))
     weights = 4 * 8 * count if measure.save_weights else 0
     moments = 4 * 8 * (len(MOMENT_MEASURES) + 3) * len(measure.moments(run.max_steps))
-    return state + data + weights + moments + _ROW_BYTES
+    spectrum = 4 * 32 * count if "spectrum" in measure.extra else 0  # as a list of Python's numbers
+    return state + data + weights + moments + spectrum + _ROW_BYTES

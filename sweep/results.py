@@ -15,6 +15,7 @@ from torch import Tensor
 
 from relusweep.sweep.model import Architecture
 from relusweep.sweep.record import MOMENT_MEASURES, SCHEMAS, STATUSES
+from relusweep.sweep.store.part import as_table
 
 
 @dataclass
@@ -87,7 +88,7 @@ class Results:
             for row in self.runs
         ]
         return {
-            "runs": pa.Table.from_pylist(rows, schema=SCHEMAS["runs"]),
+            "runs": as_table("runs", rows),
             "trajectories": trajectories,
             "weights": weights,
         }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from relusweep.sweep import contents, data_file, offers, own_code, trust, weights_file
+from relusweep.sweep import contents, data_file, extra, offers, own_code, trust, weights_file
 from relusweep.sweep.arguments import gathered
 from relusweep.sweep.contents import POINTS
 from relusweep.sweep.data import PROBLEMS
@@ -128,6 +128,14 @@ class Sources:
                 WEIGHTS.find(content, name)  # what a spec leaves out is taken from them
             self.weights[name] = content or WEIGHTS.remember(weights_file.read(self.folder / name))
         return self.weights[name]
+
+    def of_measures(self, names: Iterable[str]) -> dict[str, str]:
+        """Return the sources of those that are functions of the user's.
+
+        Raises:
+            DataError: for the first file that cannot be read.
+        """
+        return {name: self._source(name) for name in names if extra.is_own(name)}
 
     def _source(self, name: str) -> str:
         if name not in self.code:

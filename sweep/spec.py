@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from relusweep.sweep.arguments import PREFIX
 from relusweep.sweep.block import MAX_RUNS, Block, RawBlock, lay_out
+from relusweep.sweep.extra import validated
 from relusweep.sweep.refine import Refine
 from relusweep.sweep.run import PARAMETERS, Run
 from relusweep.sweep.sources import Sources
@@ -26,12 +27,23 @@ SHIPPED = Path(__file__).parent / "specs"
 TAIL = 0.1  # share of the steps over which studies average what oscillates
 
 
-class Measure(BaseModel):
-    """What is measured besides the end of every run."""
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+class _Measured(BaseModel):
+    """The table [measure]."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
     every: str = Field(default="end", pattern=r"^(end|(log|tail):[1-9][0-9]{0,2})$")
     save_weights: bool = False
+    extra: Annotated[tuple[str, ...], BeforeValidator(_tuple), AfterValidator(validated)] = ()
+
+
+class Measure(_Measured):
+    """What is measured besides the end of every run."""
+
+    sources: dict[str, str] = {}  # of the user's own measures: the hash of each file's bytes, and the function's name
 
     def moments(self, max_steps: int) -> tuple[int, ...]:
         """Return the steps at which the trajectory is recorded.
@@ -46,6 +58,13 @@ class Measure(BaseModel):
         else:
             steps = np.append(1, np.linspace((1 - TAIL) * max_steps, max_steps, int(count) + 1)[1:])
         return tuple(int(step) for step in np.unique(steps.round()) if step >= 1)
+
+    def is_of(self, saved: Any) -> bool:
+        """Return whether a state, be it of an earlier version, was written by a training that measures the same."""
+        try:
+            return Measure.model_validate(saved) == self
+        except ValidationError:
+            return False
 
 
 class Compare(BaseModel):
@@ -69,7 +88,7 @@ class _File(BaseModel):
     fixed: dict[str, Any] = {}
     target: dict[str, Any] = {}
     block: Annotated[list[RawBlock], Field(min_length=1)]
-    measure: Measure = Measure()
+    measure: _Measured = _Measured()
     refine: Refine | None = None
     compare: Compare | None = None
 
@@ -154,10 +173,11 @@ class Spec:
         blocks = tuple(
             lay_out(fixed, block, f"{place}: block[{index}]", sources) for index, block in enumerate(file.block)
         )
-        return Spec(place, file.name, file.study, file.measure, file.refine, blocks, text, sources)
+        measure = Measure(**file.measure.model_dump(), sources=sources.of_measures(file.measure.extra))
+        return Spec(place, file.name, file.study, measure, file.refine, blocks, text, sources)
 
 
 def _known(location: tuple[Any, ...]) -> tuple[str, ...]:
     """List the keys that the table holding `location` may have."""
-    tables: dict[Any, type[BaseModel]] = {"block": RawBlock, "measure": Measure, "refine": Refine, "compare": Compare}
+    tables: dict[Any, type[BaseModel]] = {"block": RawBlock, "measure": _Measured, "refine": Refine, "compare": Compare}
     return tuple((tables.get(location[0], _File) if len(location) > 1 else _File).model_fields)

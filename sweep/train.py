@@ -15,6 +15,7 @@ from relusweep.sweep.kernels.training.kernel import Kernel, Tile
 from relusweep.sweep.model import Architecture, Inputs, initial_parameters, with_ones
 from relusweep.sweep.optimize import Rates
 from relusweep.sweep.pack import Pack
+from relusweep.sweep.point import Point
 from relusweep.sweep.run import Run
 from relusweep.sweep.shape import buffer_count
 
@@ -115,6 +116,13 @@ class Training:
         if self._last is None or self._last[0] != rows:
             self._last = (rows, (self.rates(rows), *self.inputs(rows)))
         return self._last[1]
+
+    def point(self, rows: slice | Tensor, *, test: bool = False) -> Point:
+        """Return where these rows stand, as measures take it: in float64, with the training or the test set."""
+        x, y = self.inputs(rows, test=test, dtype=torch.float64)
+        slope = self.rates(rows).slope
+        theta = self.state["theta"][rows].double()
+        return Point(self.architecture, theta, x, y, None if slope is None else slope.double())
 
     def losses(self, rows: slice) -> Float[Tensor, " B"]:
         """Compute the losses of a tile over the whole training set."""

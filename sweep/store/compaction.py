@@ -9,7 +9,18 @@ import pyarrow as pa
 
 from relusweep.sweep.record import KEYS, SCHEMAS, provenance
 from relusweep.sweep.store.atomic import StoreError
-from relusweep.sweep.store.part import UNREADABLE, check_seal, columns_of, distinct, patiently, read_part, write_part
+from relusweep.sweep.store.part import (
+    UNREADABLE,
+    check_seal,
+    columns_of,
+    distinct,
+    extra_in,
+    patiently,
+    read_part,
+    stack,
+    with_extra,
+    write_part,
+)
 from relusweep.sweep.store.run_ids import Keys, RunIds, keys_of
 from relusweep.sweep.store.store import TABLES, Store
 
@@ -73,7 +84,8 @@ def _merge(table: str, parts: list[Path], known: RunIds) -> tuple[int, Keys]:
             continue
     if not merged:
         return len(parts), RunIds().keys
-    rows = distinct(pa.concat_tables(found), KEYS[table])
+    rows = distinct(stack(found, SCHEMAS[table]), KEYS[table])
+    rows = rows.select(with_extra(table, rows.schema).names)
     if known:
         rows = rows.filter(pa.array(~known.find(keys_of(rows["run_id"]))[1]))
     keys = keys_of(rows["run_id"]) if KEYS[table] == ("run_id",) else RunIds().keys
@@ -82,7 +94,7 @@ def _merge(table: str, parts: list[Path], known: RunIds) -> tuple[int, Keys]:
         return len(parts) - len(merged), keys
     rows = rows.sort_by([(key, "ascending") for key in KEYS[table]])
     digest = hashlib.blake2b("".join(rows["run_id"].to_pylist()).encode(), digest_size=8).hexdigest()
-    metadata = {f"relusweep.{key}": value for key, value in provenance().items()}
+    metadata = {f"relusweep.{key}": value for key, value in provenance().items()} | extra_in(table, rows.schema)
     names = (f"compact-{digest}{f'-{again}' if again else ''}.parquet" for again in itertools.count())
     target = next(
         path for path in map(parts[0].with_name, names) if path not in merged
@@ -118,7 +130,7 @@ def _sound_ids(part: Path) -> Keys:
 
 def _sound(part: Path) -> pa.Table:
     check_seal(part)
-    rows = read_part(part, SCHEMAS[part.parent.name])
+    rows = read_part(part, SCHEMAS[part.parent.name], extra=True)
     if KEYS[part.parent.name] == ("run_id",):
         keys_of(rows["run_id"])  # or it is broken
     return rows

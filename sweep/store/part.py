@@ -8,9 +8,9 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,7 @@ from relusweep.sweep.store.outcomes import COLUMNS, NONE, Outcomes, enclosed, ou
 from relusweep.sweep.store.seal import enclosure, is_broken, seal
 
 UNREADABLE = (pa.ArrowException, OSError, ValueError)  # damaged names of columns are not even text
-_SEALED = b"relusweep.sealed"  # key in a footer
+_SEALED, _EXTRA = b"relusweep.sealed", b"relusweep.extra"  # keys in a footer
 _MOST_BYTES = 2**31  # in memory, of a group of rows; compacted parts have a tenth of that
 _MOST_ROWS_A_BYTE = 64  # of a file: a row has a key of its own, which takes about one
 _MOST_SHOWN = 200  # letters of what is wrong
@@ -40,7 +40,7 @@ def write_part(path: Path, content: pa.Table, drafts: Path | None = None) -> Non
 
     Args:
         path: Where it is to be.
-        content: Its rows.
+        content: Its rows; what its schema says of columns that are its own is `extra_in`.
         drafts: The folder of a lease, from which it is moved there; if that has been deleted, it is not recorded.
 
     Raises:
@@ -60,6 +60,27 @@ def columns_of(table: str, wanted: list[str] | None) -> pa.Schema:
     return pa.schema([field for field in schema if field.name in {*KEYS[table], *wanted}])
 
 
+def extra_in(table: str, schema: pa.Schema) -> dict[str, str]:
+    """Return what a footer says of columns that are not the table's but the part's own; nothing if there are none."""
+    names = with_extra(table, schema).names[len(SCHEMAS[table]) :]
+    return {_EXTRA.decode(): ",".join(names)} if names else {}
+
+
+def with_extra(table: str, schema: pa.Schema) -> pa.Schema:
+    """Return the columns of a table, and behind them, by name, what a schema has besides."""
+    known = SCHEMAS[table]
+    return pa.schema([*known, *sorted((each for each in schema if each.name not in known.names), key=lambda f: f.name)])
+
+
+def as_table(table: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Return rows as a table: its columns, and behind them those that are no table's, of numbers or lists of them."""
+    own: dict[str, pa.DataType] = {}
+    for name, value in ((name, row[name]) for row in rows for name in row.keys() - {*SCHEMAS[table].names}):
+        own[name] = pa.list_(pa.float64()) if isinstance(value, list) else own.get(name, pa.float64())
+    fields = [pa.field(name, own[name]) for name in sorted(own)]
+    return pa.Table.from_pylist(rows, schema=pa.schema([*SCHEMAS[table], *fields]))
+
+
 def completed(rows: pa.RecordBatch | pa.Table, columns: pa.Schema) -> pa.Table:
     """Return these columns of rows that may lack some: parameters have their defaults then, results are null."""
     arrays = []
@@ -71,8 +92,13 @@ def completed(rows: pa.RecordBatch | pa.Table, columns: pa.Schema) -> pa.Table:
     return pa.table(arrays, schema=columns)
 
 
-def pieces(part: Path, columns: pa.Schema) -> Iterator[pa.Table]:
+def pieces(part: Path, columns: pa.Schema, *, extra: bool = False) -> Iterator[pa.Table]:
     """Read a part of the table that its folder is named after; what an older part lacks is filled in by `completed`.
+
+    Args:
+        part: Which one.
+        columns: Those wanted.
+        extra: Whether those that are the part's own, as `[measure] extra` asks for them, come along.
 
     Raises:
         UNREADABLE: one of these, if it is damaged, no part of this table or of a later schema; pieces may have been
@@ -82,9 +108,10 @@ def pieces(part: Path, columns: pa.Schema) -> Iterator[pa.Table]:
     with pq.ParquetFile(part, page_checksum_verification=True) as file:
         if why := _excess(file.metadata, part.stat().st_size):
             raise pa.ArrowInvalid(why)
-        names = file.schema_arrow.names
-        if why := _misfit(part.parent.name, names, _version(file.schema_arrow)):
+        names, own = file.schema_arrow.names, _extra(part.parent.name, file.schema_arrow)
+        if why := _misfit(part.parent.name, names, {each.name for each in own}, _version(file.schema_arrow)):
             raise pa.ArrowInvalid(why)
+        columns = pa.schema([*columns, *own]) if extra else columns
         present, left = [name for name in columns.names if name in names], file.metadata.num_rows
         for piece in file.iter_batches(_PIECE_ROWS, columns=present):
             rows = completed(piece, columns)
@@ -161,6 +188,18 @@ def _version(schema: pa.Schema) -> int:
     return int(named) if named.isdigit() else SCHEMA_VERSION
 
 
+def _extra(table: str, schema: pa.Schema) -> list[pa.Field]:
+    """Return the columns that a footer names as the part's own, of numbers or lists of them."""
+    named = {*(schema.metadata or {}).get(_EXTRA, b"").decode(errors="replace").split(",")} - {*SCHEMAS[table].names}
+    kinds = (pa.float64(), pa.list_(pa.float64()))
+    return [each.with_nullable(True) for each in schema if each.name in named and _plain(each.type) in kinds]
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """Return a type; what a list's values are called differs between memory and Parquet."""
+    return pa.list_(kind.value_type) if isinstance(kind, pa.ListType) else kind
+
+
 def _refuse_strange(part: Path) -> None:
     """Refuse a pipe or a device, for which a reader would wait for ever, or which never ends."""
     if not stat.S_ISREG(mode := part.stat().st_mode) and not stat.S_ISDIR(mode):
@@ -175,7 +214,7 @@ def _excess(footer: pq.FileMetaData, size: int) -> str | None:
     return f"its footer promises {most} bytes at a time" if most > _MOST_BYTES else None
 
 
-def _misfit(table: str, names: list[str], version: int) -> str | None:
+def _misfit(table: str, names: list[str], own: Set[str], version: int) -> str | None:
     """Return why columns cannot be those of a table in this version; None if they can.
 
     A part of an earlier version may lack whatever has been added since. One that names this version may lack
@@ -184,7 +223,7 @@ def _misfit(table: str, names: list[str], version: int) -> str | None:
     if version > SCHEMA_VERSION:
         return f"schema {version}; this version reads up to {SCHEMA_VERSION}. Use the relusweep that wrote it"
     known = SCHEMAS[table].names
-    if unknown := sorted(set(names) - set(known)):
+    if unknown := sorted(set(names) - own - set(known)):
         return f"its columns are not those of this table: unknown {', '.join(unknown)[:_MOST_SHOWN]}"
     needed = _ALWAYS if version < SCHEMA_VERSION else set(known) - set(DEFAULTS)
     if lacking := [name for name in known if name in needed and name not in names]:
@@ -192,13 +231,13 @@ def _misfit(table: str, names: list[str], version: int) -> str | None:
     return "its columns are not those of this table: one is there twice" if len(set(names)) < len(names) else None
 
 
-def read_part(part: Path, columns: pa.Schema) -> pa.Table:
-    """Read a part as a whole.
+def read_part(part: Path, columns: pa.Schema, *, extra: bool = False) -> pa.Table:
+    """Read a part as a whole; `extra` as of `pieces`.
 
     Raises:
         UNREADABLE: as `pieces`.
     """
-    return stack(pieces(part, columns), columns)
+    return stack(pieces(part, columns, extra=extra), columns)
 
 
 def patiently(read: Callable[[Path], T], part: Path) -> T:
@@ -266,7 +305,7 @@ def take_each(parts: Callable[[], Iterable[Path]], take: Callable[[Path], None])
 
 def stack(tables: Iterable[pa.Table], columns: pa.Schema) -> pa.Table:
     """Put tables beneath each other; none of them make an empty one."""
-    return pa.concat_tables([columns.empty_table(), *tables])
+    return pa.concat_tables([columns.empty_table(), *tables], promote_options="default")
 
 
 def distinct(rows: pa.Table, keys: tuple[str, ...]) -> pa.Table:

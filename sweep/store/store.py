@@ -24,14 +24,17 @@ from relusweep.sweep.store.files import StoreFiles
 from relusweep.sweep.store.ledger import Ledger
 from relusweep.sweep.store.outcomes import Outcomes, keys
 from relusweep.sweep.store.part import (
+    as_table,
     check,
     columns_of,
     completed,
     distinct,
+    extra_in,
     outcomes,
     pieces,
     stack,
     take_each,
+    with_extra,
     write_part,
 )
 from relusweep.sweep.store.run_ids import Keys, RunIds, keys_of
@@ -133,10 +136,11 @@ class Store(StoreFiles):
         metadata = {f"relusweep.{key}": value for key, value in (provenance() | dict(footer)).items()}
         for table in reversed(TABLES):
             rows = tables.get(table, [])
-            whole = pa.Table.from_pylist(rows, schema=SCHEMAS[table]) if isinstance(rows, list) else rows
+            whole = as_table(table, rows) if isinstance(rows, list) else rows
             if len(whole):
                 part = self.path / table / f"pack-{pack_id}.parquet"
-                write_part(part, completed(whole, SCHEMAS[table]).replace_schema_metadata(metadata), drafts)
+                rows = completed(whole, with_extra(table, whole.schema))
+                write_part(part, rows.replace_schema_metadata(metadata | extra_in(table, rows.schema)), drafts)
 
     def has_pack(self, pack_id: str) -> bool:
         """Return whether this very pack has been recorded, and not yet compacted."""
@@ -159,7 +163,12 @@ class Store(StoreFiles):
             }
 
     def each(
-        self, table: str, take: Callable[[Iterator[pa.Table]], T], columns: list[str] | None = None
+        self,
+        table: str,
+        take: Callable[[Iterator[pa.Table]], T],
+        columns: list[str] | None = None,
+        *,
+        extra: bool = False,
     ) -> tuple[list[T], dict[Path, str]]:
         """Take something from every part of a table, so that they need not be in memory together.
 
@@ -167,6 +176,7 @@ class Store(StoreFiles):
             table: `runs`, `trajectories` or `weights`.
             take: Receives the rows of one part, piece by piece, and has to go through them all.
             columns: Those wanted; the table's key columns come along.
+            extra: Whether those that are a part's own come along too.
 
         Returns:
             What was taken, and the parts that could not be read with the reason.
@@ -178,7 +188,7 @@ class Store(StoreFiles):
             taken.clear()  # what has been merged since would be taken twice
             return self.parts(table)
 
-        broken = take_each(listed, lambda part: taken.append(take(pieces(part, wanted))))
+        broken = take_each(listed, lambda part: taken.append(take(pieces(part, wanted, extra=extra))))
         return taken, broken
 
     def read(self, table: str = "runs", columns: list[str] | None = None) -> tuple[pa.Table, dict[Path, str]]:

@@ -1,7 +1,7 @@
 import polars as pl
 import pytest
 
-from relusweep.analysis.table import TableError, load
+from relusweep.analysis.table import TableError, extra_columns, load
 from relusweep.sweep.store.store import Store, StoreError
 
 
@@ -78,3 +78,14 @@ def test_table_of_no_store_is_an_error():
 def test_table_of_a_directory_that_is_no_store_is_an_error(tmp_path):
     with pytest.raises(StoreError, match="not a relusweep store"):
         load([tmp_path])
+
+
+def test_extra_measures_are_columns_that_are_null_where_they_were_not_asked_for(store, row):
+    several = [row(0.1), row(0.2) | {"trace": 1.5, "spectrum": [3.0, None]}, row(0.3) | {"trace": None}]
+    runs = load([store(several[:1], "a"), store(several[1:], "b")]).runs.sort("lr")
+    assert runs["trace"].to_list() == [None, 1.5, None]
+    assert runs["spectrum"].to_list() == [None, [3.0, None], None]
+    assert runs.schema["trace"] == pl.Float64
+    assert runs.schema["spectrum"] == pl.List(pl.Float64)
+    assert extra_columns(runs) == ["spectrum", "trace"]
+    assert extra_columns(load([store(several[:1], "a")]).runs) == []

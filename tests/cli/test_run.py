@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+from relusweep.analysis.table import load
 from relusweep.sweep.store.store import Store
 from tests.conftest import FLIPS
 
@@ -133,3 +135,34 @@ def test_folder_that_is_gone_is_one_line(tmp_path: Path) -> None:
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "relusweep: the current folder: No such file or directory. Change to another one.\n"
+
+
+def test_extra_measures_are_columns_that_compaction_keeps(
+    cli: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text("def largest(n): return n.residuals.abs().amax(1)\n")
+    store = tmp_path / "store"
+    run = ("--out", store, "--workers", 1)
+    assert cli("run", tiny(grid="lr = [0.1], seed = [0, 1], width = [2, 3]"), *run).code == 0
+    extra = "extra = ['trace', 'spectrum', 'mine.py:largest']"
+    more = tiny(grid="lr = [0.1, 1e6], seed = [0, 1], width = [2, 3]", measure=extra)
+    assert cli("run", more, *run).code == 0
+    before = load([store]).runs
+    assert before["trace"].count() == 0  # what was recorded without them is not measured anew; the others diverged
+    assert cli("run", tiny(grid="lr = [0.1], seed = [0, 1, 2], width = [2, 3]", measure=extra), *run).code == 0
+    runs = load([store]).runs
+    assert runs["trace"].count() == runs["largest"].count() == 2
+    (some,) = runs.filter(pl.col("trace").is_not_null(), width=3).select("spectrum").to_series().to_list()
+    assert len(some) == 13
+    assert cli("compact", store).code == cli("verify", store).code == 0
+    assert load([store]).runs.equals(runs)
+    assert pl.read_parquet(store / "runs" / "*.parquet").sort("run_id")["largest"].count() == 2
+
+
+def test_extra_measure_that_fails_is_named_before_anything_is_trained(
+    refused: Callable[..., str], tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text("def largest(n):\n    return n.residual\n")
+    line = refused("run", tiny(measure="extra = ['mine.py:largest']"), "--out", tmp_path / "store")
+    assert "mine.py, line 2: AttributeError: " in line
+    assert not (tmp_path / "store").exists()

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import psutil
 import pytest
 
+from relusweep.analysis.table import load
 from relusweep.cluster.backend import ATTEMPTS, BACKENDS, Assignment, Backend, Outcome, backend
 from relusweep.cluster.launch import train_missing
 from relusweep.sweep.kept import keep_data
@@ -173,6 +175,27 @@ def test_workers_have_the_functions_of_a_users_file_from_the_store_alone(
     assert {row["run_id"] for row in rows} == ids
     assert {(row["target"], row["target_arguments"]) for row in rows} == {("mine.py:f", '{"a":2.0}')}
     assert all(0 < row["train_rmse"] < 2 for row in rows)
+
+
+@pytest.mark.slow
+def test_workers_take_extra_measures_and_those_of_a_users_file_from_the_store_alone(
+    train: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, forget: Callable[[], None]
+) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text("def largest(networks): return networks.residuals.abs().amax(1)\n")
+    extra = "extra = ['trace', 'spectrum:2', 'mine.py:largest']"
+    planned, store = Spec.read(tiny(grid=WIDTHS, measure=extra)), Store.create(tmp_path / "store")
+    store.write_spec(planned.text)
+    keep_data(planned, store)
+    mine.unlink()
+    forget()  # the launcher, too, is one that has never seen it
+    store, failed = train(store.spec_path, 2)
+    assert (failed, store.failures()) == ([], [])
+    runs = load([store.path]).runs
+    assert len(runs) == 12
+    assert runs.filter(pl.col("largest") <= 0).is_empty()
+    assert runs["spectrum_1"].to_list() == pytest.approx(runs["sharpness"].to_list(), rel=1e-6)
+    assert runs.filter(pl.col("trace") < pl.col("gn_sharpness")).is_empty()
 
 
 def test_runs_are_added_where_the_outcome_flips(

@@ -15,7 +15,7 @@ TYPED = [
     ROOT / "README.md",
     *(
         ROOT / "docs/tutorials" / f"{name}.md"
-        for name in ("laptop", "notebook", "own_data", "own_target", "own_weights", "compare")
+        for name in ("laptop", "notebook", "own_data", "own_target", "own_weights", "own_measure", "compare")
     ),
 ]
 _FENCE = re.compile(r'^```(\w+)(?: title="(.*?)")?\n(.*?)^```$', flags=re.M | re.S)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from relusweep.analysis.group import said
-from relusweep.analysis.table import varied
+from relusweep.analysis.table import extra_columns, varied
 from relusweep.sweep.data import PROBLEM_KEYS
 from relusweep.sweep.run import CONDITIONAL, Run
 
@@ -39,12 +39,14 @@ class Pairs:
             measure of both runs, those of the baseline's with `_of_baseline` behind the name.
         counts: A row an arm: `arm, runs, pairs, converged` (both), `budget` (none diverged, but one did not converge),
             `diverged` (one or both), `alone` (runs without a partner), `baseline_alone`.
+        measures: What is compared in each pair.
     """
 
     parameter: str
     baseline: str
     rows: pl.DataFrame
     counts: pl.DataFrame
+    measures: tuple[str, ...]
 
     @staticmethod
     def of(runs: pl.DataFrame, parameter: str) -> "Pairs":
@@ -65,12 +67,18 @@ class Pairs:
         tagged = runs.join(kinds.with_columns(arm=pl.Series(labels, dtype=pl.String)), along, nulls_equal=True)
         cluster = pl.struct("seed", "data_seed").rank("dense").cast(pl.Int64)
         columns = [*dict.fromkeys([*keys, "lr", "seed", "data_seed"])]
-        sides = tagged.select("arm", *columns, "run_id", "status", *MEASURES, cluster=cluster, _one=pl.lit(0))
+        of_both = ["run_id", "status", *measures(runs)]
+        sides = tagged.select("arm", *columns, *of_both, cluster=cluster, _one=pl.lit(0))
         first = sides.filter(arm=labels[place])
         others = sides.filter(pl.col("arm") != labels[place])
-        partner = first.select(*keys, "_one", pl.col("run_id", "status", *MEASURES).name.suffix(_SIDE))
+        partner = first.select(*keys, "_one", pl.col(of_both).name.suffix(_SIDE))
         rows = others.join(partner, [*keys, "_one"], nulls_equal=True, maintain_order="left").drop("_one")
-        return Pairs(parameter, labels[place], rows, _counts(rows, others, len(first)))
+        return Pairs(parameter, labels[place], rows, _counts(rows, others, len(first)), tuple(of_both[2:]))
+
+
+def measures(runs: pl.DataFrame) -> list[str]:
+    """Return what is compared: the measures of every row, and those numbers that `[measure] extra` asked for."""
+    return [*MEASURES, *(name for name in extra_columns(runs) if runs.schema[name] == pl.Float64)]
 
 
 def _along(parameter: str) -> list[str]:

@@ -11,7 +11,7 @@ import polars as pl
 from relusweep.analysis.fit import Mean, clustered_mean
 from relusweep.analysis.studies.compare.captions import GLOSSARY, SHOWN, WORDS
 from relusweep.analysis.studies.compare.figures import draw
-from relusweep.analysis.studies.compare.pairs import BOTH_CONVERGED, MEASURES, Pairs, of_baseline
+from relusweep.analysis.studies.compare.pairs import BOTH_CONVERGED, Pairs, of_baseline
 from relusweep.analysis.study import Study, StudyResult, Verdict
 from relusweep.analysis.table import Table, TableError, varied
 
@@ -68,7 +68,7 @@ def differences_of(pairs: Pairs, both: pl.DataFrame, by: list[str]) -> pl.DataFr
     rows = [
         dict(zip(["arm", *by], key, strict=True)) | _row(pairs, group, measure)
         for key, group in groups
-        for measure in MEASURES
+        for measure in pairs.measures
     ]
     kept = {name: both.schema[name] for name in by}
     head = {name: DIFFERENCE[name] for name in ("arm", "baseline")}
