@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from relusweep.cluster.announcement import announced
 from relusweep.cluster.backend import Assignment, Backend, Outcome
 from relusweep.cluster.jobs.queue import Queues
 from relusweep.cluster.plan import check
+from relusweep.sweep import longer
 from relusweep.sweep.bracket import Brackets
 from relusweep.sweep.checkpoint import load_checkpoint
 from relusweep.sweep.errors import RelusweepError
@@ -27,6 +29,7 @@ from relusweep.sweep.store.lease import active_packs, leased_runs, remove_expire
 from relusweep.sweep.store.repair import remove_leftovers, repair
 from relusweep.sweep.store.run_ids import RunIds
 from relusweep.sweep.store.store import Store, StoreError
+from relusweep.sweep.taken_over import take_over
 from relusweep.sweep.tally import Tally
 
 CHECKPOINT_SECONDS = 120.0
@@ -98,6 +101,9 @@ def launch(
     if not tally:  # else they are kept, and what was read need not be read again
         keep(spec, store, planned)
         tally = Tally(store, planned, brackets)
+    tally.look()
+    if taken := take_over(spec, store, tally.missing, assignment.since):
+        say(f"{store.path}: {taken:,} runs had ended before a smaller max_steps; taken over as they were.")
     with _naming_open_jobs(store, say), show(tally) as tick:
         return Launched(tally, train_missing(spec, tally, backend, assignment, tick, say, stay=stay))
 
@@ -164,7 +170,7 @@ def train_missing(
             time.sleep(_WAIT_SECONDS)
             continue
         gave_way = True
-        for outcome in backend.train(assignment, _packs(spec, tally, backend, free, len(left)), tick):
+        for outcome in backend.train(assignment, _packs(spec, tally, backend, free, len(left), say), tick):
             gave_way &= outcome.kind == "elsewhere"
             if outcome.kind == "failed":  # the others are let go: a pack holds thousands of runs
                 failed.append(outcome)
@@ -174,16 +180,26 @@ def train_missing(
             time.sleep(_WAIT_SECONDS * random.random())  # two launchers that gave way to each other part again
 
 
-def _packs(spec: Spec, tally: Tally, backend: Backend, free: RunIds, left: int) -> Iterator[Pack]:
-    """Pack the runs that no worker trains: first as they were interrupted, then the others as they come."""
+def _packs(
+    spec: Spec, tally: Tally, backend: Backend, free: RunIds, left: int, say: Callable[[str], None]
+) -> Iterator[Pack]:
+    """Pack the runs that no worker trains: as they were interrupted, those that go on for longer, and the others."""
     for path in tally.store.checkpoints():
         pack = _interrupted(spec, path)
         ids = {run.id for run in pack.runs} if pack else set()
         if pack and ids <= free:
             free -= ids
             yield pack
+    size = partial(backend.pack_size, measure=spec.measure, missing=left)
+    going_on = 0
+    for pack in longer.packs(spec, tally.store, free, size):
+        free -= {run.id for run in pack.runs}
+        going_on += len(pack.runs)
+        yield pack
+    if going_on:
+        say(f"{tally.store.path}: {going_on:,} runs go on from where a smaller max_steps had left them.")
     runs = (run for run in chain(tally.asked(), spec.expand()) if run.id in free)
-    yield from make_packs(islice(runs, len(free)), lambda run: backend.pack_size(run, spec.measure, left))
+    yield from make_packs(islice(runs, len(free)), size)
 
 
 def _interrupted(spec: Spec, path: Path) -> Pack | None:

@@ -212,7 +212,7 @@ def count(
         follow, rounds, one_flip_each = follow + most, max(rounds, most), one_flip_each + most * is_first
         follow_seconds += most * costs.of(run)
     answered = brackets.count - len(brackets.missing) if brackets else 0  # what was asked for and is recorded
-    tables = 1 + (spec.measure.every != "end") + spec.measure.save_weights
+    tables = 1 + (spec.measure.every != "end") + bool(spec.measure.save_weights)
     return Plan(
         runs=runs + answered, recorded=runs - waiting - others + answered, queued=others,
         packs=len(packs), shapes=len(dearest), files=len(packs) * tables,

@@ -12,7 +12,7 @@ import torch
 
 from relusweep.cluster.backend import Assignment, Outcome
 from relusweep.cluster.host.signals import answered
-from relusweep.sweep import contents, own_code, trust
+from relusweep.sweep import contents, own_code, states, trust
 from relusweep.sweep.errors import RelusweepError
 from relusweep.sweep.execute import Interrupted, Progress, execute
 from relusweep.sweep.kernels.jit.compiled import announcing
@@ -76,6 +76,7 @@ class Worker:
                     tables = execute(
                         pack, self.assignment.measure, self.device, self.assignment.backend, checkpoint=checkpoint,
                         checkpoint_seconds=self.assignment.checkpoint_seconds, heartbeat=self._heartbeat,
+                        states=states.path_of(self.store, pack),
                     )  # fmt: skip
                 footer = {"device": str(self.device), "backend": self.assignment.backend}
                 self.store.write(pack.id, tables, footer, self.lease.drafts)

@@ -19,8 +19,11 @@ from relusweep.sweep.measured import Measured
 from relusweep.sweep.pack import Pack, point_bytes
 from relusweep.sweep.record import SCHEMA_VERSION, code_version
 from relusweep.sweep.results import Results
+from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Measure
-from relusweep.sweep.train import CHECK_STEPS, CHECKS_IN_A_ROW, Training
+from relusweep.sweep.states import States
+from relusweep.sweep.states import write as write_states
+from relusweep.sweep.train import CHECK_STEPS, CHECKS_IN_A_ROW, State, Training
 
 _MEASURE_BYTES = 2**26  # what the temporaries of one tile of measures may take
 _SAVING_SHARE = 0.05  # of the time may go into checkpoints, however large they are
@@ -54,6 +57,7 @@ def execute(
     checkpoint: Path | None = None,
     checkpoint_seconds: float = 120.0,
     heartbeat: Callable[[Progress], None] = lambda progress: None,
+    states: Path | None = None,
 ) -> Tables:
     """Train and measure all runs of a pack.
 
@@ -66,6 +70,7 @@ def execute(
             `checkpoint_seconds` and when `heartbeat` raises, left to the caller to delete.
         checkpoint_seconds: Time between two states.
         heartbeat: Called often; raises `Interrupted` to stop.
+        states: File for the states of the runs that use up their steps, see `sweep.states`.
 
     Returns:
         The three tables.
@@ -73,7 +78,11 @@ def execute(
     Raises:
         Interrupted: what `heartbeat` raised, after the state has been written.
     """
-    return _Execution(pack, measure, device, backend, checkpoint, checkpoint_seconds, heartbeat).run()
+    execution = _Execution(pack, measure, device, backend, checkpoint, checkpoint_seconds, heartbeat)
+    tables = execution.run()
+    if states is not None:
+        execution.keep(states)
+    return tables
 
 
 class _Execution:
@@ -94,6 +103,7 @@ class _Execution:
         self.progress = Progress(pack.id, len(pack.runs), pack.shape.max_steps)
         self.handled = 0  # the last stop whose measures and check are in `results`
         self.results = Results()
+        self.left: tuple[list[Run], State] = [], {}  # when their steps were used up
         self.ended_steps = 0  # taken by the runs in `results`
         self.clock = self.written = time.monotonic()
         self.saving = 0.0  # seconds that the last checkpoint took
@@ -140,7 +150,11 @@ class _Execution:
         """Record a moment, check convergence, take out what has ended. Interrupted half-way, it has done nothing."""
         training, added = self.training, Results()
         if step in self.moments:
-            added.add_moment(step, self.measured())
+            tiles = self.measured()
+            added.add_moment(step, [(positions, measures) for positions, measures, _ in tiles])
+            if self.measure.save_weights == "moments" and tiles:
+                positions, thetas = (torch.cat([tile[part] for tile in tiles]).cpu() for part in (0, 2))
+                added.paths.append((step, positions, thetas))
         last = step >= self.pack.shape.max_steps
         going_on = None
         if last or step % CHECK_STEPS == 0:
@@ -154,6 +168,8 @@ class _Execution:
                     for c, d, e in zip(converged.tolist(), diverged.tolist(), ended.tolist(), strict=True)
                 ]
                 self.end(step, status, added)
+                if last:
+                    self.left = training.left(~(converged | diverged), passes)
         self.results.add(added)
         for row in added.runs:
             self.progress.ended[row["status"]] += 1
@@ -162,15 +178,15 @@ class _Execution:
             training.go_on(*going_on)
         self.handled = step
 
-    def measured(self) -> list[tuple[Tensor, dict[str, Tensor]]]:
-        """Measure the runs in training that are finite: positions and measures, tile by tile."""
+    def measured(self) -> list[tuple[Tensor, dict[str, Tensor], Tensor]]:
+        """Measure the runs in training that are finite: positions, measures and parameters, tile by tile."""
         tiles = []
         for tile in self.training.tiles(self.measure_tile()):
             point = self.training.point(tile)
             rows = torch.arange(tile.start, tile.stop, device=self.device)[point.finite]
             if len(rows):
                 point = point if len(rows) == len(point.theta) else self.training.point(rows)
-                tiles.append((self.training.state["position"][rows], moment(point)[0]))
+                tiles.append((self.training.state["position"][rows], moment(point)[0], point.theta))
             self.heartbeat()
         return tiles
 
@@ -216,6 +232,15 @@ class _Execution:
         """Return how many runs to measure at once: activations, Gram matrices and Lanczos vectors have to be held."""
         return max(1, min(256, _MEASURE_BYTES // point_bytes(self.pack.shape)))
 
+    def keep(self, path: Path) -> None:
+        """Write the states of the runs that have used up their steps, if there are any."""
+        runs, state = self.left
+        if runs:
+            positions = state.pop("position")
+            moments = self.results.moments_of(positions)
+            dumps, seconds = [run.model_dump() for run in runs], self.progress.seconds / len(self.pack.runs)
+            write_states(path, runs, States(dumps, self.pack.shape.max_steps, state, moments, seconds))
+
     # Checkpoints -----------------------------------------------------------------------------------------------------
 
     def save(self) -> None:
@@ -224,10 +249,10 @@ class _Execution:
         started = time.monotonic()
         saved = {
             "runs": [run.model_dump() for run in self.pack.runs],
-            "measure": self.measure.model_dump(),
+            "measure": self.measure.saved(),
             "training": self.training.save(),
             "handled": self.handled,
-            "harvest": vars(self.results),
+            "harvest": self.results.saved(),
             "seconds": self.elapsed(),
             "ended": self.progress.ended,
         }

@@ -25,8 +25,7 @@ class Pack:
     @cached_property
     def id(self) -> str:
         """16 hexadecimal digits: the hash of the ids of its runs, in any order."""
-        ids = "".join(sorted(run.id for run in self.runs))
-        return hashlib.blake2b(ids.encode(), digest_size=8).hexdigest()
+        return pack_id(run.id for run in self.runs)
 
     @property
     def halves(self) -> tuple["Pack", ...]:
@@ -38,6 +37,11 @@ class Pack:
     def shape(self) -> Run:
         """Any run of the pack; all agree in `SHAPE_KEYS`."""
         return self.runs[0]
+
+
+def pack_id(run_ids: Iterable[str]) -> str:
+    """Return what a pack of these runs is called."""
+    return hashlib.blake2b("".join(sorted(run_ids)).encode(), digest_size=8).hexdigest()
 
 
 def make_packs(runs: Iterable[Run], size: Callable[[Run], int]) -> Iterator[Pack]:
@@ -78,6 +82,7 @@ def run_bytes(run: Run, measure: Measure) -> int:
     state = number_bytes(run) * count * (2 + buffer_count(run))
     data = 8 * (run.n * (run.d + 2) + run.n_test * (run.d + 1))
     weights = 4 * 8 * count if measure.save_weights else 0
-    moments = 4 * 8 * (len(MOMENT_MEASURES) + 3) * len(measure.moments(run.max_steps))
+    a_moment = len(MOMENT_MEASURES) + 3 + (count if measure.save_weights == "moments" else 0)
+    moments = 4 * 8 * a_moment * len(measure.moments(run.max_steps))
     spectrum = 4 * 32 * count if "spectrum" in measure.extra else 0  # as a list of Python's numbers
     return state + data + weights + moments + spectrum + _ROW_BYTES

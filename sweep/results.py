@@ -22,26 +22,30 @@ from relusweep.sweep.store.part import as_table
 class Results:
     """Rows of the table runs; moments (step, positions (B,), measures (9, B)); weights (positions (B,), theta (B, p)).
 
-    A position says which run of the pack a number belongs to. Measures are float64 and NaN where a row says null.
+    And the weights of all moments, or of none: paths (step, positions (B,), theta (B, p)). A position says which run of
+    the pack a number belongs to. Measures are float64 and NaN where a row says null.
     """
 
     runs: list[dict[str, Any]] = field(default_factory=list)
     moments: list[tuple[int, Tensor, Tensor]] = field(default_factory=list)
     weights: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    paths: list[tuple[int, Tensor, Tensor]] = field(default_factory=list)
 
     @staticmethod
     def restored(saved: Mapping[str, Any], ids: Sequence[str], parameters: int) -> "Results":
         """Return what a checkpoint kept of a pack.
 
         Args:
-            saved: Its lists of runs, moments and weights.
+            saved: Its lists of runs, moments, weights and paths; of an earlier version without the last.
             ids: Of the pack's runs, position by position.
             parameters: Of each network.
 
         Raises:
             ValueError, TypeError, KeyError: if that cannot be recorded.
         """
-        found = Results(list(saved["runs"]), list(saved["moments"]), list(saved["weights"]))
+        found = Results(
+            list(saved["runs"]), list(saved["moments"]), list(saved["weights"]), list(saved.get("paths", []))
+        )
         rows = pa.Table.from_pylist(found.runs, schema=SCHEMAS["runs"])
         if not set(rows["run_id"].to_pylist()) <= set(ids) or not set(rows["status"].to_pylist()) <= STATUSES:
             raise ValueError("rows of other runs")
@@ -50,12 +54,19 @@ class Results:
         count = len(MOMENT_MEASURES)
         placed = [(at, numbers, (count, len(at))) for step, at, numbers in found.moments if step == int(step)]
         placed += [(at, theta, (len(at), parameters)) for at, theta in found.weights]
+        placed += [(at, theta, (len(at), parameters)) for step, at, theta in found.paths if step == int(step)]
+        if found.paths and [at.tolist() for _, at, _ in found.paths] != [at.tolist() for _, at, _ in found.moments]:
+            raise ValueError("moments without weights")
         for at, numbers, shape in placed:
             if at.dtype != torch.int64 or numbers.dtype != torch.float64 or numbers.shape != shape:
                 raise ValueError("numbers of another shape")
             if not set(at.tolist()) <= set(range(len(ids))):
                 raise ValueError("numbers of other runs")
         return found
+
+    def saved(self) -> dict[str, Any]:
+        """Return it for a checkpoint; without weights of moments, as earlier versions wrote it."""
+        return {name: rows for name, rows in vars(self).items() if rows or name != "paths"}
 
     def add_moment(self, step: int, tiles: Sequence[tuple[Tensor, Mapping[str, Tensor]]]) -> None:
         """Add the measures of a step, tile by tile, each with the positions of its runs; a lacking measure is null."""
@@ -70,6 +81,15 @@ class Results:
         self.runs += other.runs
         self.moments += other.moments
         self.weights += other.weights
+        self.paths += other.paths
+
+    def moments_of(self, positions: Tensor) -> list[tuple[int, Tensor, Tensor]]:
+        """Return the moments of some ascending positions, with their places among these."""
+        found = []
+        for step, at, measures in self.moments:
+            among = torch.isin(at, positions)
+            found.append((step, torch.searchsorted(positions, at[among]), measures[:, among]))
+        return found
 
     def tables(self, ids: Sequence[str], architecture: Architecture, seconds: float) -> dict[str, pa.Table]:
         """Return the three tables of a whole pack.
@@ -80,7 +100,7 @@ class Results:
             seconds: Wall time a run.
         """
         names = pa.array(ids, pa.string())
-        trajectories, weights = self._trajectories(names), self._weights(names, architecture)
+        trajectories, weights = self._trajectories(names, architecture), self._weights(names, architecture)
         moments = Counter(trajectories["run_id"].to_pylist())
         saved = set(weights["run_id"].to_pylist())
         rows = [
@@ -93,7 +113,7 @@ class Results:
             "weights": weights,
         }
 
-    def _trajectories(self, names: pa.Array) -> pa.Table:
+    def _trajectories(self, names: pa.Array, architecture: Architecture) -> pa.Table:
         schema = SCHEMAS["trajectories"]
         if not self.moments:
             return schema.empty_table()
@@ -102,7 +122,11 @@ class Results:
         for index, name in enumerate(MOMENT_MEASURES):
             values = torch.cat([measures[index] for _, _, measures in self.moments]).numpy()
             columns[name] = pa.array(values, mask=~np.isfinite(values))
-        return pa.table(columns, schema=schema)
+        table = pa.table(columns, schema=schema)
+        pieces = [_lists(architecture, theta) for _, _, theta in self.paths]
+        for name in pieces[0] if pieces else ():
+            table = table.append_column(name, pa.chunked_array([piece[name] for piece in pieces]))
+        return table
 
     def _weights(self, names: pa.Array, architecture: Architecture) -> pa.Table:
         schema = SCHEMAS["weights"]
@@ -110,11 +134,7 @@ class Results:
             return schema.empty_table()
         pieces = []
         for at, theta in self.weights:  # one by one: what a list's offsets can reach is limited
-            columns: dict[str, pa.Array] = {"run_id": names.take(pa.array(at.numpy()))}
-            for name, values in architecture.named(theta).items():
-                flat = values.reshape(len(values), -1).numpy()
-                offsets = pa.array(np.arange(len(flat) + 1, dtype=np.int32) * flat.shape[1])
-                columns[name] = pa.ListArray.from_arrays(offsets, pa.array(flat.ravel()))
+            columns = {"run_id": names.take(pa.array(at.numpy()))} | _lists(architecture, theta)
             filled = {field.name: columns.get(field.name, pa.nulls(len(at), field.type)) for field in schema}
             pieces.append(pa.table(filled, schema=schema))
         return pa.concat_tables(pieces)
@@ -122,6 +142,16 @@ class Results:
 
 def _column(measures: Mapping[str, Tensor], name: str, count: int) -> Tensor:
     return measures[name].cpu() if name in measures else torch.full((count,), torch.nan, dtype=torch.float64)
+
+
+def _lists(architecture: Architecture, theta: Tensor) -> dict[str, pa.Array]:
+    """Return parameters by their names, a list of each network's."""
+    columns = {}
+    for name, values in architecture.named(theta).items():
+        flat = values.reshape(len(values), -1).numpy()
+        offsets = pa.array(np.arange(len(flat) + 1, dtype=np.int32) * flat.shape[1])
+        columns[name] = pa.ListArray.from_arrays(offsets, pa.array(flat.ravel()))
+    return columns
 
 
 def _joined(positions: Sequence[Tensor]) -> pa.Array:

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
@@ -36,7 +36,7 @@ class _Measured(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
     every: str = Field(default="end", pattern=r"^(end|(log|tail):[1-9][0-9]{0,2})$")
-    save_weights: bool = False
+    save_weights: bool | Literal["moments"] = False
     extra: Annotated[tuple[str, ...], BeforeValidator(_tuple), AfterValidator(validated)] = ()
 
 
@@ -58,6 +58,10 @@ class Measure(_Measured):
         else:
             steps = np.append(1, np.linspace((1 - TAIL) * max_steps, max_steps, int(count) + 1)[1:])
         return tuple(int(step) for step in np.unique(steps.round()) if step >= 1)
+
+    def saved(self) -> dict[str, Any]:
+        """Return it for a checkpoint; as earlier versions wrote it where they knew all of it."""
+        return self.model_dump(exclude=None if self.extra else {"extra", "sources"})
 
     def is_of(self, saved: Any) -> bool:
         """Return whether a state, be it of an earlier version, was written by a training that measures the same."""

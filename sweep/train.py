@@ -1,7 +1,7 @@
 """Training: a pack as tensors on a device, advanced window by window, finished runs taken out."""
 
 import ctypes
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -35,7 +35,7 @@ class Training:
 
     def __init__(self, pack: Pack, device: torch.device) -> None:
         _keep_freed_memory()
-        self.runs: tuple[Run, ...] = tuple(sorted(pack.runs, key=lambda run: (_data_key(run), run.id)))
+        self.runs = in_order(pack.runs)
         self.shape = pack.shape
         self.device = device
         self.architecture = Architecture.of(pack.shape)
@@ -159,6 +159,18 @@ class Training:
             self._last = None
         self.state["peak"].zero_()
 
+    def left(self, rows: Bool[Tensor, " B"], passes: Int[Tensor, " B"]) -> tuple[list[Run], State]:
+        """Return some runs, and their state as the next step would find it, had they not come to their end here.
+
+        Args:
+            rows: Which ones.
+            passes: What the check at the end has found; it counts where there would have been one anyway.
+        """
+        state = {name: tensor[rows].cpu() for name, tensor in self.state.items()}
+        if self.step % CHECK_STEPS == 0:
+            state |= {"passes": passes[rows].cpu(), "peak": torch.zeros_like(state["peak"])}
+        return [self.runs[position] for position in state["position"].tolist()], state
+
     def save(self) -> dict[str, Any]:
         """Return everything that the training needs to go on, as tensors and numbers."""
         return {
@@ -188,6 +200,11 @@ class Training:
         self.step, self.cursor = step, cursor
         self.state = {name: tensor.to(self.device).contiguous() for name, tensor in state.items()}
         self._last = None
+
+
+def in_order(runs: Iterable[Run]) -> tuple[Run, ...]:
+    """Return runs in the order in which they are trained."""
+    return tuple(sorted(runs, key=lambda run: (_data_key(run), run.id)))
 
 
 def _data_key(run: Run) -> tuple[Any, ...]:

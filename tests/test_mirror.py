@@ -39,6 +39,7 @@ SCENARIOS = {
 # Modules whose tests stand in a file of another name.
 ELSEWHERE = {
     "cluster/slurm/written.py": "cluster/slurm/test_submission.py",
+    "sweep/measured.py": "sweep/test_extra_measures.py",
     "analysis/studies/depth_separation/captions.py": "analysis/studies/depth_separation/test_figures.py",
     "analysis/studies/depth_separation/claim.py": "analysis/studies/depth_separation/test_study.py",
     "analysis/studies/stability/captions.py": "analysis/studies/stability/test_figures.py",

@@ -23,7 +23,7 @@ def print_failures(failures: "Iterable[Failure]") -> None:
 
 def print_lacking(store: "Store", spec: "Spec", ledger: "Ledger | None" = None) -> None:
     """Count the runs that were recorded before the spec asked for moments or weights."""
-    moments, weights = spec.measure.every != "end", spec.measure.save_weights
+    moments, weights = spec.measure.every != "end", bool(spec.measure.save_weights)
     if not (moments or weights):
         return
     for table, count in (ledger or store.ledger()).lacking(moments, weights).items():

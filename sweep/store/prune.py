@@ -1,7 +1,8 @@
 """Prune: runs that a store's spec names no more, and how they leave its tables."""
 
+from relusweep.sweep import states
 from relusweep.sweep.store.atomic import StoreError
-from relusweep.sweep.store.repair import forget
+from relusweep.sweep.store.repair import forget, set_aside
 from relusweep.sweep.store.run_ids import RunIds
 from relusweep.sweep.store.store import TABLES, Store
 
@@ -13,6 +14,8 @@ def unnamed(store: Store, named: RunIds) -> dict[str, RunIds]:
 
 def prune(store: Store, named: RunIds) -> None:
     """Take out of all tables what is not named. The parts that had such rows are kept in `aside/`, as they were.
+
+    And the kept states of packs of which no run is named.
 
     Killed between any two steps, it has lost nothing, and the next one finishes it.
 
@@ -26,3 +29,4 @@ def prune(store: Store, named: RunIds) -> None:
         )
     for table, run_ids in unnamed(store, named).items():  # `runs` first: what it promises is there until then
         forget(store, run_ids, table)
+    set_aside(store, [path for path, each in states.kept(store) if not named.among(each.ids).any()])

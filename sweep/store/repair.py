@@ -88,7 +88,7 @@ def forget(store: Store, run_ids: RunIds, table: str = "runs") -> None:
 
     def reduce(part: Path) -> None:
         done.add((part, part.stat().st_ino))
-        rows = read_part(part, SCHEMAS[table])
+        rows = read_part(part, SCHEMAS[table], extra=True)
         forgotten = run_ids.find(keys_of(rows["run_id"]))[1]
         if not forgotten.any():
             return

@@ -39,6 +39,7 @@ def test_what_no_spec_names_any_more_is_counted_and_set_aside(
     assert cli("verify", "store").out == "store: planned 2 = recorded 2 + missing 0\n"
     assert sorted(path.name.split("-")[0] for path in Path("store/aside").iterdir()) == [
         "runs",
+        "states",
         "trajectories",
         "weights",
     ]

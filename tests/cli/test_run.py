@@ -166,3 +166,18 @@ def test_extra_measure_that_fails_is_named_before_anything_is_trained(
     line = refused("run", tiny(measure="extra = ['mine.py:largest']"), "--out", tmp_path / "store")
     assert "mine.py, line 2: AttributeError: " in line
     assert not (tmp_path / "store").exists()
+
+
+def test_weights_of_moments_are_read_with_them_and_kept_by_compaction(
+    cli: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    store, grid = tmp_path / "store", "lr = [0.1], seed = [0, 1], width = [2, 3]"
+    measure = "every = 'log:3'\nsave_weights = 'moments'"
+    assert cli("run", tiny(grid=grid, measure=measure, tolerance=0.0), "--out", store, "--workers", 1).code == 0
+    moments = load([store]).trajectories
+    assert moments["w1"].list.len().sort().to_list() == 6 * [4] + 6 * [6]
+    last = moments.filter(step=400).sort("run_id")
+    assert last["w2"].to_list() == pl.read_parquet(store / "weights" / "*.parquet").sort("run_id")["w2"].to_list()
+    assert cli("compact", store).code == cli("verify", store).code == 0
+    assert load([store]).trajectories.equals(moments)
+    assert "w1" not in load([store], moments=["loss"]).trajectories.columns

@@ -18,8 +18,10 @@ import pytest
 from relusweep.analysis.table import load
 from relusweep.cluster.backend import ATTEMPTS, BACKENDS, Assignment, Backend, Outcome, backend
 from relusweep.cluster.launch import train_missing
+from relusweep.sweep import longer
 from relusweep.sweep.kept import keep_data
 from relusweep.sweep.pack import Pack
+from relusweep.sweep.record import CIRCUMSTANCES
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.store.store import Store
 from relusweep.sweep.tally import Tally
@@ -196,6 +198,27 @@ def test_workers_take_extra_measures_and_those_of_a_users_file_from_the_store_al
     assert runs.filter(pl.col("largest") <= 0).is_empty()
     assert runs["spectrum_1"].to_list() == pytest.approx(runs["sharpness"].to_list(), rel=1e-6)
     assert runs.filter(pl.col("trace") < pl.col("gn_sharpness")).is_empty()
+
+
+@pytest.mark.slow
+def test_runs_whose_max_steps_was_raised_go_on_from_where_they_stood(
+    train: Callable[..., Any], tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"grid": WIDTHS, "tolerance": 0.0, "optimizer": "'momentum'"}
+    train(tiny(max_steps=400, **given), 2)
+    going_on: list[Pack] = []
+    packs = longer.packs
+    monkeypatch.setattr(longer, "packs", lambda *given: (going_on.append(pack) or pack for pack in packs(*given)))
+    spec = tiny(max_steps=1000, **given)
+    store, failed = train(spec, 2)
+    assert (failed, store.failures(), store.checkpoints()) == ([], [], [])
+    assert [len(pack.runs) for pack in going_on] == [4, 4, 4]
+    once, failed = train(spec, 2, "once")
+    assert not failed
+    ends = [{row["run_id"]: row for row in each.read()[0].to_pylist()} for each in (store, once)]
+    assert len(ends[1]) == 12
+    for run_id, row in ends[1].items():
+        assert {key for key, value in row.items() if ends[0][run_id][key] != value} <= {*CIRCUMSTANCES}
 
 
 def test_runs_are_added_where_the_outcome_flips(

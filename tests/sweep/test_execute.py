@@ -309,3 +309,23 @@ class AtStep:
     def __call__(self, progress):
         if progress.step >= self.step:
             raise Interrupted
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_weights_of_moments_are_those_of_runs_that_end_there(tmp_path, dtype):
+    def of(max_steps):
+        return Pack(runs(tolerance=0.0, max_steps=max_steps, dtype=dtype))
+
+    names, measure, path = ("w1", "b1", "w2", "b2"), Measure(every="log:5", save_weights="moments"), tmp_path / "a.pt"
+    seeds = {run.id: run.seed for run in of(600).runs}
+    tables = rows_of(of(600), measure, CPU, "test")
+    found = {(row["step"], seeds[row["run_id"]]): [row[name] for name in names] for row in tables["trajectories"]}
+    expected = {}
+    for step in measure.moments(600):
+        seeds = {run.id: run.seed for run in of(step).runs}
+        ends = rows_of(of(step), Measure(save_weights=True), CPU, "test")["weights"]
+        expected |= {(step, seeds[row["run_id"]]): [row[name] for name in names] for row in ends}
+    assert found == expected
+    with pytest.raises(Interrupted):
+        rows_of(of(600), measure, CPU, "test", checkpoint=path, heartbeat=Stopper(3))
+    assert rows_of(of(600), measure, CPU, "test", checkpoint=path)["trajectories"] == tables["trajectories"]

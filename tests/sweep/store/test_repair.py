@@ -170,8 +170,8 @@ def test_run_is_forgotten_though_its_part_is_compacted_meanwhile(store, monkeypa
     module = sys.modules[repair.__module__]
     read = module.read_part
 
-    def late(part, columns):
-        found = read(part, columns)
+    def late(part, columns, **given):
+        found = read(part, columns, **given)
         if len(store.parts()) > 1:
             compact(store)
         return found
