@@ -60,7 +60,10 @@ def packs(spec: Spec, store: Store, free: RunIds, size: Callable[[Run], int]) ->
             rows = {run: row for row, values in enumerate(left.runs) if (run := _longer(values, max_steps, free))}
             for pack in make_packs(rows, size):
                 runs = in_order(pack.runs)
-                content = _checkpoint(pack, spec.measure, left, [rows[run] for run in runs], asked)
+                try:
+                    content = _checkpoint(pack, spec.measure, left, [rows[run] for run in runs], asked)
+                except (LookupError, RuntimeError, TypeError, ValueError):  # tensors that fit no runs
+                    continue
                 write_checkpoint(store.checkpoint(pack.id), content)
                 free -= {run.id for run in runs}
                 yield pack

@@ -85,6 +85,8 @@ def _read(path: Path) -> States | None:
         given, training = _checked(saved), saved["training"] if saved else {}
         found = States(given["runs"], training["step"], training["state"], given["moments"], given["seconds"])
         rows = {len(found.ids), *map(len, found.state.values())}
+        steps = {values["max_steps"] for values in found.runs}
     except (LookupError, TypeError, ValueError, AttributeError):
         return None
-    return found if rows == {len(found.runs)} and all(map(torch.is_tensor, found.state.values())) else None
+    is_one = rows == {len(found.runs)} and steps == {found.step}
+    return found if is_one and all(map(torch.is_tensor, found.state.values())) else None

@@ -1,14 +1,16 @@
 """Longer: what goes on after its max_steps was raised is bit for bit what was trained at once."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from relusweep.sweep import longer, states
-from relusweep.sweep.checkpoint import load_checkpoint
+from relusweep.sweep.checkpoint import load_checkpoint, write_checkpoint
 from relusweep.sweep.record import CIRCUMSTANCES
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.store.run_ids import RunIds
@@ -109,6 +111,42 @@ def test_runs_whose_state_is_lost_begin_anew(
         path.write_bytes(path.read_bytes()[:-100])
     assert going_on(spec, store) == []
     assert cli("run", tiny(max_steps=1000, tolerance=0.0), "--out", store.path, "--workers", 1).code == 0
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda saved: saved["training"]["state"].pop("theta"),
+        lambda saved: saved["training"]["state"].update(theta=torch.zeros(4, 3)),
+        lambda saved: saved["training"]["state"].update(passes=torch.zeros(4)),
+        lambda saved: saved["training"]["state"].update(more=torch.zeros(4)),
+        lambda saved: saved["training"].update(step=399),
+        lambda saved: saved["training"].update(step=2000),
+        lambda saved: saved.update(moments=[(1, torch.tensor([99]), torch.zeros(9, 1))]),
+        lambda saved: saved.update(moments=[(1, torch.zeros(2), torch.zeros(9))]),
+        lambda saved: saved.update(moments=[(1, torch.tensor([0, 1, 2, 3]), torch.zeros(2, 4))]),
+        lambda saved: saved.update(runs=[run | {"file": 3} for run in saved["runs"]]),
+        lambda saved: saved.update(runs=[run | {"lr": "x"} for run in saved["runs"]]),
+        lambda saved: saved.update(seconds=math.nan),
+    ],
+)
+def test_states_that_no_worker_has_written_do_no_harm(
+    ready: Callable[..., tuple[Spec, Store]],
+    cli: Callable[..., Any],
+    tmp_path: Path,
+    spoil: Callable[[dict[str, Any]], Any],
+) -> None:
+    spec, store = ready(measure="every = 'tail:1'")
+    ((path, _),) = states.kept(store)
+    saved = load_checkpoint(path)
+    assert saved
+    spoil(saved)
+    write_checkpoint(path, saved)
+    text = tmp_path / "longer.toml"
+    text.write_text(spec.text)
+    for place in (store.path, tmp_path / "once"):
+        assert cli("run", text, "--out", place, "--workers", 1).code == 0
+    assert rows(store.path) == rows(tmp_path / "once")
 
 
 def test_of_two_states_the_later_one_is_gone_on_with(
