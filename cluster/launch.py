@@ -102,8 +102,11 @@ def launch(
         keep(spec, store, planned)
         tally = Tally(store, planned, brackets)
     tally.look()
-    if taken := take_over(spec, store, tally.missing, assignment.since):
-        say(f"{store.path}: {taken:,} runs had ended before a smaller max_steps; taken over as they were.")
+    if tally.others or len(longer.lengths(spec)) > 1:
+        with announced(f"{store.path}: what ended under a smaller max_steps is being looked for.", say):
+            taken = take_over(spec, store, tally.missing, assignment.since)
+        if taken:
+            say(f"{store.path}: {taken:,} run(s) had converged or diverged under a smaller max_steps; their rows stay.")
     with _naming_open_jobs(store, say), show(tally) as tick:
         return Launched(tally, train_missing(spec, tally, backend, assignment, tick, say, stay=stay))
 

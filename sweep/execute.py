@@ -20,6 +20,7 @@ from relusweep.sweep.pack import Pack, point_bytes
 from relusweep.sweep.record import SCHEMA_VERSION, code_version
 from relusweep.sweep.results import Results
 from relusweep.sweep.run import Run
+from relusweep.sweep.schedule import ENDLESS
 from relusweep.sweep.spec import Measure
 from relusweep.sweep.states import States
 from relusweep.sweep.states import write as write_states
@@ -235,7 +236,7 @@ class _Execution:
     def keep(self, path: Path) -> None:
         """Write the states of the runs that have used up their steps, if there are any."""
         runs, state = self.left
-        if runs:
+        if any(run.schedule in ENDLESS for run in runs):
             positions = state.pop("position")
             moments = self.results.moments_of(positions)
             dumps, seconds = [run.model_dump() for run in runs], self.progress.seconds / len(self.pack.runs)

@@ -41,7 +41,9 @@ BUILT_IN: Mapping[str, BuiltIn] = {
 }
 SPECTRUM = "K largest eigenvalues of the exact Hessian, from the largest on; null where not proved"
 _SPECTRUM = re.compile("spectrum:([1-9][0-9]?)")
-_OWN = re.compile(r".+\.py:([A-Za-z_][A-Za-z0-9_]*)")
+_OWN = re.compile(r".+\.py:([A-Za-z][A-Za-z0-9_]*)")
+# What tables of a report call columns of their own, beside those of every row.
+_OF_REPORTS = ("store", "arm", "baseline", "bound", "cluster", "group", "limit", "measure", "pairs", "runs", "value")
 
 
 def is_own(name: str) -> bool:
@@ -73,13 +75,17 @@ def validated(names: tuple[str, ...]) -> tuple[str, ...]:
     Raises:
         ValueError: for one that is unknown, or two that have a column in common, or one that has a row's.
     """
-    owners = dict.fromkeys([*SCHEMAS["runs"].names, *SCHEMAS["trajectories"].names, "store"], "every row")
+    owners = dict.fromkeys([*SCHEMAS["runs"].names, *SCHEMAS["trajectories"].names], "every row")
+    owners |= dict.fromkeys(_OF_REPORTS, "reports")
+    ours = {*BUILT_IN, *(column for each in BUILT_IN.values() for column in each.columns)}
     for name in names:
         if not (name in BUILT_IN or eigenvalues(name) or is_own(name)):
             near = difflib.get_close_matches(name[:80], BUILT_IN, 1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             known = ", ".join([*BUILT_IN, f"spectrum:K with K from 1 to {MOST_EIGENVALUES}"])
             raise ValueError(f"= {name[:80]!r}; expected one of {known}, or 'FILE.py:FUNCTION'.{hint}")
+        if is_own(name) and (function_of(name) in ours or function_of(name).startswith("spectrum")):
+            raise ValueError(f"= {name[:80]!r}; {function_of(name)} is a measure of relusweep's. Rename the function.")
         for column in columns(name):
             if owner := owners.get(column):
                 raise ValueError(f"= {name[:80]!r}; its column {column} is one of {owner} too. Rename or remove one.")

@@ -15,6 +15,7 @@ from relusweep.sweep.extra import MOST_COLUMNS
 from relusweep.sweep.measured import Measured
 from relusweep.sweep.own_module import called, functions
 from relusweep.sweep.pack import Pack
+from relusweep.sweep.point import Point
 from relusweep.sweep.run import Run
 from relusweep.sweep.shape import parameter_count
 from relusweep.sweep.spec import Measure
@@ -35,7 +36,10 @@ def extra_measures(measure: Measure, networks: Measured) -> Columns:
         if count := extra.eigenvalues(name):
             columns |= dict(zip(extra.columns(name), spectrum.largest(networks.point, count).unbind(1), strict=True))
         elif extra.is_own(name):
-            columns |= _own(name, measure.sources[name], networks)
+            found = _own(name, measure.sources[name], networks)
+            if twice := columns.keys() & found.keys():
+                raise DataError(f"{name}: its column {min(twice)} is another measure's too. Rename the function.")
+            columns |= found
         else:
             columns |= _BUILT_IN[name](networks)
     return columns
@@ -57,8 +61,8 @@ def try_out(measure: Measure, run: Run) -> None:
         )
     own = measure.model_copy(update={"extra": tuple(filter(extra.is_own, measure.extra))})
     if own.extra:
-        point = Training(Pack((run,)), torch.device("cpu")).point(slice(None))
-        extra_measures(own, Measured((run,), point))
+        point = Training(Pack((run,)), torch.device("cpu")).point(torch.tensor([0, 0]))
+        extra_measures(own, Measured((run, run), point))  # of two, or it would be chance that the shape is right
 
 
 # Built in ------------------------------------------------------------------------------------------------------------
@@ -107,12 +111,20 @@ _BUILT_IN: Mapping[str, Callable[[Measured], Columns]] = {
 
 def _own(name: str, source: str, networks: Measured) -> Columns:
     count, (measure, _) = len(networks.runs), functions(source, name)
-    given = called(measure, name, networks)
+    given = called(measure, name, _apart(networks))
     numbers = _numbers(given, name, count).to(networks.parameters)
     function = extra.function_of(name)
     if numbers.ndim == 1:
         return {function: numbers}
     return {f"{function}_{k}": column for k, column in enumerate(numbers.unbind(1), 1)}
+
+
+def _apart(networks: Measured) -> Measured:
+    """Return copies in the CPU's memory: a function of the user's may write to them, and know nothing of devices."""
+    at = networks.point
+    theta, x, y = (tensor.detach().to("cpu", copy=True) for tensor in (at.theta, at.x, at.y))
+    slope = None if at.slope is None else at.slope.to("cpu", copy=True)
+    return Measured(networks.runs, Point(at.architecture, theta, x, y, slope))
 
 
 def _numbers(given: Any, name: str, count: int) -> Float[Tensor, " B"] | Float[Tensor, "B k"]:

@@ -6,36 +6,35 @@ asks for moments that were not recorded on the way, or for their weights, are tr
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from relusweep.sweep import states
-from relusweep.sweep.checkpoint import write_checkpoint
+from relusweep.sweep.checkpoint import load_checkpoint, write_checkpoint
 from relusweep.sweep.errors import RelusweepError
 from relusweep.sweep.pack import Pack, make_packs
 from relusweep.sweep.results import Results
-from relusweep.sweep.run import PARAMETERS, Run, run_id
-from relusweep.sweep.shape import SHAPE_KEYS
+from relusweep.sweep.run import Run, run_id
+from relusweep.sweep.schedule import ENDLESS
 from relusweep.sweep.spec import Measure, Spec
 from relusweep.sweep.states import States
 from relusweep.sweep.store.run_ids import RunIds
 from relusweep.sweep.store.store import Store
 from relusweep.sweep.train import in_order
 
-_SCHEDULES = ("constant", "step")  # at which a step size does not depend on max_steps
-_FREE = frozenset(PARAMETERS).difference(SHAPE_KEYS, {"schedule"})
-
 
 def lengths(spec: Spec) -> list[int]:
     """Return the max_steps of a spec's runs, without those on which a step size depends; from the least on."""
-    found = (run for block in spec.blocks for run, _ in block.families(_FREE))
-    return sorted({run.max_steps for run in found if run.schedule in _SCHEDULES})
+    found = [values for block in spec.blocks for values in block.settings(("max_steps", "schedule"))]
+    usual = Run.model_fields["max_steps"].default
+    return sorted({steps or usual for steps, schedule in found if schedule is None or schedule in ENDLESS})
 
 
 def longer_id(values: Mapping[str, Any], max_steps: int) -> str | None:
     """Return what a run is called with another max_steps; None where that is not the same training for longer."""
-    if values["schedule"] not in _SCHEDULES or values["max_steps"] >= max_steps:
+    if values["schedule"] not in ENDLESS or values["max_steps"] >= max_steps:
         return None
     return run_id({**values, "max_steps": max_steps})
 
@@ -52,9 +51,11 @@ def packs(spec: Spec, store: Store, free: RunIds, size: Callable[[Run], int]) ->
     Raises:
         StoreError: if a checkpoint cannot be written.
     """
-    for _, left in states.kept(store):
-        for max_steps in lengths(spec):
-            asked = {step for step in spec.measure.moments(max_steps) if step <= left.step}
+    steps = lengths(spec) if free else []
+    asked_of = {max_steps: spec.measure.moments(max_steps) for max_steps in steps}
+    for _, left in states.kept(store, below=max(steps, default=0)):
+        for max_steps in steps:
+            asked = {step for step in asked_of[max_steps] if step <= left.step}
             if not asked <= {step for step, *_ in left.moments} or (asked and spec.measure.save_weights == "moments"):
                 continue
             rows = {run: row for row, values in enumerate(left.runs) if (run := _longer(values, max_steps, free))}
@@ -64,7 +65,8 @@ def packs(spec: Spec, store: Store, free: RunIds, size: Callable[[Run], int]) ->
                     content = _checkpoint(pack, spec.measure, left, [rows[run] for run in runs], asked)
                 except (LookupError, RuntimeError, TypeError, ValueError):  # tensors that fit no runs
                     continue
-                write_checkpoint(store.checkpoint(pack.id), content)
+                if _stands_before(store.checkpoint(pack.id), spec.measure, left.step):
+                    write_checkpoint(store.checkpoint(pack.id), content)
                 free -= {run.id for run in runs}
                 yield pack
 
@@ -77,6 +79,12 @@ def _longer(values: Mapping[str, Any], max_steps: int, free: RunIds) -> Run | No
     except (RelusweepError, LookupError, TypeError, ValueError):  # not what a worker writes; or its files are gone
         pass
     return None
+
+
+def _stands_before(checkpoint: Path, measure: Measure, step: int) -> bool:
+    """Return whether a pack's own checkpoint, as another launcher may have left it meanwhile, is of an earlier step."""
+    saved = load_checkpoint(checkpoint)
+    return saved is None or not measure.is_of(saved.get("measure")) or saved["training"]["step"] < step
 
 
 def _checkpoint(pack: Pack, measure: Measure, left: States, rows: list[int], asked: set[int]) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from relusweep.sweep.model import Architecture
 from relusweep.sweep.record import MOMENT_MEASURES, SCHEMAS, STATUSES
 from relusweep.sweep.store.part import as_table
 
+_LIST_NUMBERS = 2**28  # in one array of lists, whose offsets have 32 bits
+
 
 @dataclass
 class Results:
@@ -123,7 +125,8 @@ class Results:
             values = torch.cat([measures[index] for _, _, measures in self.moments]).numpy()
             columns[name] = pa.array(values, mask=~np.isfinite(values))
         table = pa.table(columns, schema=schema)
-        pieces = [_lists(architecture, theta) for _, _, theta in self.paths]
+        few = max(1, _LIST_NUMBERS // architecture.count)
+        pieces = [_lists(architecture, rows) for _, _, theta in self.paths for rows in theta.split(few)]
         for name in pieces[0] if pieces else ():
             table = table.append_column(name, pa.chunked_array([piece[name] for piece in pieces]))
         return table

@@ -4,6 +4,7 @@ A store has a file a pack, in `states/`, named after the steps. They are no resu
 are trained from the start, and end the same.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,10 +63,11 @@ def write(path: Path, runs: Sequence[Run], states: States) -> None:
     write_checkpoint(path, given | {"training": training})
 
 
-def kept(store: Store) -> Iterator[tuple[Path, States]]:
-    """Yield what can be read of those that a store has, file by file; first those that got furthest."""
+def kept(store: Store, below: float = math.inf) -> Iterator[tuple[Path, States]]:
+    """Yield what can be read of those that took fewer steps, file by file; first those that got furthest."""
     for path in reversed(listed(store.path / FOLDER, ".pt")):
-        if (found := _read(path)) is not None:
+        steps = path.name.partition("-")[0]
+        if not (steps.isdecimal() and int(steps) >= below) and (found := _read(path)) is not None:
             yield path, found
 
 
@@ -86,7 +88,7 @@ def _read(path: Path) -> States | None:
         found = States(given["runs"], training["step"], training["state"], given["moments"], given["seconds"])
         rows = {len(found.ids), *map(len, found.state.values())}
         steps = {values["max_steps"] for values in found.runs}
-    except (LookupError, TypeError, ValueError, AttributeError):
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
         return None
     is_one = rows == {len(found.runs)} and steps == {found.step}
     return found if is_one and all(map(torch.is_tensor, found.state.values())) else None

@@ -1,7 +1,7 @@
 """Taken over: runs that had ended before a smaller max_steps are recorded under a larger one, as they were."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +15,14 @@ from relusweep.sweep.record import KEYS, SCHEMAS
 from relusweep.sweep.run import PARAMETERS
 from relusweep.sweep.spec import Measure, Spec
 from relusweep.sweep.store.lease import is_shared, leased
-from relusweep.sweep.store.part import columns_of, distinct, read_part, stack, take_each
+from relusweep.sweep.store.part import columns_of, distinct, pieces, read_part, stack, take_each
 from relusweep.sweep.store.run_ids import MergedIds, RunIds
 from relusweep.sweep.store.store import Store
 from relusweep.sweep.train import CHECK_STEPS
 
 _ENDED = pa.array(["converged", "diverged"])
-_SHORTER = "shorter"  # what a run was called
+_SHORTER = "_shorter"  # what a run was called
+_TOGETHER = 8 * MAX_RUNS  # rows in memory as Python's values
 
 
 def take_over(spec: Spec, store: Store, missing: RunIds, since: float) -> int:
@@ -36,90 +37,108 @@ def take_over(spec: Spec, store: Store, missing: RunIds, since: float) -> int:
     Raises:
         StoreError: if the store cannot be written.
     """
-    steps = lengths(spec) if missing else []
-    if not steps or not store.parts():
+    steps, count, former = lengths(spec), 0, store.parts()
+    seen = MergedIds(), set[Path]()
+    if not missing or any(map(extra.is_own, spec.measure.extra)):  # another function may have had the name
         return 0
-    found: list[pa.Table] = []
-    take_each(_new(store), lambda part: found.extend(_ended_in(part, steps, missing, spec.measure)))
-    count = 0
-    for max_steps in steps:
-        rows = stack((each for each in found if each["max_steps"][0].as_py() == max_steps), SCHEMAS["runs"])
-        if len(rows):
-            count += _record(store, _promised(spec.measure, store, distinct(rows, ("run_id",))), since)
+
+    def take(part: Path) -> None:
+        nonlocal count
+        for rows in _ended_in(part, steps, missing, spec.measure):
+            count += _record(store, _promised(spec.measure, store, part, rows), since, *seen)
+
+    take_each(lambda: [former.pop() for _ in range(len(former))], take)
     return count
 
 
-def _new(store: Store) -> Callable[[], list[Path]]:
-    """Return what lists the parts of `runs`, each once."""
-    seen: set[Path] = set()
-
-    def listed() -> list[Path]:
-        parts = [part for part in store.parts() if part not in seen]
-        seen.update(parts)
-        return parts
-
-    return listed
-
-
 def _ended_in(part: Path, steps: list[int], missing: RunIds, measure: Measure) -> Iterator[pa.Table]:
-    """Yield rows of a part under the names of missing runs, for each max_steps; `shorter` is what they were called."""
+    """Yield rows of a part under the names of missing runs, some at a time, all with one max_steps.
+
+    The column `_shorter` is what they were called.
+    """
     few = read_part(part, columns_of("runs", ["max_steps", "status", "steps"]))
-    ended = pc.and_(pc.is_in(few["status"], _ENDED), pc.less(few["max_steps"], steps[-1]))
-    checked = pc.multiply(pc.divide(few["steps"], CHECK_STEPS), CHECK_STEPS)
-    ended = pc.and_(ended, pc.equal(few["steps"], checked))  # else it ended where only the shorter run was looked at
-    if not pc.any(ended).as_py():
+    if not pc.any(_is_ended(few, steps)).as_py():
         return
-    rows = read_part(part, SCHEMAS["runs"], extra=True).filter(ended)
-    if any(extra.columns(name)[0] not in rows.column_names for name in measure.extra):
-        return
-    values = rows.select(PARAMETERS).to_pylist()
-    for max_steps in steps:
-        ids = [longer_id(each, max_steps) for each in values]
-        named = rows.append_column(_SHORTER, rows["run_id"])
-        for name, column in (("run_id", ids), ("max_steps", [max_steps] * len(ids))):
-            place = named.schema.get_field_index(name)
-            named = named.set_column(place, named.schema.field(place), pa.array(column, named.schema.field(place).type))
-        if (wanted := [each is not None and each in missing for each in ids]) and any(wanted):
-            yield named.filter(pa.array(wanted))
+    for piece in pieces(part, SCHEMAS["runs"], extra=True):
+        ended = piece.filter(_is_ended(piece, steps))
+        for first in range(0, len(ended), _TOGETHER):
+            rows = ended.slice(first, _TOGETHER)
+            values, diverged = rows.select(PARAMETERS).to_pylist(), pc.equal(rows["status"], "diverged").to_numpy()
+            measured = diverged | np.all([_has(rows, name) for name in ("loss", *measure.extra)], 0)
+            for max_steps in steps:
+                ids = [longer_id(each, max_steps) for each in values]
+                wanted = measured & [each is not None and each in missing for each in ids]
+                if wanted.any():
+                    yield _named(rows, ids, max_steps).filter(pa.array(wanted))
 
 
-def _promised(measure: Measure, store: Store, rows: pa.Table) -> dict[str, pa.Table]:
+def _is_ended(rows: pa.Table, steps: list[int]) -> pa.ChunkedArray:
+    """Return which rows are of runs that had ended at a check which a longer one has too."""
+    checked = pc.multiply(pc.divide(rows["steps"], CHECK_STEPS), CHECK_STEPS)
+    ended = pc.and_(pc.is_in(rows["status"], _ENDED), pc.less(rows["max_steps"], max(steps, default=0)))
+    return pc.and_(ended, pc.equal(rows["steps"], checked))
+
+
+def _has(rows: pa.Table, name: str) -> np.ndarray:
+    """Return which rows have something of a measure: a column of every row, or an extra one."""
+    columns = [name] if name in SCHEMAS["runs"].names else extra.columns(name)
+    there = [pc.is_valid(rows[each]).to_numpy() for each in columns if each in rows.column_names]
+    return np.any([np.zeros(len(rows), bool), *there], 0)
+
+
+def _named(rows: pa.Table, ids: list[str | None], max_steps: int) -> pa.Table:
+    named = rows.append_column(_SHORTER, rows["run_id"])
+    return _replaced(_replaced(named, "run_id", ids), "max_steps", [max_steps] * len(ids))
+
+
+def _replaced(rows: pa.Table, name: str, values: object) -> pa.Table:
+    place = rows.schema.get_field_index(name)
+    field = rows.schema.field(place)
+    return rows.set_column(place, field, pa.array(values, field.type))
+
+
+def _promised(measure: Measure, store: Store, part: Path, rows: pa.Table) -> dict[str, pa.Table]:
     """Return the tables of those rows of which all is recorded that is asked for."""
+    rows = distinct(rows, ("run_id",))
     asked = np.array(measure.moments(rows["max_steps"][0].as_py()), np.int64)
-    trajectories = _of(store, "trajectories", rows)
-    trajectories = trajectories.filter(pc.is_in(trajectories["step"], pa.array(asked)))
-    expected, counts = asked.searchsorted(rows["steps"], "right"), Counter(trajectories["run_id"].to_pylist())
-    there = expected == [counts[run_id] for run_id in rows["run_id"].to_pylist()]
-    weights = SCHEMAS["weights"].empty_table()
-    if measure.save_weights == "moments":
-        there &= expected == 0
+    expected, there = asked.searchsorted(rows["steps"], "right"), np.full(len(rows), True)
+    tables = {table: SCHEMAS[table].empty_table() for table in ("trajectories", "weights")}
+    if expected.any():
+        found = _of(store, "trajectories", part, rows)
+        tables["trajectories"] = found.filter(pc.is_in(found["step"], pa.array(asked)))
+        counts = Counter(tables["trajectories"]["run_id"].to_pylist())
+        there &= expected == [counts[run_id] for run_id in rows["run_id"].to_pylist()]
+        if measure.save_weights == "moments":
+            there &= expected == 0
+    saved = np.full(len(rows), False)
     if measure.save_weights:
-        there &= rows["weights_saved"].to_numpy()
-        weights = _of(store, "weights", rows)
-    place = rows.schema.get_field_index
-    rows = rows.set_column(place("moments"), SCHEMAS["runs"].field("moments"), pa.array(expected))
-    saved = pa.array(np.full(len(rows), bool(measure.save_weights)))
-    rows = rows.set_column(place("weights_saved"), SCHEMAS["runs"].field("weights_saved"), saved)
-    rows = rows.filter(pa.array(there)).drop_columns(_SHORTER)
-    return {"runs": rows, "trajectories": trajectories, "weights": weights}
+        saved = pc.fill_null(rows["weights_saved"], False).to_numpy()
+        there &= saved | pc.equal(rows["status"], "diverged").to_numpy()
+        tables["weights"] = _of(store, "weights", part, rows) if saved.any() else tables["weights"]
+    rows = _replaced(_replaced(rows, "moments", expected), "weights_saved", saved)
+    return {"runs": rows.filter(pa.array(there)).drop_columns(_SHORTER)} | tables
 
 
-def _of(store: Store, table: str, rows: pa.Table) -> pa.Table:
-    """Return the rows of another table, under the names that their runs have now."""
+def _of(store: Store, table: str, part: Path, rows: pa.Table) -> pa.Table:
+    """Return the rows of another table, under the names that their runs have now; they lie beside that part, or not."""
     shorter = rows[_SHORTER].combine_chunks()
 
-    def take(pieces: Iterator[pa.Table]) -> list[pa.Table]:
-        return [piece.filter(pc.is_in(piece["run_id"], shorter)) for piece in pieces]
+    def among(found: Iterator[pa.Table]) -> list[pa.Table]:
+        return [piece.filter(pc.is_in(piece["run_id"], shorter)) for piece in found]
 
-    found = stack((piece for part in store.each(table, take)[0] for piece in part), SCHEMAS[table])
-    found = distinct(found, KEYS[table])
-    names = rows["run_id"].combine_chunks().take(pc.index_in(found["run_id"].combine_chunks(), shorter))
-    return found.set_column(0, "run_id", names)
+    beside = store.path / table / part.name
+    if beside.exists():  # a pack's tables have one name, until they are compacted
+        found = among(pieces(beside, SCHEMAS[table]))
+    else:
+        found = [piece for each in store.each(table, among)[0] for piece in each]
+    whole = distinct(stack(found, SCHEMAS[table]), KEYS[table])
+    names = rows["run_id"].combine_chunks().take(pc.index_in(whole["run_id"].combine_chunks(), shorter))
+    return whole.set_column(0, "run_id", names)
 
 
-def _record(store: Store, tables: dict[str, pa.Table], since: float) -> int:
+def _record(store: Store, tables: dict[str, pa.Table], since: float, recorded: MergedIds, read: set[Path]) -> int:
     """Record runs, as a worker does who has trained them; leave out those that others train, or have recorded."""
-    count, recorded, read = 0, MergedIds(), set[Path]()
+    count = 0
     for first in range(0, len(tables["runs"]), MAX_RUNS):
         ids = {*tables["runs"]["run_id"].slice(first, MAX_RUNS).to_pylist()}
         with leased(store, name := pack_id(ids), ids) as lease:

@@ -36,6 +36,7 @@ class Tally:
         self._refine = brackets.refine if brackets else None
         self._ends: Ends = np.zeros(len(planned), np.uint8)
         self._read: set[tuple[Path, int]] = set()
+        self.others = 0  # rows of runs that the spec does not name, those that were asked for among them
 
     @staticmethod
     def of(spec: Spec, store: Store) -> "Tally":
@@ -86,6 +87,7 @@ class Tally:
             ids, ends = map(np.concatenate, zip(*waiting, strict=True))
             places, planned = self.planned.find(ids)  # the others are of an earlier spec, or asked for
             self._ends[places[planned]] = ends[planned]
+            self.others += int((~planned).sum())
             if self.brackets:
                 self.brackets.add(ids[~planned], ends[~planned])
         waiting.clear()
@@ -101,6 +103,7 @@ class Tally:
     def _forget(self) -> None:
         self._ends[:] = 0
         self._read.clear()
+        self.others = 0
         if self.brackets:
             self.brackets.forget()
 

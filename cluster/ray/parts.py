@@ -17,18 +17,19 @@ from relusweep.sweep.store.atomic import write_json
 _OF_MEMORY = re.compile(r"low on memory|OUT_OF_MEMORY|OutOfMemory")  # in what Ray says of a worker that it has killed
 
 
-def begun(folder: Path, number: int) -> int:
-    """Return how many times a pack is to be halved in this attempt; note the attempt.
+def begun(folder: Path, number: int, runs: int) -> int:
+    """Return how many times a pack is to be halved in this attempt, at most until its runs are alone; note the attempt.
 
     Args:
         folder: That of the driver.
         number: Of the pack.
+        runs: How many it has.
     """
     path, now = _path(folder, number), {"node": platform.node(), "kills": kills()}
     last = _read(path)
     is_here = last.get("node") == now["node"]
     starved = last.get("starved", False) or (is_here and now["kills"] > last["kills"])
-    halvings = last.get("halvings", 0) + starved
+    halvings = min(last.get("halvings", 0) + starved, (runs - 1).bit_length())
     write_json(path, now | {"halvings": halvings})
     return halvings
 

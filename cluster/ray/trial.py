@@ -93,7 +93,7 @@ class PackTrial(tune.Trainable):
         again = ", from its last state" if self.worker.store.checkpoint(self.pack.id).exists() else ""
         print(f"pack {self.pack.id}: {description(self.pack)}, on {self.metrics.place}{again}", flush=True)
         self.worker.store.clear_failure(self.pack.id)
-        self.halvings = begun(self.folder, config["pack"])
+        self.halvings = begun(self.folder, config["pack"], len(self.pack.runs))
         self.recorded: list[Pack] = []  # the pack, or parts of it
         self.worker.progress = None
         self.outcome: Outcome | Exception = Outcome(self.pack, "interrupted")

@@ -26,6 +26,7 @@ from relusweep.sweep.store.seal import enclosure, is_broken, seal
 UNREADABLE = (pa.ArrowException, OSError, ValueError)  # damaged names of columns are not even text
 _SEALED, _EXTRA = b"relusweep.sealed", b"relusweep.extra"  # keys in a footer
 _MOST_BYTES = 2**31  # in memory, of a group of rows; compacted parts have a tenth of that
+_GROUP_ROWS, _GROUP_BYTES = 2**20, 2**28  # as they are written
 _MOST_ROWS_A_BYTE = 64  # of a file: a row has a key of its own, which takes about one
 _MOST_SHOWN = 200  # letters of what is wrong
 _PIECE_ROWS = 2**14  # in memory at once: a compacted part may hold a million
@@ -48,7 +49,8 @@ def write_part(path: Path, content: pa.Table, drafts: Path | None = None) -> Non
     """
     with store_errors(path), replacing(path, drafts) as temporary:
         marked = content.replace_schema_metadata((content.schema.metadata or {}) | {_SEALED: b"yes"})
-        pq.write_table(marked, temporary, compression="zstd", write_page_checksum=True)
+        group = max(1, min(_GROUP_ROWS, _GROUP_BYTES * len(content) // max(1, content.nbytes)))
+        pq.write_table(marked, temporary, group, compression="zstd", write_page_checksum=True)
         seal(temporary, enclosed(content) if path.parent.name == "runs" else b"")
 
 

@@ -15,7 +15,7 @@ def unnamed(store: Store, named: RunIds) -> dict[str, RunIds]:
 def prune(store: Store, named: RunIds) -> None:
     """Take out of all tables what is not named. The parts that had such rows are kept in `aside/`, as they were.
 
-    And the kept states of packs of which no run is named.
+    And, where no run is missing, the kept states of packs of which none is named.
 
     Killed between any two steps, it has lost nothing, and the next one finishes it.
 
@@ -27,6 +27,7 @@ def prune(store: Store, named: RunIds) -> None:
             f"{leases[0]}: a pack may be in training; expected none, since its runs may be another spec's. "
             "Wait for it; what a killed launcher left, the next `relusweep run` takes over."
         )
+    if not named - store.recorded():  # else runs that are missing may go on from them
+        set_aside(store, [path for path, each in states.kept(store) if not named.among(each.ids).any()])
     for table, run_ids in unnamed(store, named).items():  # `runs` first: what it promises is there until then
         forget(store, run_ids, table)
-    set_aside(store, [path for path, each in states.kept(store) if not named.among(each.ids).any()])

@@ -267,7 +267,7 @@ def _refuse_no_text(path: Path) -> None:
 def _refuse_strange(path: Path) -> None:
     """Refuse a store by which files elsewhere would be changed, or a command would wait for ever."""
     with store_errors(path):
-        for folder in (*FOLDERS, "aside", "jobs"):
+        for folder in (*FOLDERS, "aside", "jobs", "states"):
             if (path / folder).is_symlink():
                 raise StoreError(
                     f"{path / folder}: a link; expected a folder, since what a store no longer needs is deleted. "

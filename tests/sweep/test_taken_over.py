@@ -99,8 +99,15 @@ def test_what_others_train_or_have_recorded_meanwhile_is_left_to_them(
     assert len([path for path in store.parts() if pq.read_metadata(path).num_rows <= 5]) >= 3
 
 
-def test_extra_measures_are_taken_over_too(ended: Callable[..., tuple[Spec, Store]]) -> None:
-    spec, store = ended(measure="extra = ['trace', 'spectrum']")
+@pytest.mark.parametrize("names", ["'trace', 'spectrum'", "'trace', 'spectrum', 'distance'"])
+def test_extra_measures_are_taken_over_where_they_are_all_there(
+    ended: Callable[..., tuple[Spec, Store]], cli: Callable[..., Any], names: str
+) -> None:
+    spec, store = ended(measure="extra = ['trace', 'spectrum']", then=f"extra = [{names}]")
+    assert cli("compact", store.path).code == 0
+    if "distance" in names:
+        assert taken(spec, store) == 4, "what has diverged has no measures"
+        return
     assert taken(spec, store) == 12
     tables = [pq.read_table(path) for path in store.parts()]
     longer = [row for table in tables for row in table.to_pylist() if row["max_steps"] == 5000]
