@@ -68,6 +68,8 @@ bench: install
 	$(BIN)/python bench/sweeps.py
 	$(BIN)/python bench/expand.py
 	$(BIN)/python bench/own_data.py
+	$(BIN)/python bench/extra.py
+	$(BIN)/python bench/longer.py
 	$(BIN)/python bench/gpu.py
 	$(BIN)/python bench/many.py
 	$(BIN)/python bench/stores.py $(RUNS)
