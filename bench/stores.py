@@ -135,7 +135,7 @@ def rows(pack: list) -> Iterator[dict]:
             continue
         eos = min(1 - 0.01 * chance.random(), run.lr * (8 + 2 * chance.random()))
         sharpness = 2 * eos / run.lr
-        floor = 1 + (sharpness - 1) * chance.uniform(0.3, 0.8)
+        least = 1 + (sharpness - 1) * chance.uniform(0.3, 0.8)
         loss = 1e-8 * chance.random()
         yield row | {
             "status": "converged" if chance.random() < 0.98 else "budget",
@@ -149,9 +149,9 @@ def rows(pack: list) -> Iterator[dict]:
             "gn_sharpness": sharpness,
             "gn_sharpness_min": sharpness,
             "eos_ratio": eos,
-            "stability_norm": (floor - 1) / 3,
-            "oriented_stability_norm": (floor - 1) / 2,
-            "mean_gradient_bound": floor * 1.01,
+            "stability_norm": (least - 1) / 3,
+            "oriented_stability_norm": (least - 1) / 2,
+            "mean_gradient_bound": least * 1.01,
             "variation_norm": chance.uniform(5, 20),
             "parameter_norm": chance.uniform(5, 10),
             "dead_fraction": chance.randrange(64) / 64,
