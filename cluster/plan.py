@@ -14,6 +14,7 @@ from relusweep.cluster.cost import Costs
 from relusweep.cluster.jobs.queue import Queues
 from relusweep.cluster.progress import duration
 from relusweep.sweep.bracket import Brackets
+from relusweep.sweep.branches import find_branches
 from relusweep.sweep.data import DATA_KEYS, dataset
 from relusweep.sweep.extra_measures import try_out
 from relusweep.sweep.kept import refuse_other_images
@@ -106,6 +107,7 @@ def check(spec: Spec, backend: Backend, say: Callable[[str], None] = lambda line
 def _checked(spec: Spec, backend: Backend, say: Callable[[str], None]) -> Iterator[tuple[Run, Keys]]:
     """Yield the ids of all runs, some at a time, with a run of the same shape and kind of data."""
     spec.sources.permit_code(spec.place)
+    find_branches(spec)
     shapes, kinds = set(), set()
     named, number, shown = sum(map(len, spec.blocks)), 0, time.monotonic()
     for run, keys in chain.from_iterable(block.families(_FREE) for block in spec.blocks):

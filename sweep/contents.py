@@ -5,6 +5,7 @@ in its spec. So whoever has the store needs no other file. Each is read once a p
 """
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,7 @@ class Name(TypedDict):
 
 
 _names = TypeAdapter(list[Name])
+_branches: dict[str, str] = {}  # by their keys, the contents of the weights at which they begin
 _images: dict[str, str] = {}  # of each split of the image files, the content that the store in use was trained on
 
 
@@ -58,6 +60,8 @@ def look_in(store: Path) -> None:
     shelf.look_in(store / "files")
     _images.clear()
     remembered = names(store)
+    at_weights = [each for each in remembered if each["file"].startswith(BRANCHES)]
+    remember_branches({each["file"].removeprefix(BRANCHES): each["content"] for each in at_weights})
     for prefix in (IMAGES_BEFORE, IMAGES):
         _images.update({
             each["file"].removeprefix(prefix): each["content"] for each in remembered if each["file"].startswith(prefix)
@@ -107,6 +111,16 @@ def images(store: Path, split: str) -> str | None:
     return next((each["content"] for each in names(store) if each["file"] == f"{IMAGES}{split}"), None)
 
 
+def remember_branches(found: Mapping[str, str]) -> None:
+    """Know from now on the contents of the weights at which branches begin, by their keys."""
+    _branches.update(found)
+
+
+def branch(key: str) -> str | None:
+    """Return the content of the weights at which branches of a key begin; None if no store that was looked in says."""
+    return _branches.get(key)
+
+
 def weights_name(file: str) -> str:
     """Return what `names.json` calls the weights in a file; no data file can have the name."""
     return f"{file}/weights"
@@ -115,3 +129,4 @@ def weights_name(file: str) -> str:
 # What `names.json` calls the images of a split, which no data file can be called; and what it called them while no run
 # had their content in its id.
 IMAGES, IMAGES_BEFORE = "images/", "mnist/"
+BRANCHES = "from/"  # … and the weights at which branches begin

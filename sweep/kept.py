@@ -38,6 +38,9 @@ def keep_data(spec: Spec, store: Store) -> None:
     for name, content in spec.sources.weights.items():
         WEIGHTS.keep(content, store.path, name)
         named.append({"file": contents.weights_name(name), "x_columns": None, "y_column": None, "content": content})
+    for key, content in spec.branches.items():
+        WEIGHTS.keep(content, store.path, f"[from] {key}")
+        named.append({"file": f"{contents.BRANCHES}{key}", "x_columns": None, "y_column": None, "content": content})
     trust.take(spec.sources.chosen)
     for split, content in spec.sources.images.items():
         if there := content_there(split):
@@ -74,6 +77,8 @@ def broken(store: Store, spec: Spec) -> dict[Path, str]:
         except DataError as error:
             found[path] = str(error).removeprefix(f"{path}: ")
     needed = {folder / name for name in trained_on(store)}
+    at_weights = [each["content"] for each in contents.names(store.path) if each["file"].startswith(contents.BRANCHES)]
+    needed |= {folder / WEIGHTS.file(content) for content in at_weights}
     missing = dict.fromkeys(sorted(needed - set(found)), "not there. Run the spec with the original file again.")
     return {path: why for path, why in (found | missing).items() if why}
 

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from relusweep.sweep import weights_file
+from relusweep.sweep import branch, weights_file
 from relusweep.sweep.run import Run
 from relusweep.sweep.shape import has_output_bias, layer_sizes
 from relusweep.sweep.witness import witness
@@ -105,11 +105,14 @@ def initial_parameters(run: Run) -> Float[np.ndarray, " p"]:
     output bias of 0: `balanced` has the rows (w, b) ~ N(0, 1/q), or w alone without biases, and a = ±‖(w, b)‖ with a
     random sign; `dominated` the same rows and a = ±√(‖(w, b)‖² + ξ²), ξ ~ N(0, 1/q), so that a² - ‖(w, b)‖², which
     gradient flow keeps, is positive. `witness` is no law but the network of `sweep.witness`, the same function at every
-    init_scale = s and output_scale = a; `file` is that of a file, at every seed the same.
+    init_scale = s and output_scale = a; `file` is that of a file, at every seed the same. A run with from_step begins
+    at the weights of another training, as they are.
 
     Raises:
         DataError: if a file's weights are nowhere, or of another network.
     """
+    if run.from_step is not None:
+        return np.concatenate([layer.ravel() for layer in branch.weights(run).rows()])
     if run.init == "witness":
         layers = witness(run.d, run.width, run.width2 or 1, run.init_scale, run.output_scale)
         return np.concatenate([layer.ravel() for layer in layers])

@@ -37,7 +37,8 @@ def probe(runs: Sequence[Run], device: torch.device) -> Cost:
     """
     most = 64 if device.type == "cpu" else max(64, min(MAX_RUNS, _PROBE_BYTES // run_bytes(runs[0], Measure())))
     size = min(tile_size(runs[0], device), most)  # few runs leave most of a GPU idle
-    tile = [_but(run, seed=index, lr=1e-12) for index, run in zip(range(size), cycle(runs), strict=False)]
+    begun = {"lr": 1e-12, "from_step": None, "from_parameters": None}
+    tile = [_but(run, seed=index, **begun) for index, run in zip(range(size), cycle(runs), strict=False)]
     training = Training(Pack(tuple(tile)), device)
     training.advance(2, lambda: None)  # warm up
     _wait(training)

@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 
 from relusweep.sweep.run import PARAMETERS, Run
 
-SCHEMA_VERSION = 3  # 2: unexplained_fraction; 3: own data and targets; settings of optimizers, schedules and sampling
+SCHEMA_VERSION = 4  # 2: unexplained_fraction; 3: own data and targets, settings of training; 4: branches
 # `schema_digest` of each version that has written stores; what stands here never changes. New columns need a new
 # version, and parts of earlier ones are read for ever: the parameters that they lack have their defaults, the results
 # that they lack are null.
-SCHEMA_DIGESTS = {2: "b519d42a0b4faa21", 3: "40dfdb70febc93ee"}
+SCHEMA_DIGESTS = {2: "b519d42a0b4faa21", 3: "40dfdb70febc93ee", 4: "e42e83a2ca37c736"}
 Status = Literal["converged", "budget", "diverged"]
 STATUSES = frozenset(get_args(Status))
 

@@ -1,6 +1,5 @@
 """Replay: one recorded run, trained again alone; and its export with data and weights."""
 
-import itertools
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from relusweep.sweep.kernels.jit.compiled import announced_once
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.record import CIRCUMSTANCES, KEYS, SCHEMAS, WEIGHTS
 from relusweep.sweep.run import NAMES_OF_CODE, PARAMETERS, Run
-from relusweep.sweep.shape import layer_sizes
+from relusweep.sweep.shape import array_shapes
 from relusweep.sweep.spec import Measure
 from relusweep.sweep.store.atomic import StoreError, replacing, store_errors
 from relusweep.sweep.store.part import distinct, stack
@@ -149,7 +148,7 @@ def write_npz(store: Store, run_id: str, file: Path, say: Callable[[str], None])
     weights = saved[0] if saved else train_alone(store, row, Measure(save_weights=True), say)["weights"].to_pylist()[0]
     data = dataset(run.model_dump())
     arrays: dict[str, Any] = {"x": data.x, "y": data.y, "x_test": data.x_test, "y_test": data.y_test}
-    shapes = _shapes(run)
+    shapes = array_shapes(run)
     given = {name: np.array(weights[name], float) for name in WEIGHTS if weights.get(name) is not None}
     if any(each.size != math.prod(shapes.get(name, (0, 0))) or not each.size for name, each in given.items()):
         raise StoreError(
@@ -162,11 +161,3 @@ def write_npz(store: Store, run_id: str, file: Path, say: Callable[[str], None])
     with store_errors(file), replacing(file) as temporary, open(temporary, "wb") as stream:
         np.savez(stream, record=np.array(record), **arrays)
     return not saved
-
-
-def _shapes(run: Run) -> dict[str, tuple[int, ...]]:
-    sizes = layer_sizes(run)[:-1]
-    shapes: dict[str, tuple[int, ...]] = {}
-    for index, (inputs, units) in enumerate(itertools.pairwise(sizes), 1):
-        shapes |= {f"w{index}": (units, inputs), f"b{index}": (units,)}
-    return shapes | {f"w{len(sizes)}": (sizes[-1],), f"b{len(sizes)}": ()}

@@ -8,10 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from relusweep.sweep import offers, weights_file
-from relusweep.sweep.arguments import canonical
+from relusweep.sweep.arguments import canonical, parsed
 from relusweep.sweep.data import PROBLEM_KEYS, PROBLEMS
 from relusweep.sweep.own_code import SOURCE
 from relusweep.sweep.own_data import columns_text
@@ -108,6 +108,12 @@ class Run(BaseModel):
     )
     init_content: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None = Field(
         default=None, description="hash of the weights that were read from `init_file`; found by relusweep"
+    )
+    from_step: Count | None = Field(
+        default=None, description="step of another training at whose weights it begins; `[from]` of a spec"
+    )
+    from_parameters: Annotated[str, BeforeValidator(canonical), Field(max_length=500)] | None = Field(
+        default=None, description="what that training had where it differs, but for `max_steps`, as one JSON object"
     )
     init_scale: Positive = Field(
         default=1.0, description="factor on all initial weights and biases; of the witness on the first layer's"
@@ -209,6 +215,16 @@ class Run(BaseModel):
             raise ValueError("schedule = 'step'; it needs schedule_every, the steps after which lr is multiplied.")
         if self.init in ("balanced", "dominated") and self.depth != 1:
             raise ValueError(f"init = {self.init!r} with depth = {self.depth}; it is a law of one hidden layer.")
+        if self.from_parameters and self.from_step is None:
+            raise ValueError(f"from_parameters = {self.from_parameters!r} without from_step. Write [from].")
+        if self.from_step is not None:
+            _refuse_other_network(self.from_parameters)
+            try:
+                source = self.source(1)
+            except ValidationError as error:
+                raise ValueError(f"[from]: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
+            if source.schedule in ("linear", "cosine"):
+                raise ValueError(f"[from]: schedule = {source.schedule!r} depends on max_steps; expected another.")
         if self.classes is not None and self.classes[0] == self.classes[2]:
             raise ValueError(f"classes = {self.classes!r}; expected two different digits")
         for why in (mismatch(self.__dict__), weights_file.mismatch(self.__dict__)):
@@ -217,6 +233,16 @@ class Run(BaseModel):
         if self.init == "witness" and (why := fault(self.__dict__)):
             raise ValueError(why)
         return self
+
+    def source(self, max_steps: int) -> "Run":
+        """Return the training at whose weights this one begins, for so many steps."""
+        given = parsed(self.from_parameters)
+        own = {key: self.__dict__[key] for key in PARAMETERS if key not in ("from_step", "from_parameters")}
+        for key, (switch, _, _) in CONDITIONAL.items():
+            if switch in given:
+                own[key] = None
+        own = {key: value for key, value in own.items() if value is not None}
+        return Run.model_validate(own | given | {"max_steps": max_steps})
 
     @cached_property
     def id(self) -> str:
@@ -233,6 +259,14 @@ def _own(name: str) -> str:
     if name.lower().endswith((".csv", ".npz", ".parquet")):
         return f" Your own data: problem = 'file', file = {name!r}."
     return f" Your own function: problem = 'python', target = {name!r}." if ".py" in name else ""
+
+
+def _refuse_other_network(from_parameters: str | None) -> None:
+    """Refuse what of a training cannot differ where another one begins at its weights."""
+    for key in ("d", "depth", "width", "width2", "bias", "output_bias", "max_steps"):
+        if key in parsed(from_parameters):
+            why = "it takes any" if key == "max_steps" else "its weights are those of the same network"
+            raise ValueError(f"[from]: {key}; {why}. Leave it out.")
 
 
 def _cure(key: str) -> str:

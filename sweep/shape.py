@@ -30,6 +30,15 @@ def layer_sizes(run: Run) -> tuple[int, ...]:
     return (run.d, run.width, *([run.width2] if run.width2 else []), 1)
 
 
+def array_shapes(run: Run) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of weights and biases by their names; also of biases that the network does not have."""
+    sizes = layer_sizes(run)[:-1]
+    shapes: dict[str, tuple[int, ...]] = {}
+    for index, (inputs, units) in enumerate(itertools.pairwise(sizes), 1):
+        shapes |= {f"w{index}": (units, inputs), f"b{index}": (units,)}
+    return shapes | {f"w{len(sizes)}": (sizes[-1],), f"b{len(sizes)}": ()}
+
+
 def hidden_units(run: Run) -> int:
     """Count the units of all hidden layers."""
     return sum(layer_sizes(run)[1:-1])

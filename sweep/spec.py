@@ -7,7 +7,7 @@ fixed parameters. Everything is checked before anything is trained, and an error
 import difflib
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from relusweep.sweep.arguments import PREFIX
 from relusweep.sweep.block import MAX_RUNS, Block, RawBlock, lay_out
 from relusweep.sweep.extra import validated
+from relusweep.sweep.origin import Origin
 from relusweep.sweep.refine import Refine
 from relusweep.sweep.run import PARAMETERS, Run
 from relusweep.sweep.sources import Sources
@@ -95,6 +96,7 @@ class _File(BaseModel):
     measure: _Measured = _Measured()
     refine: Refine | None = None
     compare: Compare | None = None
+    origin: Origin | None = Field(default=None, alias="from")
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,8 @@ class Spec:
     blocks: tuple[Block, ...]
     text: str
     sources: Sources  # what the files hold that it names
+    origin: Origin | None = None  # where its runs begin, if not at weights that are drawn
+    branches: dict[str, str] = field(default_factory=dict)  # what was found there: contents of weights by `branch.key`
 
     def expand(self) -> Iterator[Run]:
         """Yield every run once, in the order of the file.
@@ -170,6 +174,8 @@ class Spec:
             if key in fixed:
                 raise SpecError(f"{place}: {key} is given in both [target] and [fixed]; expected it once. Remove one.")
             fixed[key] = checked(key, value, f"{place}: {key}")
+        if file.origin:
+            fixed |= file.origin.fixed(f"{place}: from")
         if (count := sum(block.count for block in file.block)) > MAX_RUNS:
             many = f"{count:,}" if count < 10**18 else "more than 10^18"
             raise SpecError(f"{place}: {many} runs; expected at most {MAX_RUNS:,}. Thin out an axis.")
@@ -178,10 +184,13 @@ class Spec:
             lay_out(fixed, block, f"{place}: block[{index}]", sources) for index, block in enumerate(file.block)
         )
         measure = Measure(**file.measure.model_dump(), sources=sources.of_measures(file.measure.extra))
-        return Spec(place, file.name, file.study, measure, file.refine, blocks, text, sources)
+        return Spec(place, file.name, file.study, measure, file.refine, blocks, text, sources, file.origin)
 
 
 def _known(location: tuple[Any, ...]) -> tuple[str, ...]:
     """List the keys that the table holding `location` may have."""
-    tables: dict[Any, type[BaseModel]] = {"block": RawBlock, "measure": _Measured, "refine": Refine, "compare": Compare}
-    return tuple((tables.get(location[0], _File) if len(location) > 1 else _File).model_fields)
+    tables: dict[Any, type[BaseModel]] = {
+        "block": RawBlock, "measure": _Measured, "refine": Refine, "compare": Compare, "from": Origin
+    }  # fmt: skip
+    table = tables.get(location[0], _File) if len(location) > 1 else _File
+    return tuple(field.alias or name for name, field in table.model_fields.items())

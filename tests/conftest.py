@@ -78,6 +78,7 @@ def forget(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
             monkeypatch.setattr(shelved, "_known", {})
         monkeypatch.setattr(shelf, "_folders", {})
         monkeypatch.setattr(contents, "_images", {})
+        monkeypatch.setattr(contents, "_branches", {})
         monkeypatch.setattr(trust, "_permitted", set())
         own_module._modules.cache_clear()
         data._dataset.cache_clear()

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import threading
 import time
@@ -19,6 +20,7 @@ from relusweep.analysis.table import load
 from relusweep.cluster.backend import ATTEMPTS, BACKENDS, Assignment, Backend, Outcome, backend
 from relusweep.cluster.launch import train_missing
 from relusweep.sweep import longer
+from relusweep.sweep.branches import find_branches
 from relusweep.sweep.kept import keep_data
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.record import CIRCUMSTANCES
@@ -198,6 +200,28 @@ def test_workers_take_extra_measures_and_those_of_a_users_file_from_the_store_al
     assert runs.filter(pl.col("largest") <= 0).is_empty()
     assert runs["spectrum_1"].to_list() == pytest.approx(runs["sharpness"].to_list(), rel=1e-6)
     assert runs.filter(pl.col("trace") < pl.col("gn_sharpness")).is_empty()
+
+
+@pytest.mark.slow
+def test_workers_begin_at_the_weights_of_a_moment_from_the_store_alone(
+    train: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, forget: Callable[[], None]
+) -> None:
+    given = {"grid": WIDTHS, "tolerance": 0.0}
+    trunk, failed = train(tiny(measure="every = 'log:5'\nsave_weights = 'moments'", **given), 2, "trunk")
+    assert not failed
+    path = tiny(measure="save_weights = true", max_steps=311, **given)
+    path.write_text(path.read_text() + "\n[from]\nstore = 'trunk'\nstep = 89\n")
+    planned, store = Spec.read(path), Store.create(tmp_path / "store")
+    find_branches(planned)
+    store.write_spec(planned.text)
+    keep_data(planned, store)
+    shutil.rmtree(trunk.path / "trajectories")
+    forget()
+    store, failed = train(store.spec_path, 2)
+    assert (failed, store.failures()) == ([], [])
+    ends = [sorted(row["w1"] for row in each.read("weights")[0].to_pylist()) for each in (trunk, store)]
+    assert ends[0] == ends[1]
+    assert len(ends[1]) == 12
 
 
 @pytest.mark.slow
