@@ -4,7 +4,6 @@ A store has a file a pack, in `states/`, named after the steps. They are no resu
 are trained from the start, and end the same.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,11 +62,12 @@ def write(path: Path, runs: Sequence[Run], states: States) -> None:
     write_checkpoint(path, given | {"training": training})
 
 
-def kept(store: Store, below: float = math.inf) -> Iterator[tuple[Path, States]]:
+def kept(store: Store, below: int | None = None) -> Iterator[tuple[Path, States]]:
     """Yield what can be read of those that took fewer steps, file by file; first those that got furthest."""
     for path in reversed(listed(store.path / FOLDER, ".pt")):
         steps = path.name.partition("-")[0]
-        if not (steps.isdecimal() and int(steps) >= below) and (found := _read(path)) is not None:
+        too_many = below is not None and steps.isdecimal() and int(steps) >= below
+        if not too_many and (found := _read(path)) is not None:
             yield path, found
 
 
