@@ -76,7 +76,7 @@ def validated(names: tuple[str, ...]) -> tuple[str, ...]:
         ValueError: for one that is unknown, or two that have a column in common, or one that has a row's.
     """
     owners = dict.fromkeys([*SCHEMAS["runs"].names, *SCHEMAS["trajectories"].names], "every row")
-    owners |= dict.fromkeys(_OF_REPORTS, "reports")
+    owners |= dict.fromkeys(_OF_REPORTS, "every report")
     ours = {*BUILT_IN, *(column for each in BUILT_IN.values() for column in each.columns)}
     for name in names:
         if not (name in BUILT_IN or eigenvalues(name) or is_own(name)):

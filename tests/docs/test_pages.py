@@ -53,7 +53,7 @@ def test_every_command_has_its_help_on_the_page() -> None:
 
 
 def test_annotated_spec_is_valid_and_has_all_kinds_of_blocks() -> None:
-    (block,) = (each for each in blocks(ROOT / "docs/reference/spec.md") if each.language == "toml")
+    block = next(each for each in blocks(ROOT / "docs/reference/spec.md") if each.language == "toml")
     spec = Spec.parse(block.content, "docs/reference/spec.md")
     assert sum(1 for _ in spec.expand()) == 9 * 8 + 9 * 4 * 2 + 20
     assert spec.measure.every == "log:20"

@@ -161,7 +161,7 @@ def test_what_would_fail_at_the_end_fails_before_the_start(own: Callable[[str], 
         try_out(Measure(extra=("spectrum",)), run)
     with pytest.raises(DataError, match="mine.py, line [0-9]+: AttributeError"):
         try_out(own("fails"), run)
-    with pytest.raises(DataError, match="returned the shape .1, 801."):
+    with pytest.raises(DataError, match="returned the shape .2, 801."):
         try_out(own("wide"), run)
     try_out(own("widest"), run)
     try_out(Measure(extra=("spectrum:5", "trace")), run)

@@ -79,7 +79,7 @@ def test_store_is_refused_for_what_it_is_not(tmp_path):
 
 def test_store_of_another_schema_is_refused(store):
     (store.path / "store.json").write_text(json.dumps({"relusweep_schema_version": 99}))
-    with pytest.raises(StoreError, match="schema 99, this version reads up to 3"):
+    with pytest.raises(StoreError, match=f"schema 99, this version reads up to {SCHEMA_VERSION}"):
         Store.open(store.path)
 
 
