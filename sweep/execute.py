@@ -27,6 +27,7 @@ from relusweep.sweep.states import write as write_states
 from relusweep.sweep.train import CHECK_STEPS, CHECKS_IN_A_ROW, State, Training
 
 _MEASURE_BYTES = 2**26  # what the temporaries of one tile of measures may take
+_STATE_BYTES = 2**17  # of a run: what is larger is kept if the spec asks for it
 _SAVING_SHARE = 0.05  # of the time may go into checkpoints, however large they are
 
 Tables = dict[str, pa.Table]
@@ -234,9 +235,11 @@ class _Execution:
         return max(1, min(256, _MEASURE_BYTES // point_bytes(self.pack.shape)))
 
     def keep(self, path: Path) -> None:
-        """Write the states of the runs that have used up their steps, if there are any."""
+        """Write the states of the runs that have used up their steps, where they are to be kept."""
         runs, state = self.left
-        if any(run.schedule in ENDLESS for run in runs):
+        size = sum(tensor[:1].nbytes for tensor in state.values())
+        asked = self.measure.save_states if self.measure.save_states is not None else size <= _STATE_BYTES
+        if asked and any(run.schedule in ENDLESS for run in runs):
             positions = state.pop("position")
             moments = self.results.moments_of(positions)
             dumps, seconds = [run.model_dump() for run in runs], self.progress.seconds / len(self.pack.runs)

@@ -38,6 +38,7 @@ class _Measured(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
     every: str = Field(default="end", pattern=r"^(end|(log|tail):[1-9][0-9]{0,2})$")
     save_weights: bool | Literal["moments"] = False
+    save_states: bool | None = None  # where runs stood when their steps were used up; null: those of small networks
     extra: Annotated[tuple[str, ...], BeforeValidator(_tuple), AfterValidator(validated)] = ()
 
 
@@ -62,7 +63,8 @@ class Measure(_Measured):
 
     def saved(self) -> dict[str, Any]:
         """Return it for a checkpoint; as earlier versions wrote it where they knew all of it."""
-        return self.model_dump(exclude=None if self.extra else {"extra", "sources"})
+        unknown = {"save_states"} if self.save_states is None else set[str]()
+        return self.model_dump(exclude=unknown | (set() if self.extra else {"extra", "sources"}))
 
     def is_of(self, saved: Any) -> bool:
         """Return whether a state, be it of an earlier version, was written by a training that measures the same."""

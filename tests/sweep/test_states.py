@@ -65,3 +65,15 @@ def test_pruning_sets_aside_states_of_which_no_run_is_named(
     ((_, found),) = states.kept(Store(store))
     assert found.step == 400
     assert len([*(store / "aside").glob("states-*.pt")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("width", "measure", "count"),
+    [(4, "", 1), (4, "save_states = false", 0), (9000, "", 0), (9000, "save_states = true", 1)],
+)
+def test_states_of_large_networks_are_kept_where_the_spec_asks_for_them(
+    cli: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, width: int, measure: str, count: int
+) -> None:
+    spec = tiny(grid="lr = [1e-3]", width=width, max_steps=1, n=2, n_test=0, tolerance=0.0, measure=measure)
+    assert cli("run", spec, "--out", tmp_path / "store", "--workers", 1).code == 0
+    assert len([*states.kept(Store(tmp_path / "store"))]) == count
