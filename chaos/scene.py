@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,7 +74,8 @@ class Scene:
                 self.silence = silence.longest
         finally:
             for process in self.orphans():
-                process.kill()
+                with suppress(psutil.NoSuchProcess):  # it has just ended by itself
+                    process.kill()
             if self.own_disk:
                 subprocess.run(["umount", "--lazy", self.disk], check=True)
             shutil.rmtree(self.folder, ignore_errors=True)
