@@ -47,6 +47,8 @@ def run(path: str, first: str, came: list[int]) -> None:
     try:
         outcomes = _train(submission, number, came)
     except KeyboardInterrupt:
+        ignore()  # whatever else comes
+        print("The states are written.", flush=True)
         _come_back(submission)
     except RelusweepError as error:
         print(error, file=sys.stderr, flush=True)
@@ -59,8 +61,8 @@ def run(path: str, first: str, came: list[int]) -> None:
 
 
 def _come_back(submission: Submission) -> None:
+    """Ask SLURM to queue this job again, unless its submission has ended."""
     ignore()  # whatever else comes, here and in the commands that we call
-    print("The states are written.", flush=True)
     if submission.ended is None and requeue_this_job():
         print("Queued again.", flush=True)
 
