@@ -106,7 +106,7 @@ def launch(
         with announced(f"{store.path}: what ended under a smaller max_steps is being looked for.", say):
             taken = take_over(spec, store, tally.missing, assignment.since)
         if taken:
-            say(f"{store.path}: {taken:,} run(s) had converged or diverged with fewer steps; their rows are taken over.")
+            say(f"{store.path}: {taken:,} run(s) had ended with fewer steps; their rows are taken over.")
     with _naming_open_jobs(store, say), show(tally) as tick:
         return Launched(tally, train_missing(spec, tally, backend, assignment, tick, say, stay=stay))
 
