@@ -7,6 +7,7 @@ behind torch's own content, where neither torch nor earlier versions look; what 
 import hashlib
 import io
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,7 +78,24 @@ def _read(path: Path) -> dict[str, Any] | None:
             return None
     file.seek(0)
     saved = torch.load(file, map_location="cpu", weights_only=True)
-    return saved if _checked(saved)["format"] == CHECKPOINT_FORMAT else None
+    if _checked(saved)["format"] != CHECKPOINT_FORMAT or not all(map(_is_whole, _tensors(saved, set()))):
+        return None
+    return saved
+
+
+def _is_whole(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor has its numbers in the file: a few repeated would fill the memory when copied."""
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+
+
+def _tensors(value: Any, seen: set[int]) -> Iterator[torch.Tensor]:
+    """Yield the tensors within plain values, once each."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, dict | list | tuple) and id(value) not in seen:
+        seen.add(id(value))
+        for each in [*value.keys(), *value.values()] if isinstance(value, dict) else value:
+            yield from _tensors(each, seen)
 
 
 def _hash(content: memoryview) -> bytes:

@@ -70,7 +70,8 @@ def try_out(measure: Measure, run: Run) -> None:
 
 def _trace(networks: Measured) -> Columns:
     """Compute tr ∇²L, which is that of Gauss–Newton: the residual term couples different layers alone."""
-    return {"trace": gauss_newton_trace(networks.point)}
+    at = networks.point
+    return {"trace": at.programs.gauss_newton_trace(at.networks) if at.programs else gauss_newton_trace(at)}
 
 
 def _activation_rate(networks: Measured) -> Columns:

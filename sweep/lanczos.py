@@ -74,6 +74,13 @@ def eigh(matrices: Float[Tensor, "B m m"]) -> tuple[Float[Tensor, "B m"], Float[
     return torch.where(finite[:, None], values, torch.nan), vectors
 
 
+def eigenvalues(matrices: Float[Tensor, "B m m"]) -> Float[Tensor, "B m"]:
+    """Compute what `eigh` does, without vectors."""
+    finite = matrices.isfinite().all((1, 2))
+    values = torch.linalg.eigvalsh(torch.where(finite[:, None, None], matrices, 0))
+    return torch.where(finite[:, None], values, torch.nan)
+
+
 def _good(pair: Eigenpair, tolerance: float) -> Bool[Tensor, " B"]:
     return ~(pair.residual > tolerance * pair.value.abs() + 1e-12)  # a NaN gets no better
 

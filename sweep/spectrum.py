@@ -1,7 +1,8 @@
 """Spectrum: eigenvalues of the exact Hessian beyond the largest, each exact or NaN where nothing proves it.
 
-A Hessian of few parameters is formed, and all its eigenvalues are known. Of more, Lanczos finds the largest one after
-the other, each among the vectors orthogonal to those before; that none was missed is shown by counting. With G = JᵀJ/n
+Of a Hessian of few parameters all eigenvalues can be computed. Lanczos finds a few of the largest, by a compiled
+program at once, else one after the other, each among the vectors orthogonal to those before. That none was missed is
+shown by the trace (`kernels.measures.several`), or by counting. With G = JᵀJ/n
 and R the residual term, the inertia of the matrix [[μ - R, Jᵀ/√n], [J/√n, 1]] is seen from either of its corners
 (Haynsworth 1968), so that for μ > 0
 
@@ -16,39 +17,73 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from relusweep.sweep.curvature import hessian
+from relusweep.sweep.curvature import hessian, residual_term_bound
 from relusweep.sweep.derivatives import Product, factors, gram, hessian_product
-from relusweep.sweep.lanczos import eigh, top_eigenpair
+from relusweep.sweep.lanczos import eigenvalues, top_eigenpair
 from relusweep.sweep.point import Point
 
 FORMED = 512  # parameters; that many eigenvalues take some 20 ms
 _FORMED_AT_LAST = 2048  # where nothing else proves them: a second a network
 _COUNTED = 512  # samples
+_AT_ONCE = 8  # eigenvalues
+_TOLERANCE = 1e-6  # for a residual; errors are about its square over the gap to the next eigenvalue
 _ROUNDING = 1e-10  # of an eigenvalue
 
 
 def whole(point: Point) -> Float[Tensor, "B p"]:
     """Compute all eigenvalues, from the largest on; of a matrix that is not finite NaN."""
-    return torch.cat([eigh(hessian(point.rows(slice(b, b + 1))))[0].flip(1) for b in range(len(point.theta))])
+    return torch.cat([eigenvalues(hessian(point.rows(slice(b, b + 1)))).flip(1) for b in range(len(point.theta))])
 
 
 def largest(point: Point, count: int) -> Float[Tensor, "B k"]:
     """Compute the largest eigenvalues, from the largest on; NaN beyond the p that there are, and where not proved."""
     size = point.architecture.count
-    if size <= FORMED:
+    wanted = min(count, size)
+    if point.programs and wanted <= _AT_ONCE:
+        found, residual, rest = point.programs.largest_eigenvalues(point.networks, wanted, _TOLERANCE)
+        if len(point.architecture.shapes) > 2:  # Weyl: an eigenvalue of G + R is that of G and ‖R‖ at most
+            newton = point.programs.largest_eigenvalues(point.networks, wanted, _TOLERANCE, exact=False)
+            rest = newton[2] + residual_term_bound(point, closely=True)
+        proved = _converged(found, residual) & (found[:, -1] - residual.norm(dim=1) > rest * (1 + 1e-12))
+        doubtful = torch.nonzero(~proved).flatten()
+        if len(doubtful):
+            proved[doubtful] = _counted(point.rows(doubtful), found[doubtful], residual[doubtful])
+    elif size <= FORMED:
         return _padded(whole(point), count)
+    else:
+        found, proved = torch.empty_like(point.theta[:, :wanted]), torch.zeros_like(point.theta[:, 0], dtype=torch.bool)
+    doubtful = torch.nonzero(~proved).flatten()
+    if size > FORMED and len(doubtful):
+        found[doubtful], proved[doubtful] = _one_by_one(point.rows(doubtful), wanted)
+    return _settled(point, found, proved, count)
+
+
+def _one_by_one(point: Point, count: int) -> tuple[Float[Tensor, "B k"], Bool[Tensor, " B"]]:
+    """Find eigenvalues among the vectors orthogonal to those before; return them, and whether they are proved."""
     product, vectors, values = hessian_product(point), [], []
-    found = torch.full((len(point.theta), min(count, size)), torch.nan, dtype=torch.float64, device=point.theta.device)
-    residual = torch.zeros_like(found)
-    for k in range(found.shape[1]):
-        pair = top_eigenpair(_without(product, vectors, values), torch.zeros_like(point.theta))
+    found = torch.empty_like(point.theta[:, :count])
+    residual = torch.empty_like(found)
+    for k in range(count):
+        pair = top_eigenpair(_without(product, vectors, values), torch.zeros_like(point.theta), tolerance=_TOLERANCE)
         vectors.append(pair.vector)
         values.append(pair.value)
         found[:, k], residual[:, k] = pair.value, pair.residual
+    return found, _counted(point, found, residual)
+
+
+def _converged(found: Float[Tensor, "B k"], residual: Float[Tensor, "B k"]) -> Bool[Tensor, " B"]:
+    return (residual <= _TOLERANCE * found.abs() + 1e-12).all(1)
+
+
+def _counted(point: Point, found: Float[Tensor, "B k"], residual: Float[Tensor, "B k"]) -> Bool[Tensor, " B"]:
+    """Prove by counting that no larger eigenvalue than those found was missed."""
     error = residual.norm(dim=1)  # of all of them together: their vectors are orthogonal
     level = found[:, -1] + torch.maximum(error, _ROUNDING * found[:, 0].abs())
-    proved = (level > 0) & (above(point, level) == (found - error[:, None] > level[:, None]).sum(1))
-    return _settled(point, found, proved, count)
+    return (
+        _converged(found, residual)
+        & (level > 0)
+        & (above(point, level) == (found - error[:, None] > level[:, None]).sum(1))
+    )
 
 
 def least(point: Point) -> Float[Tensor, " B"]:
@@ -75,13 +110,13 @@ def _without(product: Product, vectors: list[Tensor], values: list[Tensor]) -> P
     return deflated
 
 
-def _padded(values: Float[Tensor, "B p"], count: int) -> Float[Tensor, "B k"]:
+def _padded(values: Float[Tensor, "B p"], count: int) -> Float[Tensor, "B c"]:
     return torch.nn.functional.pad(values[:, :count], (0, max(0, count - values.shape[1])), value=torch.nan)
 
 
 def _settled(
     point: Point, found: Float[Tensor, "B k"], proved: Bool[Tensor, " B"], count: int, *, least: bool = False
-) -> Float[Tensor, "B k"]:
+) -> Float[Tensor, "B c"]:
     """Form the Hessians of which nothing is proved, where that can be done; else their eigenvalues are not known."""
     found[~proved] = torch.nan
     if point.architecture.count <= _FORMED_AT_LAST:
@@ -100,7 +135,7 @@ def above(point: Point, level: Float[Tensor, " B"]) -> Int[Tensor, " B"]:
         return torch.full_like(level, -1, dtype=torch.int64)
     coupled, norms = _coupled(point, level, 1.0)
     unit = torch.eye(point.n, dtype=level.dtype, device=level.device)
-    return (norms > level[:, None]).sum(1) + (eigh(unit - coupled)[0] < 0).sum(1)
+    return (norms > level[:, None]).sum(1) + (eigenvalues(unit - coupled) < 0).sum(1)
 
 
 def below(point: Point, level: Float[Tensor, " B"]) -> Int[Tensor, " B"]:
@@ -109,7 +144,7 @@ def below(point: Point, level: Float[Tensor, " B"]) -> Int[Tensor, " B"]:
         return torch.full_like(level, -1, dtype=torch.int64)
     coupled, norms = _coupled(point, level, -1.0)
     unit = torch.eye(point.n, dtype=level.dtype, device=level.device)
-    return (norms > level[:, None]).sum(1) - (eigh(unit + coupled)[0] <= 0).sum(1)
+    return (norms > level[:, None]).sum(1) - (eigenvalues(unit + coupled) <= 0).sum(1)
 
 
 def _can_be_counted(point: Point) -> bool:

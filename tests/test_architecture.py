@@ -21,6 +21,7 @@ REGISTRIES = {
     "sweep/kernels/measures/programs.py": "PROGRAMS",
     "sweep/optimize.py": "RULES",
     "sweep/shape.py": "BUFFERS",
+    "cluster/ahead.py": "PREPARATIONS",
     "cluster/backend.py": "BACKENDS",
     "cluster/doctor.py": "CHECKS",
     "cluster/jobs/queue.py": "QUEUES",

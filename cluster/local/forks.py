@@ -11,11 +11,18 @@ from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.context import ForkServerContext
 from types import ModuleType
 
+from relusweep.cluster.host.cores import own_cores
 from relusweep.cluster.host.safe_path import Secured
 from relusweep.cluster.host.signals import blocked
 
 CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")  # a launcher's own fork would lack its threads
 _LONGEST = 70  # bytes of a folder in whose folders sockets can be
+
+
+def prepare(workers: int | None) -> None:
+    """Load ahead, while the launcher loads the same, where there will be several workers."""
+    if (workers or own_cores()) > 1:
+        load_ahead()
 
 
 def load_ahead() -> None:

@@ -20,6 +20,11 @@ _PR_SET_PDEATHSIG = 1
 _DONE = b"."  # from a child that ends by itself
 
 
+def prepare(workers: int | None) -> None:
+    """Guard the command, however many workers it asks for."""
+    guard()
+
+
 def guard() -> None:
     """Return in a child of this process, while this one waits for its end.
 

@@ -34,17 +34,10 @@ def run(
     report_after: Annotated[bool, typer.Option("--report", help="Submit a job that writes the report last.")] = False,
 ) -> None:
     """Train all runs of a sweep that are not recorded yet. The same command resumes and extends."""
-    from relusweep.cluster.host.cores import own_cores
+    from relusweep.cluster.ahead import prepare
 
-    if on == "local" and (workers or own_cores()) > 1:
-        from relusweep.cluster.local.forks import load_ahead
-
-        load_ahead()  # while this process loads the same
-    if on == "ray":
-        from relusweep.cluster.ray.guard import guard
-
-        guard()  # before anything is loaded that has threads
-    from relusweep.cluster.backend import LaunchOptions, QueueingBackend, backend, submits_jobs
+    prepare(on, workers)
+    from relusweep.cluster.backend import BACKENDS, LaunchOptions, QueueingBackend, backend, submits_jobs
     from relusweep.cluster.launch import launch
     from relusweep.cluster.progress import Display, Watcher, failed_packs
 
@@ -54,7 +47,8 @@ def run(
         sweep.sources.take_code()
     path = out_dir or default_store(sweep)
     if (detach or report_after) and not submits_jobs(on):
-        raise MisuseError(f"{'--detach' if detach else '--report'}: --on {on} submits no jobs; expected --on slurm.")
+        others = " or ".join(f"--on {name}" for name in BACKENDS if submits_jobs(name))
+        raise MisuseError(f"{'--detach' if detach else '--report'}: --on {on} submits no jobs; expected {others}.")
     place = backend(on, workers, machine, LaunchOptions(out.print, not detach, report_after))
     launched = launch(
         sweep, path, place, on, checkpoint_seconds=60 * checkpoint_minutes, stay=not detach, say=err.print,

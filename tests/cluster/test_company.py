@@ -84,7 +84,7 @@ def test_launchers_in_two_containers_on_one_host_share_the_work(
     rows_on_disk: Callable[..., Any],
 ) -> None:
     store = tmp_path / "store"
-    command = ("run", tiny(max_steps=3_000_000, tolerance=0.0), "--out", store, "--workers", 1)
+    command = ("run", tiny(max_steps=10_000_000, tolerance=0.0), "--out", store, "--workers", 1)
     first = launch(*command)
     until(lambda: is_training(store))
     (mine,) = (store / "claims").glob("[!.]*.json")

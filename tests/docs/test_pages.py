@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from docs.reference import MARKER, TABLES
+from relusweep.analysis.studies import STUDIES
 from relusweep.cluster.slurm.machine import Machine
 from relusweep.sweep.data import PROBLEMS
 from relusweep.sweep.record import RESULTS
@@ -42,6 +43,13 @@ def test_every_table_that_is_made_of_the_code_stands_in_one_page_and_no_page_ask
 def test_table_has_a_row_for_each(table: str, names: list[str]) -> None:
     rows = re.findall(r"^\| `(\w+)` \|", TABLES[table](), flags=re.M)
     assert sorted(rows) == sorted(names)
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_study_has_a_page_that_names_it(study: str) -> None:
+    text = (ROOT / "docs" / "science" / f"{study}.md").read_text(encoding="utf-8")
+    assert f"The study `{study}`" in text
+    assert f"science/{study}.md" in (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
 
 
 def test_every_command_has_its_help_on_the_page() -> None:

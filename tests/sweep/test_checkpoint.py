@@ -73,6 +73,17 @@ def test_state_that_would_fill_the_memory_is_not_unpacked(tmp_path):
     assert load_checkpoint(path) is None
 
 
+def test_numbers_that_are_repeated_for_ever_are_no_state(tmp_path):
+    """A tensor says how often a number of the file is its own: sixteen gigabytes in a kilobyte."""
+    path, plain = tmp_path / "pack.pt", {"step": 0, "cursor": 0, "ids": []}
+    many = torch.zeros(1, dtype=torch.float64).expand(2, 10**9)
+    for hidden in (many, [many], {"deep": ({"deeper": [0, many]},)}):
+        write_checkpoint(path, {"training": plain | {"state": hidden}})
+        assert load_checkpoint(path) is None
+    write_checkpoint(path, {"training": plain | {"state": torch.zeros(3).expand(1, 3)}})
+    assert load_checkpoint(path) is not None
+
+
 def test_what_is_no_file_is_no_state(tmp_path):
     os.mkfifo(tmp_path / "pipe.pt")
     (tmp_path / "folder.pt").mkdir()

@@ -28,10 +28,12 @@ def test_formed_hessians_are_those_of_autograd(case) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("at_once", [0, 8], ids=["one by one", "at once"])
 @pytest.mark.parametrize("at_last", [0, 2048], ids=["what is not proved is not known", "what is not proved is formed"])
-def test_largest_and_least_equal_dense_ones_or_are_not_known(monkeypatch, at_last) -> None:
+def test_largest_and_least_equal_dense_ones_or_are_not_known(monkeypatch, at_once, at_last) -> None:
     """By Lanczos and by counting, as of large networks."""
     monkeypatch.setattr(spectrum, "FORMED", 0)
+    monkeypatch.setattr(spectrum, "_AT_ONCE", at_once)
     monkeypatch.setattr(spectrum, "_FORMED_AT_LAST", at_last)
     known = shallow = 0
     for seed, regime in enumerate(REGIMES):
@@ -52,12 +54,13 @@ def test_largest_and_least_equal_dense_ones_or_are_not_known(monkeypatch, at_las
             shallow += is_known.numel()
             known += int(is_known.sum())
         else:
-            assert not is_known.any()
+            assert at_once or not is_known.any()
             assert not least.isfinite().any()
     assert at_last or known > 0.9 * shallow
 
 
-def test_eigenvalues_that_coincide_are_found_each() -> None:
+@pytest.mark.parametrize("at_once", [0, 8], ids=["one by one", "at once"])
+def test_eigenvalues_that_coincide_are_found_each(at_once) -> None:
     """Half of the units see half of the inputs, and a mirror of both is the other half: every eigenvalue comes twice."""
     _, architecture, theta, x, y, slope = networks({"width": 6, "d": 2, "n": 8, "bias": False})
     half = x.abs()
@@ -71,6 +74,7 @@ def test_eigenvalues_that_coincide_are_found_each() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(spectrum, "FORMED", 0)
         patch.setattr(spectrum, "_FORMED_AT_LAST", 0)
+        patch.setattr(spectrum, "_AT_ONCE", at_once)
         found = spectrum.largest(at, 4)
     torch.testing.assert_close(found, expected[:, :4], rtol=1e-6, atol=1e-9)
     torch.testing.assert_close(found[:, 0], found[:, 1], rtol=1e-6, atol=1e-9)

@@ -27,6 +27,10 @@ class Programs(Protocol):
         """Return what one pass over the samples shows of every network."""
         ...
 
+    def gauss_newton_trace(self, networks: Networks) -> Float[Tensor, " B"]:
+        """Compute the trace of Gauss–Newton, which is that of the Hessian."""
+        ...
+
     def top_eigenpair(
         self,
         networks: Networks,
@@ -44,6 +48,18 @@ class Programs(Protocol):
             exact: Whether the residual term counts.
             start: Where to begin; the mean gradient if not given.
             tolerance: Wanted residual, relative to the eigenvalue.
+        """
+        ...
+
+    def largest_eigenvalues(
+        self, networks: Networks, count: int, tolerance: float, *, exact: bool = True
+    ) -> tuple[Float[Tensor, "B k"], Float[Tensor, "B k"], Float[Tensor, " B"]]:
+        """Find the largest eigenvalues of the Hessian, or of Gauss–Newton if not `exact`, from a space of 48 vectors.
+
+        Returns:
+            values: From the largest on; NaN where none was found.
+            residuals: Some eigenvalue lies as near to each; infinite where none was found.
+            rest: No more eigenvalues than were asked for are larger; infinite of deep Hessians.
         """
         ...
 

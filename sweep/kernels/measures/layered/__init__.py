@@ -4,9 +4,17 @@ The products of matrices are left to BLAS on one thread; of a network alone they
 pack.
 """
 
-from relusweep.sweep.kernels.measures.layered.curvature import top_eigenpair
+from relusweep.sweep.kernels.measures.layered.curvature import gauss_newton_trace, largest_eigenvalues, top_eigenpair
 from relusweep.sweep.kernels.measures.layered.kinks import least_over_modes, on_kink
 from relusweep.sweep.kernels.measures.layered.network import supports
 from relusweep.sweep.kernels.measures.layered.survey import survey
 
-__all__ = ["least_over_modes", "on_kink", "supports", "survey", "top_eigenpair"]
+__all__ = [
+    "gauss_newton_trace",
+    "largest_eigenvalues",
+    "least_over_modes",
+    "on_kink",
+    "supports",
+    "survey",
+    "top_eigenpair",
+]

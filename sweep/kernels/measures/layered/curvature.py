@@ -20,7 +20,15 @@ from relusweep.sweep.kernels.measures.layered.network import (
     trace,
 )
 from relusweep.sweep.kernels.measures.networks import Networks
+from relusweep.sweep.kernels.measures.several import MOST_SAMPLES, SPACE, several
 from relusweep.sweep.lanczos import Eigenpair, perturbation
+
+
+def gauss_newton_trace(networks: Networks) -> Float[Tensor, " B"]:
+    """Compute the trace of Gauss–Newton of every network."""
+    found = torch.empty_like(networks.theta[:, 0])
+    _traces(*arguments(networks), found.numpy())
+    return found
 
 
 def top_eigenpair(
@@ -35,6 +43,29 @@ def top_eigenpair(
         vector.numpy(), residual.numpy(), rest.numpy(),
     )  # fmt: skip
     return Eigenpair(value, vector, residual, rest)
+
+
+def largest_eigenvalues(
+    networks: Networks, count: int, tolerance: float, *, exact: bool = True
+) -> tuple[Float[Tensor, "B k"], Float[Tensor, "B k"], Float[Tensor, " B"]]:
+    """Find the largest eigenvalues of the Hessian, or of Gauss–Newton: values, residuals, bounds of the others."""
+    theta = networks.theta
+    values, residuals = torch.empty(2, len(theta), count, dtype=theta.dtype)
+    rest = torch.empty_like(theta[:, 0])
+    _largest_eigenvalues(
+        *arguments(networks, exact=exact), perturbation(theta).numpy(), tolerance, values.numpy(), residuals.numpy(),
+        rest.numpy(),
+    )  # fmt: skip
+    return values, residuals, rest
+
+
+@compiled
+def _traces(theta, x, y, slopes, layers, found):
+    """Fill `found` (B,); the other arguments are those of `layered.network`."""
+    for b in range(len(theta)):
+        forward(theta[b], x[b if len(x) > 1 else 0], y[b], slopes[b], layers, layers.changes)
+        sensitivities(layers)
+        found[b] = trace(layers)
 
 
 @compiled
@@ -91,3 +122,63 @@ def _top_eigenpairs(theta, x, y, slopes, layers, perturbation, tolerance, given,
         value[b], residual[b], seen = improve(layers, basis, projected, perturbation, current, image, tolerance)
         rest[b] = np.inf if layers.exact else trace(layers) - seen
         assign(vector[b], 0.0, 1.0, current)
+
+
+@compiled
+def _largest_eigenvalues(theta, x, y, slopes, layers, start, tolerance, values, residuals, rest):
+    """Fill values and residuals (B, k), and rest (B,); the first arguments are those of `layered.network`."""
+    (count, p), n = theta.shape, len(layers.residual)
+    basis, image = np.empty((min(SPACE, p) + 1, p)), np.empty(p)
+    small = n if n <= MOST_SAMPLES else 0
+    grams = np.empty((small, small)), np.empty((small, small)), np.empty((small, small))
+    for b in range(count):
+        forward(theta[b], x[b if len(x) > 1 else 0], y[b], slopes[b], layers, layers.changes)
+        sensitivities(layers)
+        sums = _sums(layers, grams)
+        rest[b] = several(layers, basis, start, image, tolerance, sums, values[b], residuals[b])
+
+
+@compiled
+def _sums(layers, grams):
+    """Return bounds of the sum of all eigenvalues above zero, and of the sum of all squares.
+
+    As in `shallow.curvature`; infinite of deep Hessians. `grams` is room for three matrices n×n, or none with large n.
+    """
+    if layers.exact and len(layers.inputs) > 2:
+        return np.inf, np.inf
+    above_zero, squares, n = trace(layers), 0.0, len(layers.residual)
+    gram, one, other = grams
+    if layers.exact:
+        more, more_squares = _residual_sums(layers)
+        above_zero += more
+        squares += more_squares
+    if not len(gram):
+        return above_zero, np.inf
+    gram[:] = 0.0
+    for index in range(len(layers.inputs)):
+        np.dot(layers.deltas[index], layers.deltas[index].T, one)
+        np.dot(layers.inputs[index], layers.inputs[index].T, other)
+        gram += one * other
+    return above_zero, squares + (gram**2).sum() / n**2
+
+
+@compiled
+def _residual_sums(layers):
+    """Return what a shallow network's residual term R adds to these: its own sum above zero, and tr R² + 2 tr GR."""
+    n, k = layers.gains[0].shape
+    weighted, along = np.empty((n, k)), np.empty((n, k))
+    coupling = np.empty((k, layers.inputs[0].shape[1]))
+    for j in range(n):
+        for i in range(k):
+            weighted[j, i] = layers.residual[j] / n * layers.gains[0][j, i]
+    np.dot(weighted.T, layers.inputs[0], coupling)
+    above_zero, squares = 0.0, 0.0
+    for i in range(k):
+        square = (coupling[i] ** 2).sum()
+        above_zero += np.sqrt(square)
+        squares += 2 * square
+    np.dot(layers.inputs[0], coupling.T, along)
+    for j in range(n):
+        for i in range(k):
+            squares += 4 * along[j, i] * layers.deltas[0][j, i] * layers.inputs[1][j, i] / n
+    return above_zero, squares

@@ -18,8 +18,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from relusweep.sweep.kernels.jit.compiled import compiled
-from relusweep.sweep.kernels.measures.krylov import BASIS, assign, has_product, improve
+from relusweep.sweep.kernels.measures.krylov import BASIS, assign, dot, has_product, improve
 from relusweep.sweep.kernels.measures.networks import Networks
+from relusweep.sweep.kernels.measures.several import MOST_SAMPLES, SPACE, several
 from relusweep.sweep.kernels.measures.shallow.arrays import arrays
 from relusweep.sweep.lanczos import Eigenpair, perturbation
 
@@ -35,6 +36,13 @@ class Network(NamedTuple):
     biases: Any  # which units have biases
 
 
+def gauss_newton_trace(networks: Networks) -> Float[Tensor, " B"]:
+    """Compute the trace of Gauss–Newton of every network."""
+    found = torch.empty_like(networks.theta[:, 0])
+    _traces(*arrays(networks), found.numpy())
+    return found
+
+
 def top_eigenpair(
     networks: Networks, *, exact: bool, start: Float[Tensor, "B p"] | None = None, tolerance: float = 1e-6
 ) -> Eigenpair:
@@ -47,6 +55,20 @@ def top_eigenpair(
         vector.numpy(), residual.numpy(), rest.numpy(),
     )  # fmt: skip
     return Eigenpair(value, vector[:, torch.argsort(order)], residual, rest)
+
+
+def largest_eigenvalues(
+    networks: Networks, count: int, tolerance: float, *, exact: bool = True
+) -> tuple[Float[Tensor, "B k"], Float[Tensor, "B k"], Float[Tensor, " B"]]:
+    """Find the largest eigenvalues of the Hessian, or of Gauss–Newton: values, residuals, bounds of the others."""
+    theta, order = networks.theta, networks.architecture.by_feature
+    values, residuals = torch.empty(2, len(theta), count, dtype=theta.dtype)
+    rest = torch.empty_like(theta[:, 0])
+    _largest_eigenvalues(
+        *arrays(networks), perturbation(theta)[order].numpy(), exact, tolerance, values.numpy(), residuals.numpy(),
+        rest.numpy(),
+    )  # fmt: skip
+    return values, residuals, rest
 
 
 @compiled
@@ -93,6 +115,29 @@ def trace(axes, x, gains, hidden, biases):
             h += hidden[j, i] ** 2
         total += gain * length + h
     return total / n + (1.0 if biases.output else 0.0)
+
+
+@compiled
+def _traces(axes, theta, x, y, slopes, biases, found):
+    """Fill `found` (B,) as `trace` would, without the arrays that a product needs."""
+    (count, p), n = theta.shape, x.shape[1]
+    k = (p - biases.output) // (len(axes) + 1)
+    for b in range(count):
+        weights, inputs, slope, total = theta[b], x[b if len(x) > 1 else 0], slopes[b], 0.0
+        a = weights[len(axes) * k :]
+        for j in range(n):
+            length, gain, h = 0.0, 0.0, 0.0
+            for q in range(len(axes)):
+                length += inputs[j, q] ** 2
+            for i in range(k):
+                z = 0.0
+                for q in range(len(axes)):
+                    z += weights[q * k + i] * inputs[j, q]
+                side = 1.0 if z > 0.0 else slope
+                gain += (side * a[i]) ** 2
+                h += (side * z) ** 2
+            total += gain * length + h
+        found[b] = total / n + (1.0 if biases.output else 0.0)
 
 
 @compiled
@@ -156,3 +201,52 @@ def _top_eigenpairs(
         value[b], residual[b], seen = improve(network, basis, projected, perturbation, current, image, tolerance)
         rest[b] = np.inf if exact else trace(axes, inputs, gains, hidden, biases) - seen
         assign(vector[b], 0.0, 1.0, current)
+
+
+@compiled
+def _largest_eigenvalues(axes, theta, x, y, slopes, biases, start, exact, tolerance, values, residuals, rest):
+    """Fill values and residuals (B, k), and rest (B,); the first arguments are those of `shallow.arrays`."""
+    (count, p), n = theta.shape, x.shape[1]
+    k = (p - biases.output) // (len(axes) + 1)
+    gains, hidden, coupling = np.empty((n, k)), np.empty((n, k)), np.empty(len(axes) * k)
+    basis, image = np.empty((min(SPACE, p) + 1, p)), np.empty(p)
+    for b in range(count):
+        inputs = x[b if len(x) > 1 else 0]
+        prepare(axes, theta[b], inputs, y[b], slopes[b], biases, gains, hidden, coupling, image)
+        if not exact:
+            coupling[:] = 0.0
+        network = Network(axes, inputs, gains, hidden, coupling if exact else coupling[:0], biases)
+        sums = _sums(axes, inputs, gains, hidden, coupling, biases)
+        rest[b] = several(network, basis, start, image, tolerance, sums, values[b], residuals[b])
+
+
+@compiled
+def _sums(axes, x, gains, hidden, coupling, biases):
+    """Return bounds of the sum of all eigenvalues above zero, and of the sum of all squares."""
+    n, k = gains.shape
+    above_zero, squares = trace(axes, x, gains, hidden, biases), 0.0
+    for i in range(k):
+        square = 0.0
+        for q in range(len(axes)):
+            square += coupling[q * k + i] ** 2
+        above_zero += np.sqrt(square)
+        squares += 2 * square
+    if n > MOST_SAMPLES:
+        return above_zero, np.inf
+    for j in range(
+        n
+    ):  # Σ over all pairs of the squares of the Gram matrix, and what the residual term has to do with G
+        gain, h, mixed = gains[j], hidden[j], 0.0
+        for i in range(k):
+            along = 0.0
+            for q in range(len(axes)):
+                along += coupling[q * k + i] * x[j, q]
+            mixed += along * gain[i] * h[i]
+        squares += 4 * mixed / n
+        for other in range(j + 1):
+            inner = 0.0
+            for q in range(len(axes)):
+                inner += x[j, q] * x[other, q]
+            entry = dot(gain, gains[other]) * inner + dot(h, hidden[other]) + (1.0 if biases.output else 0.0)
+            squares += (1.0 if other == j else 2.0) * (entry / n) ** 2
+    return above_zero, squares

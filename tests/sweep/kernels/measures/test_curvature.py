@@ -39,6 +39,42 @@ def test_equals_the_top_of_the_dense_spectrum(case, shared, exact, seed):
         assert abs(float(found.vector[b].norm()) - 1) < 1e-12
 
 
+@pytest.mark.slow
+@settings(deadline=None, max_examples=60, derandomize=True, phases=[Phase.generate])
+@given(CASES, st.booleans(), st.integers(1, 6), st.integers(0, 2**31))
+def test_the_largest_are_eigenvalues_and_no_other_is_beyond_their_bound(case, exact, count, seed):
+    runs, x, point = point_of(case, seed=seed)
+    count = min(count, point.architecture.count)
+    values, residuals, rest = point.programs.largest_eigenvalues(point.networks, count, 1e-9, exact=exact)
+    for b in range(len(runs)):
+        expected = torch.linalg.eigvalsh(dense(runs, x, point, b, exact=exact)).flip(0)
+        rounding = 1e-10 * expected[0].abs() + 1e-12
+        found = residuals[b].isfinite()
+        assert found[0]
+        away = (values[b, found, None] - expected).abs().amin(1)
+        assert (away <= residuals[b, found] + rounding).all()
+        assert (expected > rest[b] + rounding).sum() <= count
+        if found.all() and values[b, -1] - residuals[b].norm() > rest[b]:
+            torch.testing.assert_close(values[b], expected[:count], rtol=1e-9, atol=float(rounding))
+    is_bounded = torch.isfinite(rest)
+    assert is_bounded.all() or (exact and len(point.architecture.shapes) > 2)
+
+
+def test_five_eigenvalues_near_interpolation_are_proved_by_the_sum_of_squares():
+    _, _, point = point_of({"width": 40, "n": 20, "d": 2}, count=8)
+    point = Point(point.architecture, point.theta, point.x, point.y + 0.999 * point.residual, None)
+    values, residuals, rest = point.programs.largest_eigenvalues(point.networks, 5, 1e-6)
+    assert (values[:, -1] - residuals.norm(dim=1) > rest).all()
+
+
+@settings(deadline=None, max_examples=20, derandomize=True, phases=[Phase.generate])
+@given(CASES, st.booleans(), st.integers(0, 2**31))
+def test_trace_is_that_of_tensors(case, shared, seed):
+    _, _, point = point_of(case, shared=shared, seed=seed)
+    found = point.programs.gauss_newton_trace(point.networks)
+    torch.testing.assert_close(found, derivatives.gauss_newton_trace(point), rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize("case", LARGE, ids=str)
 def test_eigenvector_has_the_order_of_the_weights(case):
     _, _, point = point_of(case | {"n": 20})
@@ -89,6 +125,8 @@ def test_networks_too_steep_for_numbers_have_no_sharpness():
     theta = point.theta * torch.tensor([[1.0], [1e200], [1.0]], dtype=torch.float64)
     pair = top_eigenpair(Point(point.architecture, theta, point.x, point.y, None), exact=True)
     assert torch.isnan(pair.value).tolist() == [False, True, False]
+    values, _, _ = point.programs.largest_eigenvalues(point.networks._replace(theta=theta), 3, 1e-6)
+    assert torch.isnan(values).any(1).tolist() == [False, True, False]
 
 
 @pytest.mark.parametrize("case", LARGE, ids=str)
