@@ -98,7 +98,7 @@ def log_axes(axes: Axes, title: str, ylabel: str, y: Literal["log", "linear"] = 
     """Scale, title and ticks: a logarithmic step size, and plain numbers rather than powers of ten."""
     axes.set_xscale("log")
     axes.set_yscale(y)
-    axes.set_title("" if title == "all runs" else textwrap.fill(title, 56), loc="left")
+    axes.set_title("" if title == "all runs" else plain(textwrap.fill(title, 56)), loc="left")
     axes.set_ylabel(ylabel)
     axes.grid(which="major")
     axes.margins(x=0.02)
@@ -109,6 +109,11 @@ def log_axes(axes: Axes, title: str, ylabel: str, y: Literal["log", "linear"] = 
             axis.set_major_locator(LogLocator(subs=digits))
             axis.set_major_formatter(_plain)
             axis.set_minor_formatter(NullFormatter())
+
+
+def plain(text: str) -> str:
+    """Return a text that holds names of the user's as matplotlib shows it: what lies between dollars is no formula."""
+    return text.replace("$", r"\$")
 
 
 def _plain(value: float, _: float) -> str:

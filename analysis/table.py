@@ -9,8 +9,10 @@ import polars as pl
 import pyarrow as pa
 
 from relusweep.analysis.domain import stranger
+from relusweep.sweep.dataset import DataError
 from relusweep.sweep.errors import RelusweepError
 from relusweep.sweep.record import KEYS, RESULTS, SCHEMAS
+from relusweep.sweep.run import ENDLESS
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.spec_error import SpecError
 from relusweep.sweep.store.run_ids import RunIds, keys_of
@@ -112,7 +114,7 @@ def named(store: Store) -> RunIds | None:
     """Return the recorded runs that a store's present spec names or asks for; None where it cannot be read."""
     try:
         tally = Tally.of(Spec.read(store.spec_path), store)
-    except SpecError:
+    except (DataError, SpecError):  # or a file that it names is neither there nor in the store
         return None
     tally.look()
     return tally.recorded
@@ -123,11 +125,13 @@ def _each_once(table: Table) -> Table:
     ends = [name for name in _ENDS if name in varied(table.runs)]
     if not ends:
         return table
+    falls = ~pl.col("schedule").is_in(ENDLESS)  # so that with other max_steps it is another training
+    another = pl.when(falls).then("max_steps").otherwise(None).alias("_another")
     best = [pl.col("steps"), pl.col("max_steps"), -pl.col("tolerance"), pl.col("n_test")]
     kept = (
-        table.runs.select("run_id", "steps", *PARAMETERS)
+        table.runs.select("run_id", "steps", *PARAMETERS, another)
         .sort(*best, descending=True, maintain_order=True)
-        .unique([name for name in PARAMETERS if name not in _ENDS], keep="first", maintain_order=True)
+        .unique([*(name for name in PARAMETERS if name not in _ENDS), "_another"], keep="first", maintain_order=True)
         .select("run_id")
     )
     if len(kept) == len(table.runs):

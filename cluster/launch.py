@@ -3,7 +3,7 @@
 import random
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +29,7 @@ from relusweep.sweep.store.lease import active_packs, leased_runs, remove_expire
 from relusweep.sweep.store.repair import remove_leftovers, repair
 from relusweep.sweep.store.run_ids import RunIds
 from relusweep.sweep.store.store import Store, StoreError
-from relusweep.sweep.taken_over import take_over
+from relusweep.sweep.taken_over import shorter, take_over
 from relusweep.sweep.tally import Tally
 
 CHECKPOINT_SECONDS = 120.0
@@ -102,13 +102,15 @@ def launch(
         keep(spec, store, planned)
         tally = Tally(store, planned, brackets)
     tally.look()
+    spent: set[str] = set()
     if tally.others or len(longer.lengths(spec)) > 1:
         with announced(f"{store.path}: what ended under a smaller max_steps is being looked for.", say):
             taken = take_over(spec, store, tally.missing, assignment.since)
+            spent = shorter(spec, store, tally.missing)[1]
         if taken:
             say(f"{store.path}: {taken:,} run(s) had ended with fewer steps; their rows are taken over.")
     with _naming_open_jobs(store, say), show(tally) as tick:
-        return Launched(tally, train_missing(spec, tally, backend, assignment, tick, say, stay=stay))
+        return Launched(tally, train_missing(spec, tally, backend, assignment, tick, say, stay=stay, spent=spent))
 
 
 @contextmanager
@@ -132,6 +134,7 @@ def train_missing(
     say: Callable[[str], None],
     *,
     stay: bool = True,
+    spent: Set[str] = frozenset(),
 ) -> list[Outcome]:
     """Train until every planned run is recorded or has failed; return the packs that failed.
 
@@ -146,6 +149,7 @@ def train_missing(
         tick: Called about twice a second, to show progress.
         say: Tells the user why nothing moves, and what is thrown away.
         stay: Until everything has been trained; else only until everything is submitted.
+        spent: Runs that have used up a smaller max_steps.
     """
     store = tally.store
     queues = Queues(store)
@@ -173,7 +177,7 @@ def train_missing(
             time.sleep(_WAIT_SECONDS)
             continue
         gave_way = True
-        for outcome in backend.train(assignment, _packs(spec, tally, backend, free, len(left), say), tick):
+        for outcome in backend.train(assignment, _packs(spec, tally, backend, free, len(left), spent, say), tick):
             gave_way &= outcome.kind == "elsewhere"
             if outcome.kind == "failed":  # the others are let go: a pack holds thousands of runs
                 failed.append(outcome)
@@ -184,7 +188,7 @@ def train_missing(
 
 
 def _packs(
-    spec: Spec, tally: Tally, backend: Backend, free: RunIds, left: int, say: Callable[[str], None]
+    spec: Spec, tally: Tally, backend: Backend, free: RunIds, left: int, spent: Set[str], say: Callable[[str], None]
 ) -> Iterator[Pack]:
     """Pack the runs that no worker trains: as they were interrupted, those that go on for longer, and the others."""
     for path in tally.store.checkpoints():
@@ -201,6 +205,11 @@ def _packs(
         yield pack
     if going_on:
         say(f"{tally.store.path}: {going_on:,} runs go on from where a smaller max_steps had left them.")
+    if anew := sum(run_id in free for run_id in spent):
+        say(
+            f"{tally.store.path}: {anew:,} run(s) that had used up a smaller max_steps begin anew: no state of theirs "
+            "serves. See save_states and every in the spec's [measure]."
+        )
     runs = (run for run in chain(tally.asked(), spec.expand()) if run.id in free)
     yield from make_packs(islice(runs, len(free)), size)
 

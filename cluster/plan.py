@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
@@ -13,6 +13,7 @@ from relusweep.cluster.backend import Backend, Foreseen, QueueingBackend
 from relusweep.cluster.cost import Costs
 from relusweep.cluster.jobs.queue import Queues
 from relusweep.cluster.progress import duration
+from relusweep.sweep import longer
 from relusweep.sweep.bracket import Brackets
 from relusweep.sweep.branches import find_branches
 from relusweep.sweep.data import DATA_KEYS, dataset
@@ -23,6 +24,7 @@ from relusweep.sweep.shape import SHAPE_KEYS, shape_key, work
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.store.run_ids import Keys, RunIds, keys_from
 from relusweep.sweep.store.store import Store
+from relusweep.sweep.taken_over import shorter
 from relusweep.sweep.tally import Tally
 from relusweep.sweep.template import FREE
 
@@ -51,6 +53,9 @@ class Plan:
     rounds: int = 0  # … in so many rounds, each of which needs the outcomes of the one before …
     one_flip_each: int = 0  # … or only so many, where the outcome flips once in each group
     foreseen: Foreseen | None = None  # what would be submitted, where the back-end has a queue
+    to_train: RunIds = field(default_factory=RunIds)  # the runs to train …
+    going_on: int = 0  # … of which so many go on from where a smaller max_steps had left them …
+    ended: int = 0  # … and so many had ended before it
 
     @property
     def missing(self) -> int:
@@ -68,11 +73,20 @@ class Plan:
             "recorded already": f"{self.recorded:,}",
             **({"queued already": f"{self.queued:,}"} if self.queued else {}),
             "to train": f"{self.missing:,}",
+            **({"of these": self.begun} if self.going_on or self.ended else {}),
             "packs": f"{self.packs:,} of {self.shapes} tensor shape(s)",
             "files": f"{self.files:,} in {store}",
             **(self.foreseen.rows if self.foreseen else here),
             **({"to follow": self.to_come} if self.to_follow is not None else {}),
         }
+
+    @property
+    def begun(self) -> str:
+        """Return what of the runs to train is recorded with a smaller max_steps."""
+        return (
+            f"{self.going_on:,} go on from a smaller max_steps, {self.ended:,} had ended before it; what is said of "
+            "times and packs is without that"
+        )
 
     @property
     def to_come(self) -> str:
@@ -153,6 +167,10 @@ def plan(spec: Spec, path: Path, backend: Backend, say: Callable[[str], None] = 
         refuse_other_images(spec, store or Store(path))
         queued = Queues(store).runs(close=False) if store else frozenset[str]()
         counted = count(spec, store.recorded() if store else set(), backend, costs, queued, brackets, say)
+        if store:
+            ended, _ = shorter(spec, store, counted.to_train)
+            going_on = longer.count(spec, store, counted.to_train - ended)
+            counted = replace(counted, ended=len(ended), going_on=going_on)
     if isinstance(backend, QueueingBackend):
         return replace(counted, foreseen=backend.foresee(counted.pack_seconds, path))
     return counted
@@ -220,5 +238,5 @@ def count(
         packs=len(packs), shapes=len(dearest), files=len(packs) * tables,
         seconds=sum(taken for _, taken in packs) / backend.workers, workers=backend.workers, pack_seconds=tuple(packs),
         to_follow=follow if brackets else None, follow_seconds=follow_seconds / backend.workers,
-        rounds=rounds, one_flip_each=one_flip_each,
+        rounds=rounds, one_flip_each=one_flip_each, to_train=RunIds.of(ids.keys[is_waiting]),
     )  # fmt: skip

@@ -79,6 +79,7 @@ class Worker:
                         states=states.path_of(self.store, pack),
                     )  # fmt: skip
                 footer = {"device": str(self.device), "backend": self.assignment.backend}
+                footer |= self.assignment.measure.footer()
                 self.store.write(pack.id, tables, footer, self.lease.drafts)
             except Interrupted:
                 return Outcome(pack, "interrupted")

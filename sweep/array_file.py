@@ -18,6 +18,7 @@ from relusweep.sweep.dataset import Array, DataError
 from relusweep.sweep.errors import RelusweepError
 
 MOST_BYTES = 2**30  # of all numbers, as float64
+_WHOLE = 2**53  # up to here float64 has every whole number
 _HEADER_BYTES = 2**16  # of an array: more than numpy takes
 
 
@@ -44,8 +45,8 @@ def reading(path: Path, what: str) -> Iterator[None]:
         raise
     except FileNotFoundError:
         raise DataError(
-            f"{path}: no such file; expected one with the {what}, relative to the spec. A store that was trained on "
-            "it keeps it: relusweep run STORE/spec.toml --out STORE"
+            f"{path}: no such file; expected one with the {what}, relative to the spec. A store whose "
+            "folder files is whole needs it no more: relusweep run STORE/spec.toml --out STORE"
         ) from None
     except MemoryError:
         raise DataError(f"{path}: too large for the memory of this machine; expected fewer {what}.") from None
@@ -74,6 +75,19 @@ def refuse_infinite(path: Path, array: Array, place: Callable[[int, int], str]) 
         row, column = (int(k) for k in np.argwhere(np.atleast_2d(~finite.T).T)[0])
         value = np.atleast_2d(array.T).T[row, column]
         raise DataError(f"{path}: {place(row + 1, column + 1)}: {value}; expected a finite number.")
+
+
+def refuse_rounded(path: Path, array: NDArray[Any], place: Callable[[int, int], str]) -> None:
+    """Refuse the first whole number that float64 may not hold; `place` as above."""
+    if array.dtype.kind in "iu":
+        beyond = (array > _WHOLE) | (array < -_WHOLE if array.dtype.kind == "i" else False)
+        if beyond.any():
+            row, column = (int(k) for k in np.argwhere(np.atleast_2d(beyond.T).T)[0])
+            value = np.atleast_2d(array.T).T[row, column]
+            raise DataError(
+                f"{path}: {place(row + 1, column + 1)}: {value} would be rounded; expected whole numbers up to 2^53. "
+                "Write it as a float."
+            )
 
 
 def canonical(array: NDArray[Any]) -> Array:
@@ -111,7 +125,9 @@ def read_arrays(
         arrays = {}
         for name, info in zip(found, members, strict=True):
             with archive.open(info) as file:
-                arrays[name] = canonical(np.lib.format.read_array(file, allow_pickle=False))
+                plain = np.lib.format.read_array(file, allow_pickle=False)
+                refuse_rounded(path, plain, lambda row, column, name=name: f"{name}, row {row}, column {column}")
+                arrays[name] = canonical(plain)
                 if file.read(1):
                     raise ValueError(f"{name} is longer than its header says")
     for name, array in arrays.items():

@@ -6,6 +6,7 @@ behind torch's own content, where neither torch nor earlier versions look; what 
 
 import hashlib
 import io
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from relusweep.sweep.store.atomic import replacing, store_errors
+from relusweep.sweep.store.small_file import content_of, patiently
 
 CHECKPOINT_FORMAT = 2
 _MARK = b"relusweep seal: "
@@ -59,15 +61,25 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
 
     Returns:
         None if it is missing, damaged, no file, or of another version.
+
+    Raises:
+        StoreError: if it cannot be read, whatever is in it.
     """
     try:
-        return _read(path) if path.is_file() else None
+        content = patiently(_whole, path)
+    except OSError:  # there is none
+        return None
+    try:
+        return _unpacked(content)
     except Exception:  # whatever torch raises about what is none of its files
         return None
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    content = path.read_bytes()
+def _whole(path: Path) -> bytes:
+    return content_of(path, most=sys.maxsize)
+
+
+def _unpacked(content: bytes) -> dict[str, Any] | None:
     end = len(content) - len(_MARK) - _SIZE
     sealed = content[max(end, 0) :].startswith(_MARK)
     if sealed and _hash(memoryview(content)[:end]) != content[end + len(_MARK) :]:

@@ -16,6 +16,7 @@ from typing_extensions import TypedDict
 from relusweep.sweep import data_file, shelf
 from relusweep.sweep.dataset import DataError, Dataset
 from relusweep.sweep.shelf import Shelf
+from relusweep.sweep.store import small_file
 from relusweep.sweep.store.atomic import store_errors, write_json
 
 Content = Annotated[str, Field(pattern="^[0-9a-f]{32}(:[A-Za-z_][A-Za-z0-9_]*)?$")]  # of code with its function
@@ -31,7 +32,7 @@ class Name(TypedDict):
 
 
 _names = TypeAdapter(list[Name])
-_branches: dict[str, str] = {}  # by their keys, the contents of the weights at which they begin
+_branches: dict[str, str] = {}  # of the store in use, by their keys, the contents of the weights where they begin
 _images: dict[str, str] = {}  # of each split of the image files, the content that the store in use was trained on
 
 
@@ -59,6 +60,7 @@ def look_in(store: Path) -> None:
     """Find from now on what a store keeps, and refuse images that are not those that it was trained on."""
     shelf.look_in(store / "files")
     _images.clear()
+    _branches.clear()
     remembered = names(store)
     at_weights = [each for each in remembered if each["file"].startswith(BRANCHES)]
     remember_branches({each["file"].removeprefix(BRANCHES): each["content"] for each in at_weights})
@@ -72,9 +74,13 @@ def look_in(store: Path) -> None:
 
 
 def names(store: Path) -> list[Name]:
-    """Return what a store remembers of the names in its spec; nothing if that is missing or damaged."""
+    """Return what a store remembers of the names in its spec; nothing if that is missing or damaged.
+
+    Raises:
+        StoreError: if it cannot be read, whatever is in it.
+    """
     try:
-        return _names.validate_json((store / "files" / "names.json").read_bytes())
+        return _names.validate_json(small_file.patiently(small_file.content_of, store / "files" / "names.json"))
     except (OSError, ValidationError):
         return []
 

@@ -5,6 +5,7 @@ Sizes are looked at before anything is laid out in memory, and nothing in a file
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import csv
 
-from relusweep.sweep.array_file import canonical, read_arrays, reading, refuse_infinite, refuse_more
+from relusweep.sweep.array_file import (
+    canonical,
+    read_arrays,
+    reading,
+    refuse_infinite,
+    refuse_more,
+    refuse_rounded,
+)
 from relusweep.sweep.dataset import DataError, Dataset
 
 TARGET_COLUMN = "y"
@@ -188,6 +196,10 @@ def _chosen(path: Path, names: list[str], x_columns: str | None, y_column: str |
     return [*features, target]
 
 
+def _cell(name: str, row: int, _: int) -> str:
+    return f"row {row}, column {name!r}"
+
+
 def _dataset(path: Path, chosen: list[str], found: pa.Table) -> Dataset:
     if not len(found):
         raise DataError(f"{path}: no rows under the header; expected points.")
@@ -197,8 +209,11 @@ def _dataset(path: Path, chosen: list[str], found: pa.Table) -> Dataset:
         if column.null_count:
             row = pc.index(column.is_null(), True).as_py()
             raise DataError(f"{path}: row {row + 1}, column {name!r}: empty; expected a number.")
+        place = partial(_cell, name)
+        if pa.types.is_integer(column.type):
+            refuse_rounded(path, column.to_numpy(), place)
         columns.append(canonical(column.cast(pa.float64(), safe=False).to_numpy()))
-        refuse_infinite(path, columns[-1], lambda row, _, name=name: f"row {row}, column {name!r}")
+        refuse_infinite(path, columns[-1], place)
     x = np.column_stack(columns[:-1])
     return Dataset(x, columns[-1], np.zeros((0, x.shape[1])), np.zeros(0))
 

@@ -19,8 +19,7 @@ from relusweep.sweep.measured import Measured
 from relusweep.sweep.pack import Pack, point_bytes
 from relusweep.sweep.record import SCHEMA_VERSION, code_version
 from relusweep.sweep.results import Results
-from relusweep.sweep.run import Run
-from relusweep.sweep.schedule import ENDLESS
+from relusweep.sweep.run import ENDLESS, Run
 from relusweep.sweep.spec import Measure
 from relusweep.sweep.states import States
 from relusweep.sweep.states import write as write_states

@@ -5,7 +5,7 @@
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from relusweep.sweep.record import SCHEMAS
@@ -67,6 +67,14 @@ def columns(name: str) -> tuple[str, ...]:
     if count := eigenvalues(name):
         return tuple(f"spectrum_{k}" for k in range(1, count + 1))
     return (function_of(name),) if is_own(name) else BUILT_IN[name].columns
+
+
+def columns_of(name: str, there: Iterable[str]) -> list[str]:
+    """Return which of some columns are of a measure; one of the user's may have any number of them."""
+    if not is_own(name):
+        return [each for each in there if each in columns(name)]
+    own = re.compile(rf"{function_of(name)}(_[1-9][0-9]*)?")
+    return [each for each in there if own.fullmatch(each)]
 
 
 def validated(names: tuple[str, ...]) -> tuple[str, ...]:

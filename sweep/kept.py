@@ -79,6 +79,7 @@ def broken(store: Store, spec: Spec) -> dict[Path, str]:
     needed = {folder / name for name in trained_on(store)}
     at_weights = [each["content"] for each in contents.names(store.path) if each["file"].startswith(contents.BRANCHES)]
     needed |= {folder / WEIGHTS.file(content) for content in at_weights}
+    needed |= {folder / CODE.file(own_code.content_in(source)) for source in spec.measure.sources.values()}
     missing = dict.fromkeys(sorted(needed - set(found)), "not there. Run the spec with the original file again.")
     return {path: why for path, why in (found | missing).items() if why}
 

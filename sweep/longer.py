@@ -16,8 +16,7 @@ from relusweep.sweep.checkpoint import load_checkpoint, write_checkpoint
 from relusweep.sweep.errors import RelusweepError
 from relusweep.sweep.pack import Pack, make_packs
 from relusweep.sweep.results import Results
-from relusweep.sweep.run import Run, run_id
-from relusweep.sweep.schedule import ENDLESS
+from relusweep.sweep.run import ENDLESS, Run, run_id
 from relusweep.sweep.spec import Measure, Spec
 from relusweep.sweep.states import States
 from relusweep.sweep.store.run_ids import RunIds
@@ -51,24 +50,38 @@ def packs(spec: Spec, store: Store, free: RunIds, size: Callable[[Run], int]) ->
     Raises:
         StoreError: if a checkpoint cannot be written.
     """
+    taken: set[str] = set()
+    for left, asked, rows in _found(spec, store, free):
+        for pack in make_packs([run for run in rows if run.id not in taken], size):
+            runs = in_order(pack.runs)
+            try:
+                content = _checkpoint(pack, spec.measure, left, [rows[run] for run in runs], asked)
+            except (LookupError, RuntimeError, TypeError, ValueError):  # tensors that fit no runs
+                continue
+            if _stands_before(store.checkpoint(pack.id), spec.measure, left.step):
+                write_checkpoint(store.checkpoint(pack.id), content)
+            taken |= {run.id for run in runs}
+            yield pack
+
+
+def count(spec: Spec, store: Store, free: RunIds) -> int:
+    """Return how many runs of a spec would go on from a kept state, of those that are to be trained."""
+    found: set[str] = set()
+    for _, _, rows in _found(spec, store, free):
+        found |= {run.id for run in rows}
+    return len(found)
+
+
+def _found(spec: Spec, store: Store, free: RunIds) -> Iterator[tuple[States, set[int], dict[Run, int]]]:
+    """Yield kept states, the moments that must have been recorded on the way, and which rows are whose beginning."""
     steps = lengths(spec) if free else []
     asked_of = {max_steps: spec.measure.moments(max_steps) for max_steps in steps}
     for _, left in states.kept(store, below=max(steps, default=0)):
         for max_steps in steps:
             asked = {step for step in asked_of[max_steps] if step <= left.step}
-            if not asked <= {step for step, *_ in left.moments} or (asked and spec.measure.save_weights == "moments"):
-                continue
-            rows = {run: row for row, values in enumerate(left.runs) if (run := _longer(values, max_steps, free))}
-            for pack in make_packs(rows, size):
-                runs = in_order(pack.runs)
-                try:
-                    content = _checkpoint(pack, spec.measure, left, [rows[run] for run in runs], asked)
-                except (LookupError, RuntimeError, TypeError, ValueError):  # tensors that fit no runs
-                    continue
-                if _stands_before(store.checkpoint(pack.id), spec.measure, left.step):
-                    write_checkpoint(store.checkpoint(pack.id), content)
-                free -= {run.id for run in runs}
-                yield pack
+            if asked <= {step for step, *_ in left.moments} and not (asked and spec.measure.save_weights == "moments"):
+                rows = {run: row for row, values in enumerate(left.runs) if (run := _longer(values, max_steps, free))}
+                yield left, asked, rows
 
 
 def _longer(values: Mapping[str, Any], max_steps: int, free: RunIds) -> Run | None:

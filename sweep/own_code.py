@@ -78,8 +78,8 @@ def _read(path: Path) -> bytes:
         return bytes_of(real, MOST_BYTES)
     except FileNotFoundError:
         raise DataError(
-            f"{path}: no such file; expected Python, relative to the spec. A store that was trained by it keeps it: "
-            "relusweep run STORE/spec.toml --out STORE"
+            f"{path}: no such file; expected Python, relative to the spec. A store whose folder files is whole "
+            "needs it no more: relusweep run STORE/spec.toml --out STORE"
         ) from None
     except (OSError, ValueError) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or str(error).rpartition(".py ")[2]

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,11 @@ from relusweep.sweep.device import devices
 from relusweep.sweep.execute import Tables, execute
 from relusweep.sweep.kernels.jit.compiled import announced_once
 from relusweep.sweep.pack import Pack
-from relusweep.sweep.record import CIRCUMSTANCES, KEYS, SCHEMAS, WEIGHTS
+from relusweep.sweep.record import CIRCUMSTANCES, KEYS, WEIGHTS
 from relusweep.sweep.run import NAMES_OF_CODE, PARAMETERS, Run
 from relusweep.sweep.shape import array_shapes
 from relusweep.sweep.spec import Measure
 from relusweep.sweep.store.atomic import StoreError, replacing, store_errors
-from relusweep.sweep.store.part import distinct, stack
 from relusweep.sweep.store.store import Store
 
 
@@ -43,10 +43,15 @@ def find(store: Store, run_id: str) -> dict[str, Any]:
 
 
 def _rows(store: Store, table: str, run_id: str) -> list[dict[str, Any]]:
-    def chosen(rows: Iterator[pa.Table]) -> pa.Table:
-        return stack((_beginning(piece, run_id) for piece in rows), SCHEMAS[table])
+    """Return rows of runs whose ids begin so, each once, with what `[measure] extra` asked for."""
 
-    return distinct(stack(store.each(table, chosen)[0], SCHEMAS[table]), KEYS[table]).to_pylist()
+    def chosen(rows: Iterator[pa.Table]) -> list[dict[str, Any]]:
+        return [row for piece in rows for row in _beginning(piece, run_id).to_pylist()]
+
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in chain.from_iterable(store.each(table, chosen, extra=True)[0]):
+        found.setdefault(tuple(row[key] for key in KEYS[table]), row)
+    return [*found.values()]
 
 
 def _beginning(rows: pa.Table, run_id: str) -> pa.Table:
@@ -88,28 +93,29 @@ def train_alone(store: Store, row: dict[str, Any], measure: Measure, say: Callab
         TrustError: if it is on code of the store that was not run before.
     """
     run = recorded_run(row)
-    _look_in(store, run)
+    _look_in(store, run, measure)
     torch.set_num_threads(1)
     with announced_once(say):
         return execute(Pack((run,)), measure, devices()[0], "replay")
 
 
-def take_code(store: Store, run_id: str) -> None:
-    """Let this process, and later ones, run the code that a recorded run is on: its user has read it.
+def take_code(store: Store, run_id: str, measure: Measure) -> None:
+    """Let this process, and later ones, run the code that a recorded run is on or measured by: its user has read it.
 
     Raises:
         StoreError: if no run, or more than one, begins so.
     """
-    trust.take(own_code.contents_in(find(store, run_id)))
+    trust.take([*own_code.contents_in(find(store, run_id)), *map(own_code.content_in, measure.sources.values())])
 
 
-def _look_in(store: Store, run: Run) -> None:
+def _look_in(store: Store, run: Run, measure: Measure) -> None:
     """Find what the store keeps, and refuse to go on if code of it would run that was not run before."""
     contents.look_in(store.path)
-    for key in NAMES_OF_CODE:
-        if source := getattr(run, f"{key}_source"):
+    of_run = {getattr(run, key): getattr(run, f"{key}_source") for key in NAMES_OF_CODE}
+    for name, source in (of_run | dict(measure.sources)).items():
+        if source:
             content = own_code.content_in(source)
-            trust.refuse(content, f"{store.path / 'files' / content}.py ({getattr(run, key)})")
+            trust.refuse(content, f"{store.path / 'files' / content}.py ({name})")
 
 
 def difference(old: dict[str, Any], new: dict[str, Any]) -> Iterator[tuple[str, Any, Any, float | None]]:
@@ -117,11 +123,21 @@ def difference(old: dict[str, Any], new: dict[str, Any]) -> Iterator[tuple[str, 
     for name in old:
         if name in PARAMETERS or name in CIRCUMSTANCES or name == "run_id":
             continue
-        before, after = old[name], new.get(name)
-        gap = None
-        if isinstance(before, (int, float)) and isinstance(after, (int, float)):
-            gap = abs(after - before) / abs(before) if before else math.copysign(0, 1) if after == before else math.inf
-        yield name, before, after, gap
+        if name not in new:  # an extra measure that the spec asks for no more
+            continue
+        before, after = old[name], new[name]
+        yield name, before, after, _gap(before, after)
+
+
+def _gap(before: Any, after: Any) -> float | None:
+    """Return how far a number is from another, of lists the farthest from the largest; None of what are no numbers."""
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        before, after = (np.array(each, float) for each in (before, after))
+        away, size = np.abs(after - before).max(initial=0.0), np.abs(before).max(initial=0.0)
+        return None if np.isnan(away) else _gap(float(size), float(size + away))
+    if not isinstance(before, int | float) or not isinstance(after, int | float):
+        return None
+    return abs(after - before) / abs(before) if before else 0.0 if after == before else math.inf
 
 
 def write_npz(store: Store, run_id: str, file: Path, say: Callable[[str], None]) -> bool:
@@ -139,7 +155,7 @@ def write_npz(store: Store, run_id: str, file: Path, say: Callable[[str], None])
         raise StoreError(f"{file}: expected a name that ends in .npz")
     row = find(store, run_id)
     run = recorded_run(row)
-    _look_in(store, run)
+    _look_in(store, run, Measure())
     if row["status"] == "diverged":
         raise StoreError(
             f"run {row['run_id']}: it diverged after {row['steps']} steps; there are no weights to export."

@@ -317,6 +317,7 @@ NAMES_OF_DATA = ("file", "x_columns", "y_column")  # what `content` was called w
 NAMES_OF_CODE = ("target", "inputs")  # what `target_source` and `inputs_source` were called
 NAMES_OF_WEIGHTS = ("init_file",)  # what `init_content` was called
 NAMES = (*NAMES_OF_DATA, *NAMES_OF_CODE, *NAMES_OF_WEIGHTS)
+ENDLESS = ("constant", "step")  # schedules that are the same whatever max_steps is
 _DEFAULTS = {key: Run.model_fields[key].get_default() for key in sorted(PARAMETERS)}
 
 

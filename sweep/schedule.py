@@ -19,7 +19,6 @@ from torch import Tensor
 from relusweep.sweep.run import Run
 
 _KINDS = ("constant", "linear", "cosine", "step")
-ENDLESS = ("constant", "step")  # those that are the same whatever max_steps is
 
 
 def numbers(runs: Sequence[Run], dtype: torch.dtype, device: torch.device) -> Float[Tensor, "B 5"] | None:

@@ -6,6 +6,7 @@ fixed parameters. Everything is checked before anything is trained, and an error
 
 import difflib
 import itertools
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,6 +61,10 @@ class Measure(_Measured):
         else:
             steps = np.append(1, np.linspace((1 - TAIL) * max_steps, max_steps, int(count) + 1)[1:])
         return tuple(int(step) for step in np.unique(steps.round()) if step >= 1)
+
+    def footer(self) -> dict[str, str]:
+        """Return what a part's footer says of it: which functions of the user's its columns are of."""
+        return {"measures": json.dumps(self.sources, sort_keys=True)} if self.sources else {}
 
     def saved(self) -> dict[str, Any]:
         """Return it for a checkpoint; as earlier versions wrote it where they knew all of it."""

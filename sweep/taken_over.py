@@ -1,5 +1,6 @@
 """Taken over: runs that had ended before a smaller max_steps are recorded under a larger one, as they were."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from relusweep.sweep import extra
 from relusweep.sweep.longer import lengths, longer_id
@@ -21,8 +23,32 @@ from relusweep.sweep.store.store import Store
 from relusweep.sweep.train import CHECK_STEPS
 
 _ENDED = pa.array(["converged", "diverged"])
+MEASURES = b"relusweep.measures"  # key in a footer
 _SHORTER = "_shorter"  # what a run was called
 _TOGETHER = 8 * MAX_RUNS  # rows in memory as Python's values
+
+
+def shorter(spec: Spec, store: Store, missing: RunIds) -> tuple[set[str], set[str]]:
+    """Return which missing runs are recorded under a smaller max_steps: those that had ended, and those that had not.
+
+    Of the former rows are taken over, if all is there that is asked for; the latter go on where there is a state.
+    """
+    steps, ended, spent = lengths(spec), set[str](), set[str]()
+
+    def take(part: Path) -> None:
+        few = read_part(part, columns_of("runs", ["max_steps", "status", "steps"]))
+        if not pc.any(pc.less(few["max_steps"], max(steps, default=0))).as_py():
+            return
+        for piece in pieces(part, columns_of("runs", [*PARAMETERS, "status", "steps"])):
+            rows = piece.filter(pc.less(piece["max_steps"], max(steps)))
+            had_ended = _is_ended(rows, steps).to_pylist()
+            for values, had in zip(rows.select(PARAMETERS).to_pylist(), had_ended, strict=True):
+                ids = {longer_id(values, max_steps) for max_steps in steps}
+                (ended if had else spent).update(each for each in ids if each is not None and each in missing)
+
+    former = store.parts() if missing and steps else []
+    take_each(lambda: [former.pop() for _ in range(len(former))], take)
+    return ended, spent - ended
 
 
 def take_over(spec: Spec, store: Store, missing: RunIds, since: float) -> int:
@@ -39,22 +65,24 @@ def take_over(spec: Spec, store: Store, missing: RunIds, since: float) -> int:
     """
     steps, count, former = lengths(spec), 0, store.parts()
     seen = MergedIds(), set[Path]()
-    if not missing or any(map(extra.is_own, spec.measure.extra)):  # another function may have had the name
+    if not missing:
         return 0
+    sources = spec.measure.sources
 
     def take(part: Path) -> None:
         nonlocal count
-        for rows in _ended_in(part, steps, missing, spec.measure):
-            count += _record(store, _promised(spec.measure, store, part, rows), since, *seen)
+        known = not sources or sources.items() <= measures_in(part).items()  # else others may have had the names
+        for rows in _ended_in(part, steps, missing, spec.measure, known=known):
+            count += _record(store, _promised(spec.measure, store, part, rows), spec.measure, since, *seen)
 
     take_each(lambda: [former.pop() for _ in range(len(former))], take)
     return count
 
 
-def _ended_in(part: Path, steps: list[int], missing: RunIds, measure: Measure) -> Iterator[pa.Table]:
+def _ended_in(part: Path, steps: list[int], missing: RunIds, measure: Measure, *, known: bool) -> Iterator[pa.Table]:
     """Yield rows of a part under the names of missing runs, some at a time, all with one max_steps.
 
-    The column `_shorter` is what they were called.
+    The column `_shorter` is what they were called; `known` says that the functions of the user's are those asked for.
     """
     few = read_part(part, columns_of("runs", ["max_steps", "status", "steps"]))
     if not pc.any(_is_ended(few, steps)).as_py():
@@ -64,12 +92,21 @@ def _ended_in(part: Path, steps: list[int], missing: RunIds, measure: Measure) -
         for first in range(0, len(ended), _TOGETHER):
             rows = ended.slice(first, _TOGETHER)
             values, diverged = rows.select(PARAMETERS).to_pylist(), pc.equal(rows["status"], "diverged").to_numpy()
-            measured = diverged | np.all([_has(rows, name) for name in ("loss", *measure.extra)], 0)
+            measured = diverged | known & np.all([_has(rows, name) for name in ("loss", *measure.extra)], 0)
             for max_steps in steps:
                 ids = [longer_id(each, max_steps) for each in values]
                 wanted = measured & [each is not None and each in missing for each in ids]
                 if wanted.any():
                     yield _named(rows, ids, max_steps).filter(pa.array(wanted))
+
+
+def measures_in(part: Path) -> dict[str, str]:
+    """Return the sources of the functions of the user's that measured a part's rows, by name; none of a merged part."""
+    try:
+        found = json.loads(pq.read_schema(part).metadata[MEASURES])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _is_ended(rows: pa.Table, steps: list[int]) -> pa.ChunkedArray:
@@ -81,7 +118,7 @@ def _is_ended(rows: pa.Table, steps: list[int]) -> pa.ChunkedArray:
 
 def _has(rows: pa.Table, name: str) -> np.ndarray:
     """Return which rows have something of a measure: a column of every row, or an extra one."""
-    columns = [name] if name in SCHEMAS["runs"].names else extra.columns(name)
+    columns = [name] if name in SCHEMAS["runs"].names else extra.columns_of(name, rows.column_names)
     there = [pc.is_valid(rows[each]).to_numpy() for each in columns if each in rows.column_names]
     return np.any([np.zeros(len(rows), bool), *there], 0)
 
@@ -136,7 +173,9 @@ def _of(store: Store, table: str, part: Path, rows: pa.Table) -> pa.Table:
     return whole.set_column(0, "run_id", names)
 
 
-def _record(store: Store, tables: dict[str, pa.Table], since: float, recorded: MergedIds, read: set[Path]) -> int:
+def _record(
+    store: Store, tables: dict[str, pa.Table], measure: Measure, since: float, recorded: MergedIds, read: set[Path]
+) -> int:
     """Record runs, as a worker does who has trained them; leave out those that others train, or have recorded."""
     count = 0
     for first in range(0, len(tables["runs"]), MAX_RUNS):
@@ -147,6 +186,6 @@ def _record(store: Store, tables: dict[str, pa.Table], since: float, recorded: M
             recorded.add(store.recorded_since(since, read))
             if left := ids - recorded.among(ids):
                 few = {key: table.filter(pc.is_in(table["run_id"], pa.array(left))) for key, table in tables.items()}
-                store.write(name, few, {}, lease.drafts)
+                store.write(name, few, measure.footer(), lease.drafts)
                 count += len(left)
     return count

@@ -73,7 +73,7 @@ def test_pins_can_be_had_together_from_the_package_index(python: str, tmp_path: 
     if uv is None:
         pytest.skip("no uv; pip install 'relusweep[dev]' brings it")
     place = ["--python-version", python, "--python-platform", "x86_64-manylinux_2_28", "--only-binary", ":all:"]
-    pins = ["--extra", "dev", "-c", "constraints.txt", PYPROJECT]
+    pins = ["--extra", "dev", "--extra", "docs", "-c", "constraints.txt", PYPROJECT]
     command = [uv, "pip", "compile", "--no-config", "--quiet", *place, *pins]
     environment = os.environ | {"UV_CACHE_DIR": str(tmp_path)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

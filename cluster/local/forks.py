@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.context import ForkServerContext
+from pathlib import Path
 from types import ModuleType
 
 from relusweep.cluster.host.cores import own_cores
 from relusweep.cluster.host.safe_path import Secured
 from relusweep.cluster.host.signals import blocked
+from relusweep.sweep.kernels.jit.private import weakness
 
 CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")  # a launcher's own fork would lack its threads
 _LONGEST = 70  # bytes of a folder in whose folders sockets can be
@@ -36,10 +38,14 @@ def load_ahead() -> None:
 
 
 def _make_folder_of_sockets() -> None:
-    """Make the folder of multiprocessing's sockets, in /tmp where TMPDIR is too long: a kernel takes 107 letters."""
+    """Make the folder of multiprocessing's sockets; what comes through them is unpickled, and has our environment.
+
+    In /tmp where TMPDIR is too long, since a kernel takes 107 letters, or where another user could put a folder of his
+    in the place of ours.
+    """
     folder = tempfile.gettempdir()
     try:
-        if len(os.fsencode(folder)) > _LONGEST:
+        if len(os.fsencode(folder)) > _LONGEST or weakness(Path(folder)):
             tempfile.tempdir = "/tmp"
         util.get_temp_dir()
     finally:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from relusweep.sweep.kernels.jit.private import weakness
+
 RAYS = "ray"  # within our folder, which only its owner enters: Ray lets all users write into its own
 _LONGEST_FOLDER = 44  # Ray's sockets lie some 60 characters deeper, and 107 are allowed
 _ABANDONED_SECONDS = 60  # a folder without a lock is being made, or its maker was killed
@@ -18,8 +20,10 @@ _ABANDONED_SECONDS = 60  # a folder without a lock is being made, or its maker w
 def folder() -> Iterator[Path]:
     """Yield a folder with a short name for Ray's sockets and logs; those of killed launchers go."""
     base = Path(tempfile.gettempdir())
+    if not is_short(base) or weakness(base):  # another user could put a folder of his in the place of ours
+        base = Path("/tmp")
     _remove_abandoned(base)
-    home = Path(tempfile.mkdtemp(prefix="relusweep-", dir=base if is_short(base) else "/tmp"))
+    home = Path(tempfile.mkdtemp(prefix="relusweep-", dir=base))
     try:
         with open(home / "lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # goes with the process, however that ends

@@ -36,8 +36,8 @@ def guard() -> None:
     """
     if psutil.Process().num_threads() > 1:
         return
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # none that was closed before we began
+        stream.flush()
     parent, (reading, writing) = os.getpid(), os.pipe()
     with blocked():  # a signal that comes now is answered after it
         child = os.fork()

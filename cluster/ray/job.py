@@ -49,7 +49,7 @@ class Nodes:
         given = os.environ.get("SLURM_CPUS_PER_TASK")  # srun does not take it over from sbatch since 22.05
         command = ["srun", "--ntasks-per-node=1", f"--ntasks={len(self.names)}", "--no-kill"]
         command += ["--kill-on-bad-exit=0", "--wait=0", f"--cpus-per-task={given}" if given else "--cpu-bind=none"]
-        command += [sys.executable, "-m", "relusweep.cluster.ray.node", str(self.port), str(self.dashboard_port)]
+        command += [sys.executable, "-P", "-m", "relusweep.cluster.ray.node", str(self.port), str(self.dashboard_port)]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self.step = subprocess.Popen(command, text=True, start_new_session=True, **pipes)  # away from Ctrl-C
         threading.Thread(target=self._listen, daemon=True).start()
@@ -140,7 +140,7 @@ class Sweep:
 
     def run(self) -> int:
         """Run it; return its exit code."""
-        command = [sys.executable, "-m", "relusweep", "run", *self.arguments, "--on", "ray"]
+        command = [sys.executable, "-P", "-m", "relusweep", "run", *self.arguments, "--on", "ray"]
         self.process = subprocess.Popen(command, start_new_session=True)
         if self.is_stopped:
             self.stop()

@@ -107,8 +107,8 @@ def largest_array() -> int:
 
 def read_largest_array(text: str) -> int:
     """Return the lesser of MaxArraySize and max_array_tasks in what `scontrol show config` prints."""
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", text, flags=re.M)
-    fewer = re.search(r"^SchedulerParameters\s*=.*\bmax_array_tasks=(\d+)", text, flags=re.M)
+    found = re.search(r"^MaxArraySize\s*=\s*(\d{1,18})\b", text, flags=re.M)
+    fewer = re.search(r"^SchedulerParameters\s*=.*\bmax_array_tasks=(\d{1,18})\b", text, flags=re.M)
     return max(1, min([int(each[1]) for each in (found, fewer) if each], default=MOST_TASKS))
 
 

@@ -24,7 +24,7 @@ def export(
     use_data(data)
     opened = Store.open(store)
     if trust:
-        take_code(opened, run_id)
+        take_code(opened, run_id, Measure())
     check_that_it_fits(opened, run_id, Measure(save_weights=True))
     retrained = write_npz(opened, run_id, file, err.print)
     out.print(f"wrote {file}" + (" (weights were not saved; this run was trained again for them)" if retrained else ""))

@@ -19,12 +19,18 @@ def replay(store: StoreArgument, run_id: RunArgument, data: DataOption = None, t
     use_data(data)
     opened, sweep = open_store(store)
     if trust:
-        take_code(opened, run_id)
+        take_code(opened, run_id, sweep.measure)
     check_that_it_fits(opened, run_id, sweep.measure)
     row = find(opened, run_id)
     again = train_alone(opened, row, sweep.measure, err.print)["runs"].to_pylist()[0]
     out.print(f"run {row['run_id']}, recorded in a pack of {row['pack_size']} on {row['device']}")
     out.print(f"{'measure':26}{'recorded':>16}{'replayed':>16}  relative difference")
     for name, old, new, gap in difference(row, again):
-        shown = [f"{value:.9g}" if isinstance(value, float) else str(value) for value in (old, new)]
+        shown = [_shown(value) for value in (old, new)]
         out.print(f"{name:26}{shown[0]:>16}{shown[1]:>16}  {'' if gap is None else f'{gap:.1e}'}".rstrip())
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return f"{len(value)} numbers"
+    return f"{value:.9g}" if isinstance(value, float) else str(value)

@@ -34,6 +34,8 @@ class _Stream:
         self._tried("flush")
 
     def _tried(self, name: str, *given: str) -> Any:
+        if getattr(sys, self.stream_name) is None:  # it was closed before we began
+            return None
         try:
             return self.__getattr__(name)(*given)
         except BrokenPipeError:

@@ -7,7 +7,6 @@ which is what their runs were trained with; a result that they lack is null.
 import errno
 import os
 import stat
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +18,8 @@ import pyarrow.parquet as pq
 
 from relusweep.sweep.record import DEFAULTS, KEYS, SCHEMA_VERSION, SCHEMAS, STATUSES
 from relusweep.sweep.run import PARAMETERS
-from relusweep.sweep.store.atomic import StoreError, replacing, store_errors
+from relusweep.sweep.store import small_file
+from relusweep.sweep.store.atomic import replacing, store_errors
 from relusweep.sweep.store.outcomes import COLUMNS, NONE, Outcomes, enclosed, outcomes_of, read
 from relusweep.sweep.store.seal import enclosure, is_broken, seal
 
@@ -30,8 +30,6 @@ _GROUP_ROWS, _GROUP_BYTES = 2**20, 2**28  # as they are written
 _MOST_ROWS_A_BYTE = 64  # of a file: a row has a key of its own, which takes about one
 _MOST_SHOWN = 200  # letters of what is wrong
 _PIECE_ROWS = 2**14  # in memory at once: a compacted part may hold a million
-_OF_CONTENT = {None, errno.ENOENT, errno.EISDIR, errno.EINVAL}  # Arrow's errors about what it has read have no number
-_WAITS = (0.1, 0.2, 0.4, 0.8, 1.6)  # seconds, after a read that the file system refused
 _ALWAYS = {"status", *(name for keys in KEYS.values() for name in keys), *(set(PARAMETERS) - set(DEFAULTS))}
 T = TypeVar("T")
 
@@ -249,23 +247,16 @@ def patiently(read: Callable[[Path], T], part: Path) -> T:
         UNREADABLE: one of these, if what is in the part is damaged, or the part is gone.
         StoreError: if it cannot be read, whatever is in it: EIO, ESTALE, EACCES, too little memory.
     """
-    why = ""
-    for wait in _WAITS:
+
+    def once(part: Path) -> T:
         try:
             return read(part)
         except MemoryError as error:
             if _is_damaged(part):  # a size in it was
                 raise pa.ArrowInvalid("it differs from what was written") from error
-            why = "not enough memory"
-        except OSError as error:
-            if error.errno in _OF_CONTENT:
-                raise
-            why = os.strerror(error.errno or 0)
-        time.sleep(wait)
-    raise StoreError(
-        f"{part}: cannot be read ({why}); expected a part that can. What it has recorded is not known, so nothing is "
-        "trained or changed: correct that, then run the same command again."
-    )
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) from error
+
+    return small_file.patiently(once, part)
 
 
 def _is_damaged(part: Path) -> bool:

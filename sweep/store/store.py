@@ -5,7 +5,8 @@
     planned.ids  the ids of its runs                     files/        data and code that they are trained on
     runs/ trajectories/ weights/   the three tables       progress/     one small file a worker
     aside/       parts that could not be read             failures/     one file a pack that crashed
-    jobs/        what was handed to a cluster             report/       what `relusweep report` wrote
+    jobs/        what was handed to a cluster             states/       where runs stood at their last step
+    report/      what `relusweep report` wrote
 No database, no lock: every writer writes its own file under a temporary name and renames it. Loads no torch.
 """
 

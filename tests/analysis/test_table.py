@@ -57,6 +57,14 @@ def test_only_the_measures_that_are_wanted_are_read_of_trajectories(store, row):
     assert load([store([one], name="none")], ("loss",)).trajectories.schema == some.schema
 
 
+def test_runs_that_went_on_are_one_training_unless_their_step_size_falls(store, row):
+    rows = [row(max_steps=steps, schedule=kind) for steps in (1000, 2000) for kind in ("constant", "linear", "cosine")]
+    table = load([store(rows)])
+    assert table.repeated == 1
+    found = sorted(table.runs.select("schedule", "max_steps").rows())
+    assert found == [("constant", 2000), *((kind, steps) for kind in ("cosine", "linear") for steps in (1000, 2000))]
+
+
 def test_table_of_an_empty_store_says_what_to_do(tmp_path):
     path = Store.create(tmp_path / "empty").path
     with pytest.raises(TableError, match=r"empty: nothing to report, got 0 recorded runs; .* `relusweep run` first\.$"):

@@ -20,10 +20,19 @@ def test_what_no_spec_names_any_more_is_counted_and_set_aside(
     assert cli("run", small, "--out", "store", "--workers", 1).code == 0
     before = rows_on_disk(Path("store"))
     said = cli("prune", "store")
-    assert said.out == (
-        "store: 2 runs are named by its spec no more: 2 in runs/, 2 in trajectories/, 2 in weights/\n"
-        "relusweep report --all store shows them, relusweep prune --yes store sets them aside\n"
+    lines = said.out.splitlines()
+    assert lines[0].startswith(
+        "store: 2 runs are named by its spec no more: 2 in runs/, 2 in trajectories/, 2 in weights/; 1 states"
     )
+    assert lines[-1] == (
+        "relusweep report --all store shows the runs, relusweep prune --yes store sets all of it aside"
+    )
+    gone = {run.id for run in Spec.parse(tiny("gone", grid=both, max_steps=9).read_text(), "gone").expand()}
+    gone -= {run.id for run in Spec.read(small).expand()}
+    listed = [line for line in lines if "width = 3" in line]
+    assert {line.split()[0] for line in listed} == gone
+    assert all("lr = 0.1" in line for line in listed)
+    assert len([line for line in lines if "store/states/" in line]) == 1
     assert rows_on_disk(Path("store")) == before
     assert (
         "2 recorded runs belong to an earlier spec of this store. relusweep prune store\n" in cli("verify", "store").out
@@ -31,7 +40,7 @@ def test_what_no_spec_names_any_more_is_counted_and_set_aside(
     said = cli("prune", "store", "--yes")
     assert said.code == 0
     assert said.out.endswith(
-        "set aside: their parts are kept in store/aside, which nothing reads; deleting it frees the disk\n"
+        "set aside: what was found is kept in store/aside, which nothing reads; deleting it frees the disk\n"
     )
     store = Store.open("store")
     assert store.recorded() == {run.id for run in Spec.read(small).expand()}

@@ -40,6 +40,17 @@ def test_training_ends_though_the_disk_behind_its_log_is_full(
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", [(1,), (1, 2), (0, 1, 2)], ids=str)
+def test_training_ends_though_there_is_nowhere_to_print(
+    tiny: Callable[..., Path], tmp_path: Path, closed: tuple[int, ...]
+) -> None:
+    command = [sys.executable, "-m", "relusweep", "run", tiny(), "--out", tmp_path / "store", "--workers", "1"]
+    done = subprocess.run(command, preexec_fn=lambda: [*map(os.close, closed)] and None, check=False)
+    assert done.returncode == 0
+    assert len(Store(tmp_path / "store").recorded()) == 4
+
+
 def test_surroundings_of_other_programs_change_nothing(tiny: Callable[..., Path], tmp_path: Path) -> None:
     """Colours that are asked for in logs, numba without its compiler, a temporary folder too deep for sockets."""
     deep = tmp_path / ("x" * 100)

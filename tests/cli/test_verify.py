@@ -1,4 +1,4 @@
-"""`relusweep verify`, and the mending of what it names."""
+"""`relusweep verify`, and the repair of what it names."""
 
 import errno
 import os
@@ -51,7 +51,7 @@ def test_parts_that_the_file_system_refuses_are_no_numbers(
     def refused(part: Path) -> None:
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
-    monkeypatch.setattr("relusweep.sweep.store.part._WAITS", ())
+    monkeypatch.setattr("relusweep.sweep.store.small_file._WAITS", ())
     monkeypatch.setattr("relusweep.sweep.store.part._refuse_strange", refused)
     said = cli("verify", store)
     assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)

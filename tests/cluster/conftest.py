@@ -24,6 +24,11 @@ from tests.cluster.slurm.cluster import Cluster as SlurmCluster
 from tests.cluster.slurm.cluster import lacking, room_for
 
 
+def is_training(store: Path) -> bool:
+    """Return whether a worker has said where it stands."""
+    return any((store / "progress").glob("[!.]*.json"))
+
+
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[RayCluster]:
     """A cluster of one node with two CPUs."""

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from relusweep.sweep.store.store import Store
-from tests.cluster.test_launch import is_training
+from tests.cluster.conftest import is_training
 
 
 @pytest.mark.slow

@@ -79,6 +79,25 @@ def train(tmp_path: Path, place: Callable[[int], Backend]) -> Callable[..., tupl
     return call
 
 
+@pytest.fixture
+def train_from_the_store(train: Callable[..., Any], tmp_path: Path, forget: Callable[[], None]) -> Callable[..., Store]:
+    """Train a spec by two workers after the files that it names have gone; the launcher has never seen them either."""
+
+    def call(spec: Path, *gone: Path) -> Store:
+        planned, store = Spec.read(spec), Store.create(tmp_path / "store")
+        find_branches(planned)
+        store.write_spec(planned.text)
+        keep_data(planned, store)
+        for path in gone:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        forget()
+        store, failed = train(store.spec_path, 2)
+        assert (failed, store.failures()) == ([], [])
+        return store
+
+    return call
+
+
 @contextmanager
 def killing(store: Path, times: int) -> Iterator[list[int]]:
     """Kill so many worker processes with SIGKILL, each as soon as it is training a pack."""
@@ -135,7 +154,7 @@ def test_trajectory_moments_and_pack_mates_leave_a_run_as_it_is(
 
 @pytest.mark.slow
 def test_workers_have_the_data_and_the_weights_of_a_users_files_from_the_store_alone(
-    train: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, forget: Callable[[], None]
+    train_from_the_store: Callable[..., Store], tiny: Callable[..., Path], tmp_path: Path
 ) -> None:
     points, start = tmp_path / "points.npz", tmp_path / "start.npz"
     np.savez(points, x=np.arange(12).reshape(6, 2) / 10, y=[1, 0, 1, 0, 1, 0])
@@ -145,36 +164,24 @@ def test_workers_have_the_data_and_the_weights_of_a_users_files_from_the_store_a
     grid = "lr = [0.05, 0.1], seed = [0, 1], n = [4, 5]"
     text = tiny(**given, grid=grid).read_text().replace("\nn = 8\n", "\n")
     (tmp_path / "own.toml").write_text(text)
-    planned, store = Spec.read(tmp_path / "own.toml"), Store.create(tmp_path / "store")
-    ids = {run.id for run in planned.expand()}
-    store.write_spec(planned.text)
-    keep_data(planned, store)
-    points.unlink()
-    start.unlink()
-    forget()  # the launcher, too, is one that has never seen them
-    store, failed = train(store.spec_path, 2)
-    assert (failed, store.failures()) == ([], [])
+    planned = [*Spec.read(tmp_path / "own.toml").expand()]
+    store = train_from_the_store(tmp_path / "own.toml", points, start)
     rows = store.read("runs", ["run_id", "file", "content", "train_rmse"])[0].to_pylist()
-    assert {row["run_id"] for row in rows} == ids
-    assert {(row["file"], row["content"]) for row in rows} == {("points.npz", next(planned.expand()).content)}
+    assert {row["run_id"] for row in rows} == {run.id for run in planned}
+    assert {(row["file"], row["content"]) for row in rows} == {("points.npz", planned[0].content)}
     assert all(0 < row["train_rmse"] < 1 for row in rows)
 
 
 @pytest.mark.slow
 def test_workers_have_the_functions_of_a_users_file_from_the_store_alone(
-    train: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, forget: Callable[[], None]
+    train_from_the_store: Callable[..., Store], tiny: Callable[..., Path], tmp_path: Path
 ) -> None:
     mine = tmp_path / "mine.py"
     mine.write_text("def f(x, a): return a * x[:, 0]\ndef law(rng, n, d): return rng.uniform(size=(n, d))\n")
     given = {"problem": "'python'", "target": "'mine.py:f'", "inputs": "'mine.py:law'", "'target.a'": 2.0}
-    planned, store = Spec.read(tiny(**given, grid=WIDTHS)), Store.create(tmp_path / "store")
-    ids = {run.id for run in planned.expand()}
-    store.write_spec(planned.text)
-    keep_data(planned, store)
-    mine.unlink()
-    forget()  # the launcher, too, is one that has never seen it
-    store, failed = train(store.spec_path, 2)
-    assert (failed, store.failures()) == ([], [])
+    spec = tiny(**given, grid=WIDTHS)
+    ids = {run.id for run in Spec.read(spec).expand()}
+    store = train_from_the_store(spec, mine)
     rows = store.read("runs", ["run_id", "target", "target_arguments", "train_rmse"])[0].to_pylist()
     assert {row["run_id"] for row in rows} == ids
     assert {(row["target"], row["target_arguments"]) for row in rows} == {("mine.py:f", '{"a":2.0}')}
@@ -183,18 +190,12 @@ def test_workers_have_the_functions_of_a_users_file_from_the_store_alone(
 
 @pytest.mark.slow
 def test_workers_take_extra_measures_and_those_of_a_users_file_from_the_store_alone(
-    train: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, forget: Callable[[], None]
+    train_from_the_store: Callable[..., Store], tiny: Callable[..., Path], tmp_path: Path
 ) -> None:
     mine = tmp_path / "mine.py"
     mine.write_text("def largest(networks): return networks.residuals.abs().amax(1)\n")
     extra = "extra = ['trace', 'spectrum:2', 'mine.py:largest']"
-    planned, store = Spec.read(tiny(grid=WIDTHS, measure=extra)), Store.create(tmp_path / "store")
-    store.write_spec(planned.text)
-    keep_data(planned, store)
-    mine.unlink()
-    forget()  # the launcher, too, is one that has never seen it
-    store, failed = train(store.spec_path, 2)
-    assert (failed, store.failures()) == ([], [])
+    store = train_from_the_store(tiny(grid=WIDTHS, measure=extra), mine)
     runs = load([store.path]).runs
     assert len(runs) == 12
     assert runs.filter(pl.col("largest") <= 0).is_empty()
@@ -204,21 +205,14 @@ def test_workers_take_extra_measures_and_those_of_a_users_file_from_the_store_al
 
 @pytest.mark.slow
 def test_workers_begin_at_the_weights_of_a_moment_from_the_store_alone(
-    train: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, forget: Callable[[], None]
+    train: Callable[..., Any], train_from_the_store: Callable[..., Store], tiny: Callable[..., Path]
 ) -> None:
     given = {"grid": WIDTHS, "tolerance": 0.0}
     trunk, failed = train(tiny(measure="every = 'log:5'\nsave_weights = 'moments'", **given), 2, "trunk")
     assert not failed
     path = tiny(measure="save_weights = true", max_steps=311, **given)
     path.write_text(path.read_text() + "\n[from]\nstore = 'trunk'\nstep = 89\n")
-    planned, store = Spec.read(path), Store.create(tmp_path / "store")
-    find_branches(planned)
-    store.write_spec(planned.text)
-    keep_data(planned, store)
-    shutil.rmtree(trunk.path / "trajectories")
-    forget()
-    store, failed = train(store.spec_path, 2)
-    assert (failed, store.failures()) == ([], [])
+    store = train_from_the_store(path, trunk.path / "trajectories")
     ends = [sorted(row["w1"] for row in each.read("weights")[0].to_pylist()) for each in (trunk, store)]
     assert ends[0] == ends[1]
     assert len(ends[1]) == 12

@@ -1,4 +1,4 @@
-"""Interruptions of every kind, and company: the table stays that of one undisturbed run."""
+"""Interruptions of every kind: the table stays that of one undisturbed run."""
 
 import errno
 import os
@@ -29,6 +29,7 @@ from relusweep.sweep.store.part import outcomes
 from relusweep.sweep.store.run_ids import RunIds
 from relusweep.sweep.store.store import Store
 from relusweep.sweep.tally import Tally
+from tests.cluster.conftest import is_training
 
 LONG: dict[str, Any] = {
     "grid": "lr = [0.05, 0.1], seed = [0, 1], width = [3, 4]",
@@ -45,10 +46,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_text: Callable[..
     command = [sys.executable, "-m", "relusweep", "run", "long.toml", "--out", "store", "--workers", "1"]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
     return folder / "store"
-
-
-def is_training(store: Path) -> bool:
-    return any((store / "progress").glob("[!.]*.json"))
 
 
 def has_state(store: Path) -> bool:

@@ -33,8 +33,8 @@ def test_site_loads_nothing_from_other_hosts(site: Path) -> None:
         loaded += re.findall(r"<link\b[^>]*rel=[\"']?(?:stylesheet|preconnect|icon)[^>]*href=[\"']?([^\"'\s>]+)", text)
         assert loaded
         assert not [target for target in loaded if re.match(r"(https?:)?//", target)], page
-    for sheet in site.rglob("*.css"):
-        assert not re.search(r"(url\(|@import)\s*[\"']?(https?:)?//", sheet.read_text(encoding="utf-8")), sheet
+    for style in site.rglob("*.css"):
+        assert not re.search(r"(url\(|@import)\s*[\"']?(https?:)?//", style.read_text(encoding="utf-8")), style
 
 
 def test_formulas_are_typeset(site: Path) -> None:

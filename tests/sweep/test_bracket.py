@@ -107,7 +107,7 @@ def test_rounds_end_though_the_ratio_is_not_reached():
     assert len(train(spec("lr = [0.1, 0.9]", ratio=1.0001, rounds=3), lambda run: run.lr < 0.5)) == 3
 
 
-def test_rows_that_nobody_asks_for_change_nothing():
+def test_rows_that_no_one_asks_for_change_nothing():
     refined = spec("lr = [0.1, 1.6]")
     rows = {run.id: end(run.lr < 0.5) for run in refined.expand()}
     earlier = {Run(problem="sine", lr=lr).id: end(True) for lr in (0.2, 0.3, 0.8)}

@@ -1,5 +1,6 @@
 """Checkpoint: read without trust. Whatever lies there, nothing is executed, no row is wrong, and training goes on."""
 
+import errno
 import io
 import os
 import pickle
@@ -17,6 +18,8 @@ from relusweep.sweep.execute import Interrupted, execute
 from relusweep.sweep.pack import Pack
 from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Measure
+from relusweep.sweep.store.atomic import StoreError
+from relusweep.sweep.store.small_file import content_of
 
 CPU = torch.device("cpu")
 SHAPE = {"problem": "sine", "d": 2, "n": 4, "n_test": 0, "width": 2, "max_steps": 400, "tolerance": 0.0}
@@ -82,6 +85,28 @@ def test_numbers_that_are_repeated_for_ever_are_no_state(tmp_path):
         assert load_checkpoint(path) is None
     write_checkpoint(path, {"training": plain | {"state": torch.zeros(3).expand(1, 3)}})
     assert load_checkpoint(path) is not None
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES, errno.ENOMEM])
+def test_state_that_the_file_system_refuses_is_asked_for_again_and_not_taken_for_damaged(tmp_path, monkeypatch, number):
+    path, left = tmp_path / "pack.pt", [2]
+    write_checkpoint(path, {"training": {"step": 0, "cursor": 0, "ids": []}})
+
+    def refusing(path, most):
+        left[0] -= 1
+        if left[0] >= 0:
+            raise OSError(number, os.strerror(number))
+        return content_of(path, most)
+
+    monkeypatch.setattr("relusweep.sweep.checkpoint.content_of", refusing)
+    monkeypatch.setattr("relusweep.sweep.store.small_file._WAITS", (0.0, 0.0, 0.0))
+    assert load_checkpoint(path) is not None
+    left[0] = 9
+    with pytest.raises(
+        StoreError, match=rf"pack.pt: cannot be read \({os.strerror(number)}\); expected a file that can"
+    ):
+        load_checkpoint(path)
+    assert path.exists()
 
 
 def test_what_is_no_file_is_no_state(tmp_path):

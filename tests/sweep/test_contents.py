@@ -1,5 +1,6 @@
 """Contents: points by the hash of their numbers, and what a store keeps of them."""
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -119,6 +120,33 @@ def test_damaged_names_are_none(store: Path, text: str) -> None:
     (store / "files").mkdir()
     (store / "files" / "names.json").write_text(text)
     assert names(store) == []
+
+
+def test_names_that_the_file_system_refuses_are_not_taken_for_none(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_names(store, [{"file": "a.csv", "x_columns": None, "y_column": None, "content": "1" * 32}])
+
+    def refuse(path: Path) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as broken:
+        broken.setattr("relusweep.sweep.store.small_file.content_of", refuse)
+        broken.setattr("relusweep.sweep.store.small_file._WAITS", (0.0,))
+        with pytest.raises(
+            StoreError, match=r"names.json: cannot be read .Input/output error.; expected a file that can"
+        ):
+            keep_names(store, [{"file": "b.csv", "x_columns": None, "y_column": None, "content": "2" * 32}])
+    assert [each["file"] for each in names(store)] == ["a.csv"]
+
+
+def test_branches_are_those_of_the_store_in_use(store: Path, tmp_path: Path) -> None:
+    keep_names(store, [{"file": "from/abc@7", "x_columns": None, "y_column": None, "content": "1" * 32}])
+    look_in(store)
+    assert contents.branch("abc@7") == "1" * 32
+    (tmp_path / "other").mkdir()
+    look_in(tmp_path / "other")
+    assert contents.branch("abc@7") is None
 
 
 def test_store_that_cannot_be_written_is_named(store: Path) -> None:

@@ -19,7 +19,7 @@ def test_columns_are_called_after_the_measures() -> None:
     assert validated(tuple(extra.BUILT_IN)) == tuple(extra.BUILT_IN)
 
 
-def test_own_measures_and_numbers_of_eigenvalues_are_told_by_their_form() -> None:
+def test_own_measures_and_numbers_of_eigenvalues_are_known_by_their_form() -> None:
     assert [name for name in ("a.py:f", "a.py", "a:f", ":f", "a.py:1f", "trace") if is_own(name)] == ["a.py:f"]
     assert [eigenvalues(f"spectrum{text}") for text in (":5", ":64", ":65", ":0", ":05", ":", "", ":x")] == [
         5,

@@ -59,7 +59,7 @@ def mnist(**parameters):
     return draw("mnist", split="t10k", **({"n": 20, "n_test": 10} | parameters))
 
 
-def test_files_are_told_by_what_is_in_them_whatever_their_names_say(folder):
+def test_files_are_known_by_what_is_in_them_whatever_their_names_say(folder):
     expected = mnist(classes="1,3")
     (folder / "t10k-labels-idx1-ubyte.gz").rename(folder / "t10k-labels-idx1-ubyte")
     images = folder / "t10k-images-idx3-ubyte"

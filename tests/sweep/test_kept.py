@@ -234,6 +234,40 @@ def test_code_of_a_store_of_someone_else_runs_by_no_command_before_it_is_read_an
     assert forgetting("run", own, "--out", coded, "--workers", 1).code == 0
 
 
+MEASURE = """
+from pathlib import Path
+Path("ran").touch()
+def largest(networks): return networks.residuals.abs().amax(1)
+"""
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_replay_takes_the_python_of_measures_too_and_compares_what_it_returns(
+    forgetting: Callable[..., Any], tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(MEASURE)
+    spec = tiny(measure="extra = ['mine.py:largest', 'spectrum']", max_steps=20)
+    assert forgetting("run", spec, "--out", "store", "--workers", 1).code == 0
+    (tmp_path / "mine.py").unlink()
+    Path("ran").unlink()
+    run_id = row_of(Path("store"))["run_id"]
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))  # another account
+    said = forgetting("replay", "store", run_id)
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("TrustError: store/files/")
+    assert "(mine.py:largest)" in said.err
+    assert not Path("ran").exists()
+    said = forgetting("replay", "store", run_id, "--trust")
+    assert said.code == 0
+    assert Path("ran").exists()
+    lines = {line.split()[0]: line for line in said.out.splitlines() if line}
+    assert lines["largest"].endswith("0.0e+00")
+    assert lines["spectrum"].split()[1:] == ["17", "numbers", "17", "numbers", "0.0e+00"]
+    (code,) = Path("store", "files").glob("*.py")
+    code.unlink()
+    assert f"broken: {code}: not there" in forgetting("verify", "store").out
+
+
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_damaged_and_missing_code_is_named_by_verify_and_written_anew_by_run(
     forgetting: Callable[..., Any], coded: Path, tmp_path: Path

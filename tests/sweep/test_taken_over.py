@@ -112,3 +112,29 @@ def test_extra_measures_are_taken_over_where_they_are_all_there(
     tables = [pq.read_table(path) for path in store.parts()]
     longer = [row for table in tables for row in table.to_pylist() if row["max_steps"] == 5000]
     assert {len(row["spectrum"]) for row in longer if row["status"] == "converged"} == {13, 17}
+
+
+@pytest.mark.parametrize(("then", "count"), [("largest", 12), ("other", 4), ("changed", 4)])
+def test_measures_of_the_users_are_taken_over_where_the_very_same_function_made_them(
+    ended: Callable[..., tuple[Spec, Store]], tmp_path: Path, then: str, count: int
+) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "import torch\n"
+        "def largest(networks): return torch.stack([networks.residuals.amax(1), networks.residuals.amin(1)], 1)\n"
+        "def other(networks): return networks.residuals.amax(1)\n"
+    )
+    asked = "extra = ['mine.py:{}']"
+    spec, store = ended(measure=asked.format("largest"), then=asked.format("other" if then == "other" else "largest"))
+    if then == "changed":
+        mine.write_text(mine.read_text() + "# another file\n")
+        spec = Spec.read(tmp_path / "tiny.toml")
+    assert taken(spec, store) == count, "what has diverged has no measures"
+    longer = [row for row in store.read()[0].to_pylist() if row["max_steps"] == 5000]
+    assert len(longer) == count
+    if then == "largest":
+        again = Spec.read(tmp_path / "tiny.toml")
+        more = tmp_path / "more.toml"
+        more.write_text((tmp_path / "tiny.toml").read_text().replace("5000", "7000"))
+        assert taken(Spec.read(more), store) == 12, "and so are rows that were taken over themselves"
+        assert spec_ids(again) <= store.recorded()

@@ -4,7 +4,20 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from relusweep.analysis.plotting import BLUE, GREEN, ORANGE, RED, SKY, heavy, layout, legend, log_axes, styled, thin
+from relusweep.analysis.plotting import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    RED,
+    SKY,
+    heavy,
+    layout,
+    legend,
+    log_axes,
+    plain,
+    styled,
+    thin,
+)
 from relusweep.analysis.studies.compare.captions import WORDS
 from relusweep.analysis.studies.compare.pairs import BOTH_CONVERGED, ONE_DIVERGED, Pairs, of_baseline
 
@@ -57,12 +70,12 @@ def _paired(baseline: str, points: pl.DataFrame, measures: list[str], arms: list
                         axes.plot(
                             chosen[of_baseline(measure)], chosen[measure], marker, color=colour, alpha=0.7,
                             markerfacecolor=colour if converged else "none", rasterized=heavy(chosen),
-                            label=arm if converged else f"{arm}, not converged",
+                            label=plain(arm if converged else f"{arm}, not converged"),
                         )  # fmt: skip
             axes.set_xlim(low, high)
             axes.set_ylim(low, high)
             log_axes(axes, title, ylabel="of the run")
-            axes.set_xlabel(f"of its partner, {baseline}")
+            axes.set_xlabel(plain(f"of its partner, {baseline}"))
         legend(figure)
         return figure
 
@@ -81,9 +94,9 @@ def _ratios(baseline: str, rows: pl.DataFrame, measures: list[str], arms: list[s
                     ratio, low, high = (line[name].to_numpy() for name in ("ratio", "ratio_low", "ratio_high"))
                     axes.errorbar(
                         line["lr"].to_numpy(), ratio, (ratio - low, high - ratio), color=colour, marker=marker,
-                        capsize=3, label=arm,
+                        capsize=3, label=plain(arm),
                     )  # fmt: skip
-            log_axes(axes, title, ylabel=f"ratio to {baseline}")
+            log_axes(axes, title, ylabel=plain(f"ratio to {baseline}"))
             axes.set_xlabel(r"step size $\eta$")
         legend(figure)
         return figure

@@ -8,12 +8,15 @@ import polars as pl
 from relusweep.analysis.group import said
 from relusweep.analysis.table import extra_columns, varied
 from relusweep.sweep.data import PROBLEM_KEYS
+from relusweep.sweep.record import RESULTS, SCHEMAS
 from relusweep.sweep.run import CONDITIONAL, Run
 
-MEASURES = (
+_FIRST = (
     "sharpness", "gn_sharpness", "eos_ratio", "oriented_stability_norm", "stability_norm", "variation_norm",
-    "parameter_norm", "test_rmse", "test_sup", "dead_fraction", "steps",
+    "parameter_norm", "test_rmse", "test_sup", "dead_fraction",
 )  # fmt: skip
+_NUMBERS = [each.name for each in SCHEMAS["runs"] if each.name in RESULTS and each.type == "double"]
+MEASURES = (*_FIRST, *(name for name in _NUMBERS if name not in _FIRST), "steps")
 _SIDE = "_of_baseline"  # behind the name of a column: of the partner
 
 # What changes with a parameter without being another choice, beside what `CONDITIONAL` says.

@@ -41,10 +41,14 @@ def _judged(row: dict[str, float] | None, symbol: str, baseline: str) -> tuple[s
 
 def _partners(counts: dict[str, int]) -> str:
     parts = [
-        f"{counts['budget']} pairs at budget" if counts["budget"] else "",
-        f"{counts['diverged']} with a divergence" if counts["diverged"] else "",
-        f"{counts['alone']} runs without a partner" if counts["alone"] else "",
+        f"{_counted(counts['budget'], 'pair')} at budget" if counts["budget"] else "",
+        f"{_counted(counts['diverged'], 'pair')} with a divergence" if counts["diverged"] else "",
+        f"{_counted(counts['alone'], 'run')} without a partner" if counts["alone"] else "",
         f"{counts['baseline_alone']} of the baseline without" if counts["baseline_alone"] else "",
     ]
     left = ", ".join(part for part in parts if part)
     return f"Not in it: {left}." if left else "Every run has its partner, and all converged."
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -96,12 +96,13 @@ def with_floors(found: Arms) -> tuple[Arms, pl.DataFrame, list[str]]:
     joined = runs.join(floors, on="run_id", how="left", maintain_order="left").with_columns(
         floor_loss=pl.col("floor_rmse") ** 2 / 2
     )
+    left = subjects.select(DATA_KEYS).n_unique() - len(sets)
     note = (
         f"Floors were computed for {len(sets)} of {subjects.select(DATA_KEYS).n_unique()} data sets "
         f"({'; '.join(map(str, sets)) or 'none'}), which {len(floors)} of {len(subjects)} shallow runs share: at "
         f"most {MOST_SETS}, of up to {MOST_SAMPLES} samples with up to {MOST_HYPERPLANES} hyperplanes through d of "
         "them, with shallow runs at step sizes from "
-        f"{FROM:g} to below 2. Elsewhere nothing is claimed of a floor."
+        f"{FROM:g} to below 2; nothing is claimed of a floor for the other {left}."
     )
     table = pl.DataFrame(list(chain.from_iterable(rows)), schema=FLOOR_SCHEMA)
     return replace(found, grouping=replace(found.grouping, runs=joined)), table, [note, *given_up]

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from relusweep.cluster.local import forks
 from relusweep.cluster.local.forks import CONTEXT, adopt, load_ahead
+from relusweep.cluster.ray.folder import folder as ray_folder
 from relusweep.sweep.store.store import Store
 
 
@@ -52,3 +54,23 @@ def test_worker_has_the_environment_that_its_launcher_has_now(monkeypatch: pytes
 def _tell(pipe: Any, environment: dict[str, str]) -> None:
     adopt(environment)
     pipe.send(os.environ.get("RELUSWEEP_LATE"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="wants a folder of another user's")
+def test_sockets_lie_in_no_folder_that_another_user_could_exchange(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = tmp_path / "theirs"
+    (theirs / "ours").mkdir(parents=True)
+    os.chown(theirs, 65534, 65534)
+    made: list[str | None] = []
+    monkeypatch.setattr(forks.util, "get_temp_dir", lambda: made.append(forks.tempfile.tempdir))
+    for folder in (theirs / "ours", tmp_path):
+        monkeypatch.setattr(forks.tempfile, "tempdir", str(folder))
+        monkeypatch.setattr(forks, "_LONGEST", 1000)
+        forks._make_folder_of_sockets()
+        assert forks.tempfile.tempdir == str(folder)
+    assert made == ["/tmp", str(tmp_path)]
+    monkeypatch.setattr(forks.tempfile, "tempdir", str(theirs / "ours"))
+    with ray_folder() as home:
+        assert home.parent == Path("/tmp")

@@ -125,7 +125,7 @@ class Cluster:
         self._wait(lambda: not self.states()[node].startswith("down"), f"{node} is back")
 
     def kill_controller(self) -> None:
-        """Kill slurmctld; jobs go on, and nobody can ask about them."""
+        """Kill slurmctld; jobs go on, and no one can ask about them."""
         self._end("slurmctld")
 
     def restart_controller(self) -> None:

@@ -59,7 +59,7 @@ def test_tasks_last_ten_minutes_where_there_is_little_and_are_four_waves_where_t
     assert [task.seconds for task in many] == [6000] * 40
 
 
-def test_a_thousand_gpus_are_given_enough_to_do_where_nobody_says_how_many_jobs_may_run():
+def test_a_thousand_gpus_are_given_enough_to_do_where_no_one_says_how_many_jobs_may_run():
     made = make_tasks(bundles(*[300.0] * 20_000), lengths(), 1)
     assert [task.seconds for task in made] == [1500] * 4000
 

@@ -89,7 +89,7 @@ def test_requeued_job_starts_again_and_knows_that_it_does(slurm, submit, said, u
     assert said("starts") == ["0", "1"]
 
 
-def test_cancelled_job_is_told_and_does_not_return(slurm, submit, said, until):
+def test_cancelled_job_gets_its_signal_and_does_not_return(slurm, submit, said, until):
     job = submit("trap 'echo TERM >> signals' TERM; echo begun >> signals; sleep 60 & wait; sleep 60")
     until(lambda: said("signals"))
     slurm.run("scancel", "--full", "--signal=TERM", job)
@@ -116,7 +116,7 @@ def test_urgent_job_has_others_told_at_once_and_requeued(submit, said, until, tm
         f"told() {{ trap '' TERM; echo told >> $1; sleep {KILL_WAIT + 1}; echo written >> $1; trap - TERM; exec sleep 60; }}\n"
         'trap "told $1" TERM\necho "start ${SLURM_RESTART_COUNT:-0}" >> $1\nsleep 60 & wait\n'
     )
-    # Without GraceTime the script does the work itself: an srun that is told to end kills its step at once, and whether
+    # Without GraceTime the script does the work itself: an srun that has to end kills its step at once, and whether
     # the step hears of SIGTERM before is a matter of milliseconds.
     for node, partition, runner in (("node1", "main", "exec"), ("node2", "grace", "srun")):
         submit(f"{runner} bash work {node}", f"--partition={partition}", "--exclusive", f"--nodelist={node}")

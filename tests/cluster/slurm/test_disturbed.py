@@ -40,11 +40,11 @@ def of_two_minutes(
     command = [sys.executable, "-m", "relusweep", "run", spec, "--on", "slurm", "--machine", machine, "--out", store]
     with Cluster(nodes=1) as cluster:
         subprocess.run([*command, "--detach", "--checkpoint-minutes", "0"], env=cluster.environment, check=True)
-        threading.Thread(target=_stand_still_until_it_is_told, args=(store,), daemon=True).start()
+        threading.Thread(target=_stand_still_until_asked_to_stop, args=(store,), daemon=True).start()
         yield store, cluster
 
 
-def _stand_still_until_it_is_told(store: Path) -> None:
+def _stand_still_until_asked_to_stop(store: Path) -> None:
     job = _far_enough(store)
     job.suspend()
     status, usr2 = Path(f"/proc/{job.pid}/status"), 1 << (signal.SIGUSR2 - 1)

@@ -48,7 +48,7 @@ def test_time_limit_is_read_as_slurm_reads_it(read, text, seconds):
     assert read(f'time = "{text}"\nsignal_seconds = 1').seconds == seconds
 
 
-def test_job_is_told_to_stop_before_the_signal_is_due(read):
+def test_job_is_asked_to_stop_before_the_signal_is_due(read):
     assert read('time = "60"\nsignal_seconds = 120').sure_seconds == 3600 - 120 - 60
     assert read('time = "2:31"').sure_seconds == 1
 

@@ -44,6 +44,7 @@ def test_largest_array_is_that_of_the_configuration():
     for asked, largest in {"max_array_tasks=1000,bf_interval=1": 1000, "defer,max_array_tasks=50000": 40000}.items():
         assert read_largest_array(f"{text}SchedulerParameters     = {asked}\n") == largest
     assert read_largest_array("KillWait = 30 sec\n") == MOST_TASKS
+    assert read_largest_array(f"MaxArraySize = {'9' * 5000}\n") == MOST_TASKS
 
 
 def test_task_of_an_array_is_never_called_by_the_number_that_means_them_all(monkeypatch):

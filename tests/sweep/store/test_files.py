@@ -97,7 +97,7 @@ def test_whatever_else_lies_there_is_passed_over(store, folder, content):
         ("time", None),
     ],
 )
-def test_numbers_that_nobody_can_add_up_are_passed_over(store, key, value):
+def test_numbers_that_no_one_can_add_up_are_passed_over(store, key, value):
     (store.path / "progress" / "w.json").write_text(json.dumps(STANDING | {key: value}))
     assert store.progress() == []
 
@@ -126,7 +126,7 @@ def test_an_error_of_the_file_system_about_a_file_of_the_store_is_the_store_s(st
 
 
 @pytest.mark.parametrize("folder", ["failures", "progress"])
-def test_a_pipe_or_a_device_keeps_nobody_waiting(store, folder):
+def test_a_pipe_or_a_device_keeps_no_one_waiting(store, folder):
     os.mkfifo(store.path / folder / "x.json")
     (store.path / folder / "y.json").symlink_to("/dev/zero")
     assert store.failures() == store.progress() == []

@@ -398,7 +398,7 @@ def test_takeover_of_a_damaged_lease_leaves_its_owner_nothing_to_record(
     [{"pid": 10**30}, {"pid": -1}, {"pid": 2**31}, {"runs": [["a"]]}, {"runs": [None]}, {"started": float("nan")},
      {"kernel": "x"}, {"kernel": 3}, {"host": "\x1b[31m\n"}],
 )  # fmt: skip
-def test_lease_that_nobody_of_ours_wrote_stops_no_command(tmp_path: Path, changed: dict[str, Any]) -> None:
+def test_lease_that_no_one_of_ours_wrote_stops_no_command(tmp_path: Path, changed: dict[str, Any]) -> None:
     store = Store.create(tmp_path / "store")
     path = store.path / "claims" / "p.json"
     for identity in (process.identity(), {"host": "elsewhere", "pid": 1, "started": 0.0}):
@@ -409,7 +409,7 @@ def test_lease_that_nobody_of_ours_wrote_stops_no_command(tmp_path: Path, change
         remove_expired(store)
 
 
-def test_lease_of_the_far_future_is_nobody_s(tmp_path: Path) -> None:
+def test_lease_of_the_far_future_is_no_one_s(tmp_path: Path) -> None:
     """By a file of next year, a store would never be trained."""
     store = Store.create(tmp_path / "store")
     path = store.path / "claims" / "p.json"

@@ -90,6 +90,27 @@ def test_only_what_is_new_is_trained_and_what_was_recorded_stays_as_it_is(
     assert json.loads((older.path / "store.json").read_text()) == {"relusweep_schema_version": SCHEMA_VERSION}
 
 
+@pytest.mark.slow
+def test_with_more_steps_what_had_ended_is_taken_over_and_the_rest_goes_on_where_states_were_kept(
+    older: Store, cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    text = older.spec_path.read_text().replace("max_steps = 600", "max_steps = 900").replace('every = "log:3"\n', "")
+    (tmp_path / "longer.toml").write_text(text)
+    before, has_states = rows(older), (older.path / "states").exists()
+    plan = cli("plan", tmp_path / "longer.toml", "--out", older.path).out
+    ended = [row for row in before.values() if row["status"] == "diverged"]
+    constant = [row for row in ended if row["schedule"] == "constant"]
+    assert f", {len(constant)} had ended before it" in plan
+    assert ("  0 go on from a smaller max_steps" in plan) != has_states
+    done = cli("run", tmp_path / "longer.toml", "--out", older.path, "--workers", 1)
+    assert done.code == 0
+    assert f"{len(constant)} run(s) had ended with fewer steps; their rows are taken over." in done.err + done.out
+    assert ("go on from where a smaller max_steps had left them" in done.err + done.out) == has_states
+    assert ("begin anew: no state of theirs serves" in done.err + done.out) != has_states
+    assert {*planned(older)} <= older.recorded()
+    assert cli("verify", older.path).out.count("broken") == 0
+
+
 def test_compaction_makes_parts_of_this_version_with_the_same_rows(older: Store, cli: Callable[..., Any]) -> None:
     before = {table: rows(older, table) for table in TABLES}
     assert cli("compact", older.path).code == 0

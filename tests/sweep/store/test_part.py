@@ -107,7 +107,7 @@ def test_part_of_a_later_schema_is_broken_and_says_so(store):
 @pytest.fixture
 def refusing(monkeypatch):
     """Have the file system refuse so many reads of parts, with this error."""
-    monkeypatch.setattr("relusweep.sweep.store.part._WAITS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr("relusweep.sweep.store.small_file._WAITS", (0.0, 0.0, 0.0))
 
     def refuse(number, times):
         left = [times]
@@ -142,9 +142,9 @@ def test_read_that_is_refused_in_passing_is_tried_again(store, refusing, number)
 def test_read_that_stays_refused_stops_the_command_and_leaves_the_part_alone(store, refusing, number):
     before = [(part, part.read_bytes()) for part in store.parts()]
     refusing(number, -1)
-    why = "not enough memory" if number is None else os.strerror(number)
+    why = os.strerror(number or errno.ENOMEM)
     for command in (repair, compact, lambda store: store.read(), lambda store: store.recorded()):
-        with pytest.raises(StoreError, match=rf"pack-a.parquet: cannot be read \({why}\); expected a part that can"):
+        with pytest.raises(StoreError, match=rf"pack-a.parquet: cannot be read \({why}\); expected a file that can"):
             command(store)
     assert [(part, part.read_bytes()) for part in store.parts()] == before
     assert not (store.path / "aside").exists()
@@ -162,7 +162,7 @@ def test_part_in_which_a_damaged_size_asks_for_all_memory_is_broken(store, refus
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="wants to become another user")
 def test_part_of_a_colleague_that_cannot_be_read_is_left_alone(store, monkeypatch):
-    monkeypatch.setattr("relusweep.sweep.store.part._WAITS", (0.0,))
+    monkeypatch.setattr("relusweep.sweep.store.small_file._WAITS", (0.0,))
     part = store.parts()[0]
     part.chmod(0o600)
     for folder in (store.path, *store.path.parents):

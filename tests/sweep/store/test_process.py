@@ -82,7 +82,7 @@ def test_a_namespace_that_sees_the_numbers_of_another_compares_none() -> None:
     assert (answer, theirs["kernel"]) == (None, None)
 
 
-def test_a_step_of_the_clock_makes_nobody_another(tmp_path: Path) -> None:
+def test_a_step_of_the_clock_makes_no_one_another(tmp_path: Path) -> None:
     """The kernel then says that it was booted at another time; here a file in place of its own says so."""
     mine, stat = process.identity(), Path("/proc/stat").read_text().splitlines()
     moved = [f"btime {int(line.split()[1]) + 5}" if line.startswith("btime") else line for line in stat]

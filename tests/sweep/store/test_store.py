@@ -144,7 +144,7 @@ def test_store_whose_folder_is_a_link_is_refused(store, tmp_path, folder):
             use(store.path)
 
 
-def test_spec_that_is_a_pipe_keeps_nobody_waiting(store):
+def test_spec_that_is_a_pipe_keeps_no_one_waiting(store):
     os.mkfifo(store.path / "spec.toml")
     with pytest.raises(StoreError, match=r"spec\.toml: no file; expected the spec"):
         Store.open(store.path)

@@ -27,7 +27,7 @@ def test_what_was_not_paired_is_in_the_verdict(compared, row, planted):
     rows[1]["status"] = "diverged"
     rows.append(row(0.3, 0))
     said = verdict(compared(rows), SHARPNESS).sentence
-    assert said.endswith("Not in it: 1 pairs at budget, 1 with a divergence, 1 of the baseline without.")
+    assert said.endswith("Not in it: 1 pair at budget, 1 pair with a divergence, 1 of the baseline without.")
 
 
 def test_where_no_pair_converged_the_answer_is_open(compared, row):

@@ -40,7 +40,7 @@ def test_where_no_deep_network_fits_nothing_is_claimed(studied, network):
 
 
 @pytest.mark.slow
-def test_separation_that_the_floor_proves_is_told_apart(studied, both):
+def test_separation_that_the_floor_proves_is_a_case_of_its_own(studied, both):
     result = studied(both(0.4))
     controls = result.tables["controls"].filter(control="claim").row(0, named=True)
     assert 0 < controls["forbidden"] < controls["separated"]

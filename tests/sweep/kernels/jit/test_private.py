@@ -75,7 +75,7 @@ def test_a_list_of_others_counts_though_the_group_is_one_s_own(folder: Path, mon
 
 
 def test_what_was_checked_is_what_is_used(folder: Path, tmp_path: Path) -> None:
-    """A link in a folder of somebody else's may lead elsewhere a moment later."""
+    """A link in a folder of someone else's may lead elsewhere a moment later."""
     kept = tmp_path / "ours"
     kept.mkdir(mode=0o700)
     (folder / "link").symlink_to(kept)

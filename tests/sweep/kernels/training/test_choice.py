@@ -72,6 +72,26 @@ def test_settings_go_to_kernels_that_were_taught_them(setting, on_cpu, on_gpu, m
     assert (choose(run, CPU), choose(run, GPU)) == (on_cpu, on_gpu)
 
 
+# What a step depends on, and what it does not: data, weights at the start, names, and how far a training goes.
+OF_STEPS = {
+    "depth", "width", "width2", "bias", "output_bias", "activation", "negative_slope", "optimizer", "lr", "lr_ratio",
+    "momentum", "beta1", "beta2", "epsilon", "batch_size", "sampling", "label_noise", "clip", "weight_decay",
+    "decay_bias", "warmup_steps", "schedule", "schedule_every", "schedule_factor", "dtype", "d", "n", "seed",
+}  # fmt: skip
+OF_NO_STEP = {
+    "problem", "n_test", "data_seed", "noise", "domain", "radius", "frequency", "bandwidth", "teacher_width", "classes",
+    "split", "file", "x_columns", "y_column", "standardize", "content", "target", "target_source", "target_arguments",
+    "inputs", "inputs_source", "init", "init_file", "init_content", "from_step", "from_parameters", "init_scale",
+    "output_scale", "max_steps", "tolerance",
+}  # fmt: skip
+
+
+def test_every_parameter_of_a_run_was_thought_of_by_the_kernels():
+    lacking = "a new one: if a step depends on it, have `supports` of every kernel that does not know it refuse it"
+    assert set(PARAMETERS) == OF_STEPS | OF_NO_STEP, lacking
+    assert not OF_STEPS & OF_NO_STEP
+
+
 def test_every_optimizer_of_a_run_is_in_the_declared_lists_and_no_other():
     optimizers = set(get_args(Run.model_fields["optimizer"].annotation))
     momenta = {"gd", "sgd", "momentum", "nesterov"}
