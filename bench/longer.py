@@ -27,15 +27,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         train(folder / "few", FEW)
+        stores = [folder / f"more-{number}" for number in range(REPETITIONS + 2)]
+        for store in stores:
+            shutil.copytree(folder / "few", store)
 
         def go_on() -> None:
-            shutil.copytree(folder / "few", folder / "more")
-            train(folder / "more", MANY)
-            shutil.rmtree(folder / "more")
+            train(stores.pop(), MANY)
 
         def at_once() -> None:
-            train(folder / "once", MANY - FEW)
-            shutil.rmtree(folder / "once")
+            train(Path(tempfile.mkdtemp(dir=folder)), MANY - FEW)
 
         seconds = interleaved({"going on": go_on, "as many steps at once": at_once}, REPETITIONS)
     for what, times in seconds.items():

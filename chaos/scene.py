@@ -212,8 +212,13 @@ def _changed(path: Path) -> float:
         return 0.0
 
 
-def _shown(process: psutil.Process) -> str:
+def line_of(process: psutil.Process) -> str:
+    """Return the command line of a process; empty if it has ended meanwhile."""
     try:
-        return f"{process.pid} {' '.join(process.cmdline())[:100]}"
+        return " ".join(process.cmdline())
     except psutil.Error:
-        return f"{process.pid}"
+        return ""
+
+
+def _shown(process: psutil.Process) -> str:
+    return f"{process.pid} {line_of(process)[:100]}"

@@ -14,7 +14,7 @@ import psutil
 
 from chaos.faults import damaged
 from chaos.launcher import PATIENCE, Launcher
-from chaos.scene import Scene
+from chaos.scene import Scene, line_of
 from chaos.stage import Fault, Maker, Stage, has_own_disks
 from chaos.sweep import Sweeps
 from relusweep.cluster.slurm.submission import Submission
@@ -66,7 +66,7 @@ class OnSlurm(Scene):
 
     def processes(self, *words: str) -> list[psutil.Process]:
         """Return processes of tasks of this store, by what is in their command lines."""
-        return [each for each in self.orphans() if all(word in " ".join(each.cmdline()) for word in words)]
+        return [each for each in self.orphans() if all(word in line_of(each) for word in words)]
 
     def wait_for_task(self, launcher: Launcher) -> None:
         """Wait until a task trains, for a moment of chance."""
@@ -107,7 +107,7 @@ def _killed(scene: OnSlurm, pick: str) -> None:
 
 def _step_daemons(scene: OnSlurm) -> list[psutil.Process]:
     found = [each for node in scene.cluster.nodes for each in scene.cluster.processes(node)]
-    return [each for each in found if each.name() == "slurmstepd"]
+    return [each for each in found if line_of(each).startswith("slurmstepd")]
 
 
 def _to_task(scene: OnSlurm, command: tuple[str, ...], codes: tuple[int, ...] = (0,)) -> None:

@@ -22,6 +22,7 @@ from relusweep.sweep.store.small_file import content_of, patiently
 CHECKPOINT_FORMAT = 2
 _MARK = b"relusweep seal: "
 _SIZE = 16  # bytes of the hash
+_HOLDS_TENSORS = (torch.Tensor, dict, list, tuple)
 _Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
@@ -90,7 +91,7 @@ def _unpacked(content: bytes) -> dict[str, Any] | None:
             return None
     file.seek(0)
     saved = torch.load(file, map_location="cpu", weights_only=True)
-    if _checked(saved)["format"] != CHECKPOINT_FORMAT or not all(map(_is_whole, _tensors(saved, set()))):
+    if _checked(saved)["format"] != CHECKPOINT_FORMAT or not all(map(_is_whole, _tensors(saved))):
         return None
     return saved
 
@@ -100,14 +101,17 @@ def _is_whole(tensor: torch.Tensor) -> bool:
     return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
-def _tensors(value: Any, seen: set[int]) -> Iterator[torch.Tensor]:
-    """Yield the tensors within plain values, once each."""
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, dict | list | tuple) and id(value) not in seen:
-        seen.add(id(value))
-        for each in [*value.keys(), *value.values()] if isinstance(value, dict) else value:
-            yield from _tensors(each, seen)
+def _tensors(saved: dict[str, Any]) -> Iterator[torch.Tensor]:
+    """Yield the tensors within plain values."""
+    waiting, seen = [saved], set[int]()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif id(value) not in seen:
+            seen.add(id(value))
+            within = value.values() if isinstance(value, dict) else value
+            waiting += [each for each in within if isinstance(each, _HOLDS_TENSORS)]
 
 
 def _hash(content: memoryview) -> bytes:

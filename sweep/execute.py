@@ -21,7 +21,7 @@ from relusweep.sweep.record import SCHEMA_VERSION, code_version
 from relusweep.sweep.results import Results
 from relusweep.sweep.run import ENDLESS, Run
 from relusweep.sweep.spec import Measure
-from relusweep.sweep.states import States
+from relusweep.sweep.states import States, short
 from relusweep.sweep.states import write as write_states
 from relusweep.sweep.train import CHECK_STEPS, CHECKS_IN_A_ROW, State, Training
 
@@ -241,7 +241,7 @@ class _Execution:
         if asked and any(run.schedule in ENDLESS for run in runs):
             positions = state.pop("position")
             moments = self.results.moments_of(positions)
-            dumps, seconds = [run.model_dump() for run in runs], self.progress.seconds / len(self.pack.runs)
+            dumps, seconds = list(map(short, runs)), self.progress.seconds / len(self.pack.runs)
             write_states(path, runs, States(dumps, self.pack.shape.max_steps, state, moments, seconds))
 
     # Checkpoints -----------------------------------------------------------------------------------------------------
@@ -251,7 +251,7 @@ class _Execution:
             return
         started = time.monotonic()
         saved = {
-            "runs": [run.model_dump() for run in self.pack.runs],
+            "runs": list(map(short, self.pack.runs)),
             "measure": self.measure.saved(),
             "training": self.training.save(),
             "handled": self.handled,

@@ -18,7 +18,7 @@ from relusweep.sweep.pack import Pack, make_packs
 from relusweep.sweep.results import Results
 from relusweep.sweep.run import ENDLESS, Run, run_id
 from relusweep.sweep.spec import Measure, Spec
-from relusweep.sweep.states import States
+from relusweep.sweep.states import States, short
 from relusweep.sweep.store.run_ids import RunIds
 from relusweep.sweep.store.store import Store
 from relusweep.sweep.train import in_order
@@ -111,7 +111,7 @@ def _checkpoint(pack: Pack, measure: Measure, left: States, rows: list[int], ask
     ]
     state = {name: tensor[at] for name, tensor in left.state.items()} | {"position": torch.arange(len(rows))}
     return {
-        "runs": [run.model_dump() for run in pack.runs],
+        "runs": list(map(short, pack.runs)),
         "measure": measure.saved(),
         "training": {"step": left.step, "cursor": 0, "ids": [run.id for run in in_order(pack.runs)], "state": state},
         "handled": left.step,

@@ -158,7 +158,8 @@ def write_npz(store: Store, run_id: str, file: Path, say: Callable[[str], None])
     _look_in(store, run, Measure())
     if row["status"] == "diverged":
         raise StoreError(
-            f"run {row['run_id']}: it diverged after {row['steps']} steps; there are no weights to export."
+            f"run {row['run_id']}: it diverged after {row['steps']} steps; there are no weights to export. "
+            "Expected one whose status is converged or budget."
         )
     saved = _rows(store, "weights", row["run_id"])
     weights = saved[0] if saved else train_alone(store, row, Measure(save_weights=True), say)["weights"].to_pylist()[0]

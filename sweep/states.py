@@ -15,6 +15,7 @@ from typing_extensions import TypedDict
 
 from relusweep.sweep.checkpoint import load_checkpoint, write_checkpoint
 from relusweep.sweep.pack import Pack
+from relusweep.sweep.record import DEFAULTS
 from relusweep.sweep.run import Run, run_id
 from relusweep.sweep.store.atomic import store_errors
 from relusweep.sweep.store.files import listed
@@ -42,6 +43,11 @@ class States(NamedTuple):
     def ids(self) -> RunIds:
         """What the runs are called."""
         return RunIds(map(run_id, self.runs))
+
+
+def short(run: Run) -> dict[str, Any]:
+    """Return a run's parameters without those that have their default: the rest is known."""
+    return run.model_dump(exclude_defaults=True)
 
 
 def path_of(store: Store, pack: Pack) -> Path:
@@ -85,7 +91,8 @@ def _read(path: Path) -> States | None:
     saved = load_checkpoint(path)
     try:
         given, training = _checked(saved), saved["training"] if saved else {}
-        found = States(given["runs"], training["step"], training["state"], given["moments"], given["seconds"])
+        runs = [DEFAULTS | values for values in given["runs"]]
+        found = States(runs, training["step"], training["state"], given["moments"], given["seconds"])
         rows = {len(found.ids), *map(len, found.state.values())}
         steps = {values["max_steps"] for values in found.runs}
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):

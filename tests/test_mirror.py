@@ -49,6 +49,7 @@ ELSEWHERE = {
     "sweep/shelf.py": "sweep/test_contents.py",
     "cluster/finding.py": "cluster/test_doctor.py",
     "cluster/pack_size.py": "cluster/local/test_backend.py",
+    "cluster/host/orphans.py": "cluster/ray/test_guard.py",
     "cluster/ray/doctor.py": "cluster/test_doctor.py",
     "cluster/ray/driver.py": "cluster/ray/test_backend.py",
     "cluster/ray/folder.py": "cluster/ray/test_cluster.py",

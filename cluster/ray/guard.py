@@ -14,6 +14,7 @@ from contextlib import suppress
 
 import psutil
 
+from relusweep.cluster.host.orphans import adopt_orphans, end_all_below
 from relusweep.cluster.host.signals import answer, blocked
 
 _PR_SET_PDEATHSIG = 1
@@ -39,6 +40,7 @@ def guard() -> None:
     for stream in filter(None, (sys.stdout, sys.stderr)):  # none that was closed before we began
         stream.flush()
     parent, (reading, writing) = os.getpid(), os.pipe()
+    adopt_orphans()  # a Ray of the child's own that was killed leaves processes which go minutes later
     with blocked():  # a signal that comes now is answered after it
         child = os.fork()
         if child == 0:
@@ -49,7 +51,10 @@ def guard() -> None:
             os.close(writing)
             answer(lambda number, _: _pass_on(child, number))
     if child:
-        raise SystemExit(_end_of(child, reading))
+        try:
+            raise SystemExit(_end_of(child, reading))
+        finally:
+            end_all_below()
 
 
 def _belong_to(parent: int) -> None:

@@ -5,7 +5,6 @@ ends, and Ray with it, when its input is closed. Ray itself gets none of SLURM's
 job: its workers have states to write first, and the launcher sees to that.
 """
 
-import ctypes
 import json
 import os
 import socket
@@ -16,9 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from relusweep.cluster.host.cores import own_cores
+from relusweep.cluster.host.orphans import adopt_orphans, end_all_below
 from relusweep.cluster.host.ports import free_ports
 from relusweep.cluster.host.signals import answer, blocked
 from relusweep.cluster.ray.cluster import STORE_BYTES
@@ -27,7 +25,6 @@ from relusweep.cluster.ray.folder import RAYS, folder
 _STARTS = 3  # of Ray on one node: beyond, the node itself is ill
 _LOOK_SECONDS = 0.1
 _LAST_LINES = 8  # of what Ray printed, for the launcher's log
-_PR_SET_CHILD_SUBREAPER = 36
 
 
 class Node:
@@ -68,7 +65,7 @@ class Node:
                 if not is_up and (home / RAYS / "ray_current_cluster").exists():  # written when the head knows us
                     is_up = True
                     self._report(up=self.address)
-            _end_all_below()
+            end_all_below()
             log.seek(0)
             lines = [line.strip() for line in log if line.strip()][-_LAST_LINES:]
             with suppress(OSError, IndexError):  # where Ray says in one line which of its processes died
@@ -134,22 +131,8 @@ def cpus() -> int:
     return min(confined, int(os.environ.get("SLURM_CPUS_ON_NODE", confined)))
 
 
-def _adopt_orphans() -> None:
-    """Become the parent of whatever is left below us without one, so that we find it."""
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-
-
-def _end_all_below() -> None:
-    """Kill what we started, and nothing else of Ray's on this machine."""
-    while below := psutil.Process().children(recursive=True):
-        for process in below:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(below, timeout=1)
-
-
 if __name__ == "__main__":
-    _adopt_orphans()
+    adopt_orphans()
     node = Node(*map(int, sys.argv[1:3]))
     answer(node.pass_on)
     sys.exit(node.stay())

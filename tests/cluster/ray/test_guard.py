@@ -55,6 +55,16 @@ def test_end_that_is_the_childs_own_is_passed_on_and_any_other_is_one_line(end: 
     assert (started.communicate()[1], started.returncode) == (err, code)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process adopt orphans")
+@pytest.mark.parametrize("end", ["sys.exit(0)", "os.kill(os.getpid(), signal.SIGKILL)"])
+def test_what_the_child_leaves_behind_ends_with_the_command(end: str) -> None:
+    """As the helpers of Ray's dashboard, which would go minutes later."""
+    child = "sh = subprocess.Popen(['sh', '-c', 'setsid sleep 60 & echo $!'], stdout=subprocess.PIPE, text=True)\n"
+    started = guarded(f"import subprocess\n{child}print(sh.stdout.readline(), flush=True)\n{end}")
+    left = int(started.communicate()[0])
+    assert not psutil.pid_exists(left) or psutil.Process(left).status() == psutil.STATUS_ZOMBIE
+
+
 def test_signal_to_the_command_and_its_group_reaches_the_child_once() -> None:
     started = guarded("print(os.getpid(), flush=True)\nwhile not came: time.sleep(0.01)\ntime.sleep(1)\nprint(*came)")
     assert started.stdout is not None

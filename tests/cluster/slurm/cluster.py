@@ -140,7 +140,7 @@ class Cluster:
         for node in self.nodes:
             if self._daemons[node].poll() is not None:
                 self._start_node(node)
-        self.wait_until_idle(4 * _PATIENCE)  # of a task without slurmstepd SLURM learns late
+        self.wait_until_idle(10 * _PATIENCE)  # of a task without slurmstepd SLURM learns late
 
     def wait_until_idle(self, seconds: float = _PATIENCE) -> None:
         """Wait until every node is up and none has a job."""
