@@ -1,7 +1,9 @@
 """A tiny sweep, and the command line to train it with: in this process, or in one that can be killed."""
 
+import gzip
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -10,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -42,6 +45,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("cluster")
         if "browser" in fixtures:
             item.add_marker("browser")
+
+
+def idx_files(folder: Path, seed: int) -> Path:
+    """Write forty random images of two classes, and return their folder."""
+    folder.mkdir()
+    images = np.random.default_rng(seed).integers(0, 256, (40, 28, 28), dtype=np.uint8)
+    content = struct.pack(">4B3I", 0, 0, 8, 3, 40, 28, 28) + images.tobytes()
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(content))
+    labels = (np.arange(40) % 2).astype(np.uint8).tobytes()
+    (folder / "train-labels-idx1-ubyte").write_bytes(struct.pack(">4BI", 0, 0, 8, 1, 40) + labels)
+    return folder
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -29,7 +29,7 @@ from relusweep.sweep.store.store import Store
 from relusweep.sweep.tally import Tally
 from tests.cluster.conftest import HASTE
 from tests.cluster.slurm.cluster import room_for
-from tests.conftest import FLIPS
+from tests.conftest import FLIPS, idx_files
 
 WIDTHS = "lr = [0.05, 0.1], seed = [0, 1], width = [3, 4, 5]"  # three tensor shapes, so three packs
 
@@ -186,6 +186,21 @@ def test_workers_have_the_functions_of_a_users_file_from_the_store_alone(
     assert {row["run_id"] for row in rows} == ids
     assert {(row["target"], row["target_arguments"]) for row in rows} == {("mine.py:f", '{"a":2.0}')}
     assert all(0 < row["train_rmse"] < 2 for row in rows)
+
+
+@pytest.mark.slow
+def test_workers_find_images_in_the_folder_that_the_launcher_names(
+    train: Callable[..., Any], tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RELUSWEEP_DATA", str(idx_files(tmp_path / "images", 0)))
+    spec = tiny(problem="'mnist'", d=784, max_steps=30, grid=WIDTHS)
+    store, failed = train(spec, 2)
+    assert (failed, store.failures()) == ([], [])
+    planned = {run.id: run.content for run in Spec.read(spec).expand()}
+    rows = store.read("runs", ["run_id", "content", "train_rmse"])[0].to_pylist()
+    assert {row["run_id"]: row["content"] for row in rows} == planned
+    assert None not in planned.values(), "they are not MNIST's"
+    assert all(0 < row["train_rmse"] < 9 for row in rows)
 
 
 @pytest.mark.slow

@@ -1,9 +1,7 @@
 """Kept: a store goes on without the files that it was trained on, and says what has become of them."""
 
-import gzip
 import json
 import shutil
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from relusweep.sweep import kept
 from relusweep.sweep.images import idx_content
 from relusweep.sweep.spec import Spec
 from relusweep.sweep.store.store import Store
+from tests.conftest import idx_files
 
 OWN: dict[str, Any] = {
     "problem": "'file'",
@@ -295,16 +294,6 @@ def test_code_is_run_from_no_folder_that_others_can_write(forgetting: Callable[.
 
 
 # Images --------------------------------------------------------------------------------------------------------------
-
-
-def idx_files(folder: Path, seed: int) -> Path:
-    folder.mkdir()
-    images = np.random.default_rng(seed).integers(0, 256, (40, 28, 28), dtype=np.uint8)
-    content = struct.pack(">4B3I", 0, 0, 8, 3, 40, 28, 28) + images.tobytes()
-    (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(content))
-    labels = (np.arange(40) % 2).astype(np.uint8).tobytes()
-    (folder / "train-labels-idx1-ubyte").write_bytes(struct.pack(">4BI", 0, 0, 8, 1, 40) + labels)
-    return folder
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ SPACE = 48  # vectors
 MOST_SAMPLES = 512  # whose Gram matrix is looked at: its cost grows with their square
 _FIRST_LOOK = 8  # further vectors than values wanted before the first look
 _EVERY = 4
+_ROUNDING = 1e-13  # of a sum: what is left of it when nearly all has been taken off
 _SWEEPS = 60  # of the QL algorithm for an eigenvalue; two or three are common
 
 
@@ -71,7 +72,7 @@ def several(network, basis, start, image, tolerance, sums, values, residuals):
                 if rank != count:
                     above_zero -= max(value, 0.0)
                     squares -= value**2
-            rest = min(above_zero, np.sqrt(max(squares, 0.0)))
+            rest = min(above_zero + _ROUNDING * sums[0], np.sqrt(max(squares, 0.0) + _ROUNDING * sums[1]))
             if j + 1 == len(start):  # all that there is
                 rest = min(rest, ritz[order[count]] if count <= j else -np.inf)
             if exhausted or (good and values[-1] - np.sqrt(error) > rest):
