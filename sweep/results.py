@@ -22,7 +22,7 @@ _LIST_NUMBERS = 2**28  # in one array of lists, whose offsets have 32 bits
 
 @dataclass
 class Results:
-    """Rows of the table runs; moments (step, positions (B,), measures (9, B)); weights (positions (B,), theta (B, p)).
+    """Rows of the table runs; moments (step, positions (B,), measures (m, B)); weights (positions (B,), theta (B, p)).
 
     And the weights of all moments, or of none: paths (step, positions (B,), theta (B, p)). A position says which run of
     the pack a number belongs to. Measures are float64 and NaN where a row says null.
@@ -45,9 +45,8 @@ class Results:
         Raises:
             ValueError, TypeError, KeyError: if that cannot be recorded.
         """
-        found = Results(
-            list(saved["runs"]), list(saved["moments"]), list(saved["weights"]), list(saved.get("paths", []))
-        )
+        moments = [(step, at, _with_all_measures(numbers)) for step, at, numbers in saved["moments"]]
+        found = Results(list(saved["runs"]), moments, list(saved["weights"]), list(saved.get("paths", [])))
         rows = pa.Table.from_pylist(found.runs, schema=SCHEMAS["runs"])
         if not set(rows["run_id"].to_pylist()) <= set(ids) or not set(rows["status"].to_pylist()) <= STATUSES:
             raise ValueError("rows of other runs")
@@ -159,3 +158,11 @@ def _lists(architecture: Architecture, theta: Tensor) -> dict[str, pa.Array]:
 
 def _joined(positions: Sequence[Tensor]) -> pa.Array:
     return pa.array(torch.cat(list(positions)).numpy())
+
+
+def _with_all_measures(numbers: Tensor) -> Tensor:
+    """Return measures of a moment with those that an earlier version did not know, at the end, as NaN."""
+    lacking = len(MOMENT_MEASURES) - len(numbers)
+    if lacking <= 0:
+        return numbers
+    return torch.cat([numbers, numbers.new_full((lacking, *numbers.shape[1:]), torch.nan)])

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from relusweep.sweep.checkpoint import load_checkpoint, write_checkpoint
 from relusweep.sweep.execute import Interrupted, execute
 from relusweep.sweep.pack import Pack
+from relusweep.sweep.record import MOMENT_MEASURES
 from relusweep.sweep.run import Run
 from relusweep.sweep.spec import Measure
 from relusweep.sweep.store.atomic import StoreError
@@ -125,6 +126,21 @@ def test_code_in_a_state_is_not_executed(tmp_path):
     (tmp_path / "old.pt").write_bytes(pickle.dumps({"format": 2, "training": Bomb()}))
     assert load_checkpoint(tmp_path / "zip.pt") is load_checkpoint(tmp_path / "old.pt") is None
     assert not (tmp_path / "ran").exists()
+
+
+def test_moments_of_a_version_with_fewer_measures_are_gone_on_from(state, tmp_path):
+    """A state is worth hours; a measure that it does not know is null at the moments that have passed."""
+    path = tmp_path / "pack.pt"
+    path.write_bytes(state)
+    saved = load_checkpoint(path)
+    before = saved["harvest"]["moments"]
+    assert before
+    saved["harvest"]["moments"] = [(step, at, numbers[:-1]) for step, at, numbers in before]
+    write_checkpoint(path, saved)
+    last, steps = MOMENT_MEASURES[-1], [step for step, *_ in before]
+    rows = trained(path)["trajectories"].to_pylist()
+    assert {row["step"] for row in rows} > {*steps}
+    assert all((row[last] is None) == (row["step"] in steps) for row in rows)
 
 
 PLACES = [

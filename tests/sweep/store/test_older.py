@@ -193,7 +193,7 @@ def test_checkpoint_without_a_later_parameter_is_resumed_and_its_runs_are_record
     assert [row["status"] for row in saved["harvest"]["runs"]] == ["diverged"]
     for row in (*saved["runs"], *saved["harvest"]["runs"]):
         for name in later:
-            del row[name]
+            row.pop(name, None)  # one that has its default is not written
     torch.save(saved, path)
     again = Pack(tuple(Run.model_validate(run) for run in saved["runs"]))  # as the launcher reads it
     assert again.id == pack.id
