@@ -30,6 +30,7 @@ from relusweep.sweep.point import Point
 
 _SPECTRUM = 512  # rows of the largest matrix whose whole spectrum is computed for a proof
 _ROUNDING = 1e-10  # of an eigenvalue; what lies nearer counts as equal
+_SEARCHES = 3  # for a larger eigenvalue than the one found
 _COLUMNS_BYTES = 2**26  # what the products that form a Hessian may take at once
 
 
@@ -147,17 +148,15 @@ def _proved(point: Point, pair: Eigenpair, *, exact: bool) -> Eigenpair:
     doubtful = _doubtful(pair)
     if not len(doubtful):
         return pair
-    level = pair.value + torch.maximum(pair.residual, _ROUNDING * pair.value.abs())
+    level = _above(pair)
     doubtful = doubtful[~bounds_spectrum(point.rows(doubtful), level[doubtful], exact=exact)]
     for b in doubtful.tolist():
         one, found = point.rows(slice(b, b + 1)), Eigenpair(*(column[b : b + 1] for column in pair))
         top = _hessian_spectrum(one) if exact else _newton_spectrum(one)
-        proved = top is not None
         if top is None:
-            top = _beside(found, hessian_product(one) if exact else gauss_newton_product(one))
-        if top.value > level[b]:
-            found = top
-        found = found._replace(rest=top.rest, residual=found.residual if proved else found.residual + torch.inf)
+            found = _searched(one, found, exact=exact)
+        else:
+            found = top if top.value > level[b] else found._replace(rest=top.rest)
         for column, value in zip(pair, found, strict=True):
             column[b] = value[0]
     return pair
@@ -221,6 +220,24 @@ def _last(matrix: Float[Tensor, "1 m m"]) -> Eigenpair:
     residual = torch.linalg.vector_norm((matrix @ vector[..., None])[..., 0] - value[:, None] * vector, dim=1)
     rest = values[:, -2] if values.shape[1] > 1 else torch.full_like(value, -torch.inf)
     return Eigenpair(value, vector, residual, rest)
+
+
+def _searched(one: Point, found: Eigenpair, *, exact: bool) -> Eigenpair:
+    """Search for a larger eigenvalue than the one found, until none is left; of no proof the residual is infinite."""
+    product = hessian_product(one) if exact else gauss_newton_product(one)
+    for _ in range(_SEARCHES):
+        other = _beside(found, product)
+        if not other.value > _above(found):
+            break
+        found = other
+        if bounds_spectrum(one, _above(found), exact=exact):
+            return found
+    return found._replace(rest=torch.full_like(found.value, torch.inf), residual=found.residual + torch.inf)
+
+
+def _above(pair: Eigenpair) -> Float[Tensor, " B"]:
+    """Return a level beyond which nothing is an eigenvalue if the pair is the top one; what lies nearer is equal."""
+    return pair.value + torch.maximum(pair.residual, _ROUNDING * pair.value.abs())
 
 
 def _beside(pair: Eigenpair, product: Product) -> Eigenpair:
