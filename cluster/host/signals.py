@@ -1,5 +1,6 @@
 """Signals: those that ask a process to write its states and stop, and who answers them for a while."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Collection, Iterator
@@ -11,6 +12,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, s
 
 Handler = Callable[[int, FrameType | None], object]
 
+_IMPORT_SECONDS = 0.01  # after which a signal that came during an import comes again
 _came = threading.Event()  # whether a stop signal has been answered: this process is leaving
 
 
@@ -32,15 +34,32 @@ def answer_first() -> None:
     From its first moment on, while what takes long is still being loaded. Later ones change nothing: it is leaving.
     """
     for number in STOP_SIGNALS:
-        if signal.getsignal(number) == signal.SIG_DFL:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, interrupt)
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    """Interrupt this process, unless it is leaving already."""
-    if not _came.is_set():
-        _came.set()
-        raise KeyboardInterrupt
+    """Interrupt this process, unless it is leaving already; a moment later where a module is being imported.
+
+    Code around an import may catch whatever is raised, and then nothing would come of the signal.
+    """
+    if _came.is_set():
+        return
+    if _is_importing(frame):
+        again = threading.Timer(_IMPORT_SECONDS, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
+        return
+    _came.set()
+    raise KeyboardInterrupt
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def ignore() -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -66,7 +67,7 @@ def hook():
     signalled.start()
 import relusweep.__main__ as entry
 entry.secure = hook
-sys.argv = ["relusweep", "doctor"]
+sys.argv = ["relusweep", "plan", "demo", "--out", "no-such-store"]
 sys.exit(entry.main())
 """
 
@@ -80,6 +81,22 @@ def test_stop_signal_while_everything_is_still_being_loaded_is_answered_in_one_l
         "relusweep: stopped before anything was begun.\n",
         "relusweep: stopped; what was in training is kept. The same command goes on from there.\n",
     )
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_stop_signal_is_answered_though_a_module_catches_everything_while_it_is_imported(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "greedy.py").write_text("import time\ntry:\n    time.sleep(1)\nexcept BaseException:\n    pass\n")
+    code = (
+        f"import os, signal, sys, threading, time; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from relusweep.cluster.host.signals import answer_first; answer_first()\n"
+        f"threading.Timer(0.3, os.kill, (os.getpid(), signal.{name})).start()\n"
+        "try:\n    import greedy; time.sleep(20)\nexcept KeyboardInterrupt:\n    print('stopped', end='')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=15)
+    assert (done.stdout, done.stderr) == ("stopped", "")
 
 
 def test_signals_that_come_while_a_process_is_leaving_change_nothing() -> None:
