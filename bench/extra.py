@@ -33,7 +33,7 @@ ASKED = ("trace", "spectrum:5", "least_eigenvalue", "activation_rate", "paramete
 
 
 class Networks:
-    """The trained networks of a case, measured each time as if for the first time."""
+    """The trained networks of a case, out of their pack, as all measures share them; nothing is known of them yet."""
 
     def __init__(self, case: dict[str, object]) -> None:
         rates = np.geomspace(0.01, 0.3, NETWORKS).tolist()
@@ -42,15 +42,17 @@ class Networks:
         self.training = Training(Pack(tuple(runs)), torch.device("cpu"))
         self.training.advance(STEPS, lambda: None)
 
+        self.lr = torch.tensor(rates, dtype=torch.float64)
+        self.points = [self.training.point(slice(None)) for _ in range((2 + len(ASKED)) * (REPETITIONS + 1))]
+
     def end(self) -> object:
-        lr = torch.tensor([run.lr for run in self.training.runs], dtype=torch.float64)
-        return end(self.training.point(slice(None)), None, lr)
+        return end(self.points.pop(), None, self.lr)
 
     def sharpness(self) -> object:
-        return hessian_top(self.training.point(slice(None)))
+        return hessian_top(self.points.pop())
 
     def extra(self, name: str) -> object:
-        return extra_measures(Measure(extra=(name,)), Measured(self.training.runs, self.training.point(slice(None))))
+        return extra_measures(Measure(extra=(name,)), Measured(self.training.runs, self.points.pop()))
 
 
 def main() -> None:
