@@ -2,9 +2,10 @@
 
 Of a Hessian of few parameters all eigenvalues can be computed. Lanczos finds a few of the largest, by a compiled
 program at once, else one after the other, each among the vectors orthogonal to those before. That none was missed is
-shown by the trace (`kernels.measures.several`), or by counting. With G = JᵀJ/n
-and R the residual term, the inertia of the matrix [[μ - R, Jᵀ/√n], [J/√n, 1]] is seen from either of its corners
-(Haynsworth 1968), so that for μ > 0
+shown by sums over all eigenvalues (`kernels.measures.several`), or by counting.
+
+With G = JᵀJ/n and R the residual term, the inertia of the matrix [[μ - R, Jᵀ/√n], [J/√n, 1]] is seen from either of its
+corners (Haynsworth 1968), so that for μ > 0
 
     eigenvalues of R + G above μ   =  those of R above μ  +  eigenvalues of 1 - J (μ - R)⁻¹ Jᵀ/n, n×n, below 0
     eigenvalues of R + G below -μ  =  those of R below -μ  -  eigenvalues of 1 + J (μ + R)⁻¹ Jᵀ/n not above 0

@@ -2,11 +2,13 @@
 
 import ctypes
 import sys
+import time
 from contextlib import suppress
 
 import psutil
 
 _PR_SET_CHILD_SUBREAPER = 36
+_PATIENCE = 30.0  # seconds
 
 
 def adopt_orphans() -> None:
@@ -16,8 +18,9 @@ def adopt_orphans() -> None:
 
 
 def end_all_below() -> None:
-    """Kill what we started, and nothing else of its kind on this machine."""
-    while below := psutil.Process().children(recursive=True):
+    """Kill what we started, and nothing else of its kind on this machine; what a kernel does not let go is left."""
+    end = time.monotonic() + _PATIENCE
+    while (below := psutil.Process().children(recursive=True)) and time.monotonic() < end:
         for process in below:
             with suppress(psutil.NoSuchProcess):
                 process.kill()

@@ -1,6 +1,7 @@
 """`relusweep prune`."""
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,15 +57,17 @@ def _list(store: "Store", ids: "RunIds", left: list[Path]) -> None:
     from relusweep.sweep.record import DEFAULTS
     from relusweep.sweep.run import PARAMETERS
 
+    few = {*islice(ids, _SHOWN)}
+
     def chosen(pieces: "Iterator[pa.Table]") -> list[dict[str, object]]:
-        found = (piece.filter([each in ids for each in piece["run_id"].to_pylist()]) for piece in pieces)
+        found = (piece.filter([each in few for each in piece["run_id"].to_pylist()]) for piece in pieces)
         return [row for piece in found for row in piece.to_pylist()]
 
-    rows = [row for part in store.each("runs", chosen, [*PARAMETERS])[0] for row in part] if ids else []
-    for row in sorted(rows, key=lambda row: str(row["run_id"]))[:_SHOWN]:
+    rows = [row for part in store.each("runs", chosen, [*PARAMETERS])[0] for row in part] if few else []
+    for row in sorted(rows, key=lambda row: str(row["run_id"])):
         given = {name: row[name] for name in PARAMETERS if row[name] is not None and row[name] != DEFAULTS.get(name)}
         out.print(f"{row['run_id']}  " + ", ".join(f"{name} = {value}" for name, value in given.items()))
     for path in left[:_SHOWN]:
         out.print(path)
-    if (more := max(0, len(rows) - _SHOWN) + max(0, len(left) - _SHOWN)) > 0:
+    if (more := max(0, len(ids) - _SHOWN) + max(0, len(left) - _SHOWN)) > 0:
         out.print(f"… and {more} more")
